@@ -1,0 +1,30 @@
+# Third-party libraries, each linked by the one folder that uses it. No type of theirs appears in a public header.
+find_package(PkgConfig REQUIRED)
+
+# nlohmann-json: a header, private to the .cpp files that parse JSON.
+find_path(NLOHMANN_INCLUDE nlohmann/json.hpp)
+if(NOT NLOHMANN_INCLUDE)
+  message(FATAL_ERROR "nlohmann/json.hpp not found. Try: apt-get install nlohmann-json3-dev")
+endif()
+foreach(folder tensor data models train)
+  target_include_directories(pumice_${folder} SYSTEM PRIVATE ${NLOHMANN_INCLUDE})
+endforeach()
+
+# data: images, compression, tokenizers.
+find_package(JPEG)
+find_package(PNG)
+find_package(ZLIB)
+pkg_check_modules(PCRE2 IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC IMPORTED_TARGET libutf8proc)
+if(NOT (JPEG_FOUND AND PNG_FOUND AND ZLIB_FOUND AND PCRE2_FOUND AND UTF8PROC_FOUND))
+  message(FATAL_ERROR "Pumice reads images and text with libjpeg-turbo, libpng, zlib, PCRE2 and utf8proc. "
+    "Try: apt-get install libjpeg62-turbo-dev libpng-dev zlib1g-dev libpcre2-dev libutf8proc-dev")
+endif()
+target_link_libraries(pumice_data PRIVATE JPEG::JPEG PNG::PNG ZLIB::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC)
+
+# data, optional: FreeType draws emoji scenes; without it the procedural shapes remain.
+find_package(Freetype)
+if(FREETYPE_FOUND)
+  target_link_libraries(pumice_data PRIVATE Freetype::Freetype)
+  target_compile_definitions(pumice_data PRIVATE PUMICE_FREETYPE=1)
+endif()

@@ -1,0 +1,45 @@
+#include "pumice/tensor/flags.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "pumice/tensor/error.h"
+
+namespace pumice::flags {
+namespace {
+
+constexpr Flag kFlags[] = {
+    {"PUMICE_THREADS", "0", "compute threads; 0 = one per core"},
+    {"PUMICE_ISA", "", "instruction set of CPU kernels: portable, avx2 or avx512; empty = the best the machine has"},
+    {"PUMICE_DEBUG", "0", "ladder: 1 prints each op, 2 + shapes and time, 3 + value statistics, 4 + synchronises each kernel"},
+    {"PUMICE_PROFILE", "0", "1 prints a table of time per kernel at the end of a command"},
+    {"PUMICE_MEMORY_LIMIT", "0", "MiB the allocator may hold before it reports out of memory; 0 = no limit"},
+};
+
+std::string text(int index) { return value_of(kFlags[index]); }
+
+int64_t integer(int index) {
+  std::string value = text(index);
+  char* end = nullptr;
+  long long n = std::strtoll(value.c_str(), &end, 10);
+  REQUIRE(UsageError, end != value.c_str() && *end == 0 && n >= 0, "[flags] ", kFlags[index].name,
+          " must be a non-negative integer, got '", value, "' (", kFlags[index].help, ")");
+  return n;
+}
+
+}  // namespace
+
+std::span<const Flag> all() { return kFlags; }
+
+std::string value_of(const Flag& flag) {
+  const char* set = std::getenv(flag.name);
+  return set && *set ? set : flag.fallback;
+}
+
+int64_t threads() { static const int64_t v = integer(0); return v; }
+std::string isa() { static const std::string v = text(1); return v; }
+int64_t debug() { static const int64_t v = integer(2); return v; }
+bool profile() { static const bool v = integer(3) != 0; return v; }
+int64_t memory_limit_mib() { static const int64_t v = integer(4); return v; }
+
+}  // namespace pumice::flags

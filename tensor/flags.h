@@ -1,0 +1,24 @@
+// Every environment variable that Pumice reads: name, default, help. `pumice doctor` prints this table.
+// A variable is read once, at first use; a value that cannot be understood throws UsageError naming it.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace pumice::flags {
+
+int64_t threads();           // PUMICE_THREADS: compute threads; 0 = one per core
+std::string isa();           // PUMICE_ISA: forces portable, avx2 or avx512; empty = the best the machine has
+int64_t debug();             // PUMICE_DEBUG: 1 ops, 2 + shapes and time, 3 + value statistics, 4 + synchronise each kernel
+bool profile();              // PUMICE_PROFILE: per-op table at the end of a command
+int64_t memory_limit_mib();  // PUMICE_MEMORY_LIMIT: MiB the allocator may hold; 0 = no limit
+
+struct Flag {
+  const char* name;
+  const char* fallback;
+  const char* help;
+};
+std::span<const Flag> all();
+std::string value_of(const Flag& flag);  // the value in force, as text
+
+}  // namespace pumice::flags

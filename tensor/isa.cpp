@@ -1,0 +1,78 @@
+#include "pumice/tensor/isa.h"
+
+#include <atomic>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/flags.h"
+
+namespace pumice {
+namespace {
+
+constexpr Isa kAll[] = {Isa::portable, Isa::avx2, Isa::avx512};
+
+void require_usable(Isa isa) {
+  REQUIRE(UsageError, built_for(isa), "[isa] this build has no ", name(isa), " kernels; PUMICE_ISA_LEVELS chooses them at build time");
+  REQUIRE(UsageError, machine_has(isa), "[isa] this CPU does not support ", name(isa), "; unset PUMICE_ISA to use the best level it has");
+}
+
+Isa choose() {
+  std::string wanted = flags::isa();
+  for (Isa isa : kAll) {
+    if (wanted == name(isa)) {
+      require_usable(isa);
+      return isa;
+    }
+  }
+  REQUIRE(UsageError, wanted.empty(), "[isa] PUMICE_ISA must be portable, avx2 or avx512, got '", wanted, "'");
+  Isa best = Isa::portable;
+  for (Isa isa : kAll) {
+    if (built_for(isa) && machine_has(isa)) { best = isa; }
+  }
+  return best;
+}
+
+std::atomic<int> active{-1};
+
+}  // namespace
+
+const char* name(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "portable"; }
+
+bool built_for(Isa isa) {
+  switch (isa) {
+#ifdef PUMICE_HAVE_AVX2
+    case Isa::avx2: return true;
+#endif
+#ifdef PUMICE_HAVE_AVX512
+    case Isa::avx512: return true;
+#endif
+    default: return isa == Isa::portable;
+  }
+}
+
+bool machine_has(Isa isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (isa == Isa::avx512) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && machine_has(Isa::avx2);
+  }
+  if (isa == Isa::avx2) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"); }
+#endif
+  return isa == Isa::portable;
+}
+
+Isa active_isa() {
+  int isa = active.load(std::memory_order_relaxed);
+  if (isa < 0) {
+    isa = int(choose());
+    active.store(isa, std::memory_order_relaxed);
+  }
+  return Isa(isa);
+}
+
+void set_active_isa(Isa isa) {
+  require_usable(isa);
+  active.store(int(isa), std::memory_order_relaxed);
+}
+
+}  // namespace pumice

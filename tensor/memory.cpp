@@ -1,0 +1,139 @@
+#include "pumice/tensor/memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/flags.h"
+
+namespace pumice {
+namespace {
+
+constexpr size_t kAlign = 64, kHuge = size_t(2) << 20;
+thread_local const char* current_tag = "untagged";
+
+struct Block { size_t bytes; const char* tag; };
+
+// Never destroyed: tensors in static storage may be freed after any destructor of ours has run.
+struct Pool {
+  std::mutex mutex;
+  std::unordered_map<size_t, std::vector<void*>> cached;   // by size class
+  std::unordered_map<void*, Block> live;
+  MemoryStats stats;
+};
+Pool& pool() {
+  static Pool* p = new Pool;
+  return *p;
+}
+
+// Multiples of 64 up to 1 KB, then four classes per power of two: at most 25 % is lost to rounding.
+size_t size_class(size_t bytes) {
+  if (bytes <= 1024) { return std::max(kAlign, (bytes + kAlign - 1) / kAlign * kAlign); }
+  size_t step = std::bit_floor(bytes) / 4;
+  return (bytes + step - 1) / step * step;
+}
+
+void* system_allocate(size_t bytes) {
+  size_t align = bytes >= kHuge ? kHuge : kAlign;
+  void* p = std::aligned_alloc(align, (bytes + align - 1) / align * align);
+  if (p && bytes >= kHuge) { madvise(p, bytes, MADV_HUGEPAGE); }
+  return p;
+}
+
+void release_cached(Pool& p) {
+  for (auto& [bytes, blocks] : p.cached) {
+    p.stats.reserved -= int64_t(bytes * blocks.size());
+    for (void* b : blocks) { std::free(b); }
+  }
+  p.cached.clear();
+}
+
+std::string table_of(Pool& p) {
+  std::map<std::string, std::pair<int64_t, int64_t>> by_tag;
+  for (auto& [ptr, block] : p.live) {
+    by_tag[block.tag].first += int64_t(block.bytes);
+    by_tag[block.tag].second += 1;
+  }
+  std::vector<std::pair<std::string, std::pair<int64_t, int64_t>>> rows(by_tag.begin(), by_tag.end());
+  std::stable_sort(rows.begin(), rows.end(), [](auto& a, auto& b) { return a.second.first > b.second.first; });
+  std::string text;
+  char line[160];
+  for (auto& [tag, held] : rows) {
+    std::snprintf(line, sizeof line, "  %10.1f MiB in %6lld blocks  %s\n", double(held.first) / (1 << 20),
+                  static_cast<long long>(held.second), tag.c_str());
+    text += line;
+  }
+  return text;
+}
+
+}  // namespace
+
+void* allocate_bytes(size_t bytes) {
+  size_t size = size_class(bytes);
+  Pool& p = pool();
+  std::lock_guard lock(p.mutex);
+  void* block = nullptr;
+  auto it = p.cached.find(size);
+  if (it != p.cached.end() && !it->second.empty()) {
+    block = it->second.back();
+    it->second.pop_back();
+  } else {
+    int64_t limit = flags::memory_limit_mib() * (int64_t(1) << 20);
+    if (limit && p.stats.reserved + int64_t(size) > limit) { release_cached(p); }
+    bool allowed = !limit || p.stats.reserved + int64_t(size) <= limit;
+    block = allowed ? system_allocate(size) : nullptr;
+    if (!block && allowed) {
+      release_cached(p);
+      block = system_allocate(size);
+    }
+    REQUIRE(OutOfMemory, block, "[memory] ", size >> 20, " MiB more are needed for ", current_tag, "; ", p.stats.in_use >> 20,
+            " MiB are in use", limit ? concat_text(" of PUMICE_MEMORY_LIMIT=", limit >> 20, " MiB") : std::string(),
+            ". Lower --batch-size or raise --accum-freq, or turn on --grad-checkpointing. In use:\n", table_of(p));
+    p.stats.reserved += int64_t(size);
+    p.stats.system_calls += 1;
+  }
+  p.live[block] = {size, current_tag};
+  p.stats.in_use += int64_t(size);
+  p.stats.peak = std::max(p.stats.peak, p.stats.in_use);
+  return block;
+}
+
+void free_bytes(void* ptr) noexcept {
+  Pool& p = pool();
+  std::lock_guard lock(p.mutex);
+  auto it = p.live.find(ptr);
+  if (it == p.live.end()) { return; }
+  p.stats.in_use -= int64_t(it->second.bytes);
+  p.cached[it->second.bytes].push_back(ptr);
+  p.live.erase(it);
+}
+
+MemoryTag::MemoryTag(const char* what) : previous_(current_tag) { current_tag = what; }
+MemoryTag::~MemoryTag() { current_tag = previous_; }
+
+MemoryStats memory_stats() {
+  std::lock_guard lock(pool().mutex);
+  return pool().stats;
+}
+void reset_peak_memory() {
+  std::lock_guard lock(pool().mutex);
+  pool().stats.peak = pool().stats.in_use;
+}
+void release_cached_memory() {
+  std::lock_guard lock(pool().mutex);
+  release_cached(pool());
+}
+std::string memory_table() {
+  std::lock_guard lock(pool().mutex);
+  return table_of(pool());
+}
+
+}  // namespace pumice

@@ -1,0 +1,37 @@
+// Caching allocator. Freed blocks are kept by size class and handed out again, so that after the first training step no
+// memory is asked of the system. Blocks are 64-byte aligned; large ones ask for huge pages. Thread-safe.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace pumice {
+
+// Throws OutOfMemory, with a table of who holds what, when the system or PUMICE_MEMORY_LIMIT refuses.
+void* allocate_bytes(size_t bytes);
+void free_bytes(void* p) noexcept;
+
+// Names who allocates while it lives on this thread, for the out-of-memory table. `what` must outlive the allocations.
+class MemoryTag {
+ public:
+  explicit MemoryTag(const char* what);
+  ~MemoryTag();
+  MemoryTag(const MemoryTag&) = delete;
+  MemoryTag& operator=(const MemoryTag&) = delete;
+
+ private:
+  const char* previous_;
+};
+
+struct MemoryStats {
+  int64_t in_use = 0;         // bytes handed out now (rounded to their size class)
+  int64_t peak = 0;           // the most that was in use since reset_peak_memory()
+  int64_t reserved = 0;       // bytes held from the system, in use or cached
+  int64_t system_calls = 0;   // how often the system was asked; constant in a steady training step
+};
+MemoryStats memory_stats();
+void reset_peak_memory();
+void release_cached_memory();
+std::string memory_table();   // one line per tag, largest first
+
+}  // namespace pumice

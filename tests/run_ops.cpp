@@ -1,0 +1,294 @@
+// run_ops [test|perf|list] [substring]
+//   test   forward against the f64 reference in f64, f32 and bf16 at every instruction-set level of this machine; numeric
+//          gradcheck in f64; gradients of every element type and level against the f64 gradients; offset, transposed and expanded
+//          inputs; one and two threads give the same bits; no tensor leaks
+//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "pumice/autograd/autograd.h"
+#include "pumice/autograd/gradcheck.h"
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/isa.h"
+#include "pumice/tensor/parallel.h"
+#include "pumice/tensor/rng.h"
+#include "op_case.h"
+
+namespace pumice::testing {
+
+std::vector<OpCase>& op_cases() {
+  static std::vector<OpCase> all;
+  return all;
+}
+
+Tolerance tolerance_of(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return {1e-11, 1e-10};
+    case DType::bf16: return {1e-2, 1.6e-2};
+    default: return {1e-5, 1e-5};
+  }
+}
+
+namespace {
+
+constexpr uint64_t kSeed = 20260601;
+
+// The type that input i has when the op runs in `dtype`.
+DType dtype_in(const Input& input, DType dtype) {
+  if (input.dtype != DType::f64) { return input.dtype; }
+  return input.parameter && dtype == DType::bf16 ? DType::f32 : dtype;
+}
+
+Tensor make(const Input& input, size_t index) {
+  if (!input.values.empty()) { return to_dtype(from_values<double>(input.shape, input.values), input.dtype); }
+  RandomKey key{.seed = kSeed, .site = uint32_t(index)};
+  if (is_float(input.dtype)) { return to_dtype(random_uniform_tensor(input.shape, input.low, input.high, key), input.dtype); }
+  Tensor t = random_uniform_tensor(input.shape, input.low, input.high, key);
+  std::vector<double> v = t.to_vector<double>();
+  for (double& x : v) { x = std::floor(x); }
+  return to_dtype(from_values<double>(input.shape, v), input.dtype);
+}
+
+// Rounds through `dtype` and back, so that the reference sees what the op sees.
+std::vector<Tensor> rounded(const OpCase& c, const std::vector<Tensor>& inputs, DType dtype) {
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < inputs.size(); ++i) { out.push_back(to_dtype(to_dtype(inputs[i], dtype_in(c.inputs[i], dtype)), inputs[i].dtype())); }
+  return out;
+}
+
+std::vector<Tensor> converted(const OpCase& c, const std::vector<Tensor>& inputs, DType dtype) {
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < inputs.size(); ++i) { out.push_back(to_dtype(inputs[i], dtype_in(c.inputs[i], dtype))); }
+  return out;
+}
+
+std::string compare(const std::vector<double>& got, const std::vector<double>& want, Tolerance t) {
+  if (got.size() != want.size()) { return concat_text("has ", got.size(), " elements, the reference ", want.size()); }
+  double worst = 0;
+  size_t at = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == want[i]) { continue; }  // infinities included
+    double excess = std::abs(got[i] - want[i]) / (t.atol + t.rtol * std::abs(want[i]) + 1e-300);
+    if (!(excess <= worst)) {
+      worst = std::isnan(excess) ? INFINITY : excess;
+      at = i;
+    }
+  }
+  if (worst <= 1) { return ""; }
+  return concat_text("element ", at, " is ", got[at], ", want ", want[at], " (", worst, " times the tolerance)");
+}
+
+struct Run {
+  std::vector<std::vector<double>> outputs, gradients;  // gradients: one per input, empty where there is none
+  std::string error;
+};
+
+// Few significant bits, so that it is the same number in every element type.
+Tensor cotangent(const Tensor& y, size_t index) {
+  return to_dtype(to_dtype(random_uniform_tensor(y.shape(), -1, 1, {.seed = kSeed + 1, .site = uint32_t(index)}), DType::bf16), y.dtype());
+}
+
+Run run(const OpCase& c, const std::vector<Tensor>& inputs) {
+  Run r;
+  std::vector<Tensor> leaves;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    bool leaf = c.gradient && is_float(inputs[i].dtype()) && c.inputs[i].differentiable;
+    leaves.push_back(leaf ? requires_grad(inputs[i]) : inputs[i]);
+  }
+  std::vector<Tensor> y = c.run(leaves), used, dy;
+  for (size_t k = 0; k < y.size(); ++k) {
+    r.outputs.push_back(y[k].to_vector<double>());
+    if (c.gradient && is_float(y[k].dtype()) && needs_grad(y[k])) {
+      used.push_back(y[k]);
+      dy.push_back(cotangent(y[k], k));
+    }
+  }
+  y.clear();
+  if (!c.gradient) { return r; }
+  if (used.empty()) { r.error = "no output has a graph although the op has a gradient"; return r; }
+  backward(used, dy);
+  for (const Tensor& x : leaves) {
+    if (!needs_grad(x)) { r.gradients.emplace_back(); continue; }
+    if (!grad(x).defined()) { r.error = concat_text("input ", r.gradients.size(), " got no gradient"); return r; }
+    r.gradients.push_back(grad(x).to_vector<double>());
+  }
+  return r;
+}
+
+std::string compare_runs(const Run& got, const std::vector<std::vector<double>>& want, const std::vector<std::vector<double>>& want_gradients,
+                         Tolerance t) {
+  if (!got.error.empty()) { return got.error; }
+  if (got.outputs.size() != want.size()) { return concat_text("returns ", got.outputs.size(), " outputs, the reference ", want.size()); }
+  for (size_t k = 0; k < want.size(); ++k) {
+    std::string e = compare(got.outputs[k], want[k], t);
+    if (!e.empty()) { return concat_text("output ", k, " ", e); }
+  }
+  for (size_t k = 0; k < want_gradients.size(); ++k) {
+    std::string e = compare(got.gradients[k], want_gradients[k], t);
+    if (!e.empty()) { return concat_text("gradient of input ", k, " ", e); }
+  }
+  return "";
+}
+
+// The same values at an odd offset of a larger array, with the last two axes stored transposed, or expanded from length 1.
+Tensor offset_copy(const Tensor& t) {
+  Tensor big = zeros({t.size() + 3}, t.dtype());
+  Tensor view = big.as_strided(t.shape(), contiguous_strides(t.shape()), 3);
+  copy_into(view, t);
+  return view;
+}
+Tensor transposed_copy(const Tensor& t) {
+  if (t.rank() < 2) { return t; }
+  Tensor stored = packed(t.transpose(-1, -2));
+  return stored.transpose(-1, -2);
+}
+Tensor strided_copy(const Tensor& t) {  // every second element of the last axis of a wider array
+  if (t.rank() < 1) { return t; }
+  Shape wide = t.shape();
+  wide[t.rank() - 1] *= 2;
+  Tensor big = zeros(wide, t.dtype());
+  Shape strides = big.strides();
+  strides[t.rank() - 1] = 2;
+  Tensor view = big.as_strided(t.shape(), strides, 0);
+  copy_into(view, t);
+  return view;
+}
+
+std::vector<Isa> levels() {
+  std::vector<Isa> out;
+  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (built_for(isa) && machine_has(isa)) { out.push_back(isa); }
+  }
+  return out;
+}
+
+std::string check_layouts(const OpCase& c, const std::vector<Tensor>& inputs, const Run& plain, Tolerance t) {
+  using Layout = Tensor (*)(const Tensor&);
+  const std::pair<const char*, Layout> layouts[] = {{"offset", offset_copy}, {"transposed", transposed_copy}, {"strided", strided_copy}};
+  for (auto& [what, layout] : layouts) {
+    if (!c.strided_inputs && layout != offset_copy) { continue; }
+    std::vector<Tensor> view;
+    for (const Tensor& x : inputs) { view.push_back(layout(x)); }
+    std::string e = compare_runs(run(c, view), plain.outputs, plain.gradients, t);
+    if (!e.empty()) { return concat_text(what, " inputs: ", e); }
+  }
+  return "";
+}
+
+// Each input in turn expanded from length 1 along its first axis: equal to the packed tensor of repeated values.
+std::string check_expanded(const OpCase& c, const std::vector<Tensor>& inputs, Tolerance t) {
+  if (!c.strided_inputs) { return ""; }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].rank() < 1 || inputs[i].dim(0) < 2 || !is_float(inputs[i].dtype())) { continue; }
+    std::vector<Tensor> view = inputs, copy = inputs;
+    view[i] = inputs[i].slice(0, 0, 1).expand(inputs[i].shape());
+    copy[i] = packed(view[i]);
+    Run want = run(c, copy);
+    std::string e = compare_runs(run(c, view), want.outputs, want.gradients, t);
+    if (!e.empty()) { return concat_text("input ", i, " expanded: ", e); }
+  }
+  return "";
+}
+
+std::string test(const OpCase& c) {
+  if (!c.reference) { return "has no reference"; }
+  if (c.widen != 1 && c.why_widened.empty()) { return "widens the tolerance without saying why"; }
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(make(c.inputs[i], i)); }
+
+  if (c.gradient) {
+    auto differentiable = [&](const std::vector<Tensor>& x) {
+      std::vector<Tensor> mixed = x;
+      for (size_t i = 0; i < x.size(); ++i) { if (!c.inputs[i].differentiable) { mixed[i] = inputs[i]; } }
+      return c.run(mixed);
+    };
+    std::vector<Tensor> checked(inputs.size());  // copies, because gradcheck moves elements in place
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!c.inputs[i].differentiable || !is_float(inputs[i].dtype())) { continue; }
+      checked[i] = empty_like(inputs[i]);
+      copy_into(checked[i], inputs[i]);
+    }
+    GradcheckResult g = gradcheck(differentiable, checked, {.tolerance = c.gradcheck_tolerance});
+    if (!g.ok) { return concat_text("gradcheck off by ", g.worst, ": ", g.message); }
+  }
+
+  std::vector<DType> dtypes = {DType::f64, DType::f32};
+  if (c.bf16) { dtypes.push_back(DType::bf16); }
+  const Isa best = active_isa();
+  for (DType dtype : dtypes) {
+    Tolerance t = tolerance_of(dtype);
+    t = c.exact ? Tolerance{0, 0} : Tolerance{t.atol * c.widen, t.rtol * c.widen};
+    std::vector<Tensor> seen = rounded(c, inputs, dtype), given = converted(c, inputs, dtype);
+    std::vector<std::vector<double>> want = c.reference(seen);
+    Run exact = run(c, seen);  // f64 gradients, themselves checked numerically above
+    if (!exact.error.empty()) { return exact.error; }
+    for (Isa isa : levels()) {
+      set_active_isa(isa);
+      Run got = run(c, given);
+      std::string e = compare_runs(got, want, exact.gradients, t);
+      if (e.empty()) { e = check_layouts(c, given, got, t); }
+      if (e.empty()) { e = check_expanded(c, given, t); }
+      if (e.empty() && thread_count() == 1) {
+        set_thread_count(2);
+        Run threaded = run(c, given);
+        set_thread_count(1);
+        e = compare_runs(threaded, got.outputs, got.gradients, {0, 0});
+        if (!e.empty()) { e = "two threads give other bits than one: " + e; }
+      }
+      set_active_isa(best);
+      if (!e.empty()) { return concat_text(name(dtype), " ", name(isa), ": ", e); }
+    }
+  }
+  return "";
+}
+
+void perf(const OpCase& c) {
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], DType::f32))); }
+  NoGrad no_grad;
+  using Clock = std::chrono::steady_clock;
+  auto seconds = [&](int64_t calls) {
+    auto start = Clock::now();
+    for (int64_t i = 0; i < calls; ++i) { c.run(inputs); }
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  double once = seconds(3) / 3;
+  int64_t calls = std::max<int64_t>(1, int64_t(0.05 / std::max(once, 1e-7)));
+  double s = INFINITY;
+  for (int round = 0; round < 5; ++round) { s = std::min(s, seconds(calls) / double(calls)); }
+  std::printf("%-48s %10.2f us %8.2f GB/s %8.2f GFLOP/s\n", c.name.c_str(), s * 1e6, c.bytes / s / 1e9, c.flops / s / 1e9);
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv) {
+  std::string mode = argc > 1 ? argv[1] : "test", pick = argc > 2 ? argv[2] : "";
+  int ran = 0, failed = 0;
+  if (mode == "test") { set_thread_count(1); }
+  for (const OpCase& c : op_cases()) {
+    if (c.name.find(pick) == std::string::npos) { continue; }
+    if (mode == "list") { std::printf("%s\n", c.name.c_str()); continue; }
+    if (mode == "perf") { perf(c); continue; }
+    int64_t before = Tensor::live_count();
+    std::string error;
+    try {
+      error = test(c);
+    } catch (const std::exception& e) {
+      error = concat_text("threw: ", e.what());
+    }
+    if (error.empty() && Tensor::live_count() != before) { error = concat_text("leaked ", Tensor::live_count() - before, " tensors"); }
+    ++ran;
+    if (!error.empty()) {
+      ++failed;
+      std::printf("FAIL %s: %s\n", c.name.c_str(), error.c_str());
+    }
+  }
+  if (mode == "test") { std::printf("%d passed, %d failed (seed %llu)\n", ran - failed, failed, static_cast<unsigned long long>(kSeed)); }
+  return failed != 0 || (mode == "test" && ran == 0);
+}
+
+}  // namespace pumice::testing
+
+int main(int argc, char** argv) { return pumice::testing::run_program(argc, argv); }

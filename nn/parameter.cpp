@@ -1,0 +1,125 @@
+#include "pumice/nn/parameter.h"
+
+#include <cmath>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/memory.h"
+#include "pumice/tensor/rng.h"
+
+namespace pumice {
+namespace {
+
+// Normal of the given deviation cut at two standard deviations and rescaled to keep the variance, as flax's variance_scaling
+// does (0.87962566 is the deviation of the cut unit normal).
+Tensor truncated_normal(const Shape& shape, double stddev, const RandomKey& key) {
+  Tensor t = empty(shape);
+  float* p = t.data<float>();
+  uint64_t next = uint64_t(shape.elements());  // replacements for rejected draws come from beyond the tensor
+  for (int64_t i = 0; i < t.size(); ++i) {
+    double x = random_normal(key, uint64_t(i));
+    while (std::abs(x) > 2) { x = random_normal(key, next++); }
+    p[i] = float(x * stddev / 0.87962566103423978);
+  }
+  return t;
+}
+
+Tensor initial(const Shape& shape, const Init& init, const RandomKey& key) {
+  if (init.repeat_leading_axis) {
+    Shape one = shape;
+    one[0] = 1;
+    return initial(one, {init.kind, init.value}, key).expand(shape);
+  }
+  double in = shape.rank() >= 1 ? double(shape.at(-1)) : 1, out = shape.rank() >= 2 ? double(shape.at(-2)) : 1;
+  switch (init.kind) {
+    case Init::kNormal: return random_normal_tensor(shape, 0, init.value, key);
+    case Init::kUniform: return random_uniform_tensor(shape, -init.value, init.value, key);
+    case Init::kXavierUniform: {
+      double a = std::sqrt(6 / (in + out));
+      return random_uniform_tensor(shape, -a, a, key);
+    }
+    case Init::kLecunNormal: return truncated_normal(shape, std::sqrt(1 / in), key);
+    case Init::kConstant: break;
+  }
+  return full(shape, init.value);
+}
+
+}  // namespace
+
+Parameter::Parameter(std::string name, const Shape& shape, DType dtype, bool decay)
+    : name_(std::move(name)), master_(empty(shape, dtype)), leaf_(std::make_shared<Leaf>()), decay_(decay) {}
+
+Tensor Parameter::value(DType dtype) const {
+  if (dtype == master_.dtype()) { return attach_leaf(master_, leaf_); }
+  REQUIRE(DTypeError, dtype == DType::bf16, "[", name_, "] parameters compute in their master type ", pumice::name(master_.dtype()),
+          " or in bf16, not ", pumice::name(dtype));
+  if (copied_version_ != version_) {
+    MemoryTag tag("bf16 weights");
+    if (!compute_copy_.defined()) { compute_copy_ = empty(shape(), dtype); }
+    copy_into(compute_copy_, master_);
+    copied_version_ = version_;
+  }
+  return attach_leaf(compute_copy_, leaf_);
+}
+
+Parameter* ParameterStore::add(const std::string& name, const Shape& shape, const Init& init, bool decay) {
+  REQUIRE(UsageError, !packed_, "[parameters] '", name, "' is added after pack(); make every layer first");
+  REQUIRE(UsageError, !find(name), "[parameters] the name '", name, "' is taken");
+  MemoryTag tag("weights");
+  parameters_.push_back(std::make_unique<Parameter>(name, shape, dtype_, decay));
+  copy_into(parameters_.back()->master_, initial(shape, init, {.seed = seed_, .site = site_of(name.c_str())}));
+  return parameters_.back().get();
+}
+
+void ParameterStore::pack() {
+  REQUIRE(UsageError, !packed_, "[parameters] pack() was already called");
+  packed_ = true;
+  {
+    MemoryTag tag("weights");
+    masters_ = zeros({size()}, dtype_);
+  }
+  MemoryTag tag("gradients");
+  gradients_ = zeros({size()}, dtype_);
+  int64_t offset = 0;
+  for (auto& p : parameters_) {
+    Shape strides = contiguous_strides(p->shape());
+    Tensor master = masters_.as_strided(p->shape(), strides, offset);
+    copy_into(master, p->master_);
+    p->master_ = master;
+    p->leaf_->grad = gradients_.as_strided(p->shape(), strides, offset);
+    p->arena_offset_ = offset;
+    ++p->version_;
+    offset += p->size();
+  }
+}
+
+Parameter* ParameterStore::find(const std::string& name) const {
+  for (auto& p : parameters_) {
+    if (p->name() == name) { return p.get(); }
+  }
+  return nullptr;
+}
+
+int64_t ParameterStore::size() const {
+  int64_t n = 0;
+  for (auto& p : parameters_) { n += p->size(); }
+  return n;
+}
+
+void ParameterStore::zero_gradients() {
+  fill(gradients_, 0);
+  for (auto& p : parameters_) { p->leaf_->reached = false; }
+}
+
+void ParameterStore::changed() {
+  for (auto& p : parameters_) { p->change(); }
+}
+
+std::vector<std::string> ParameterStore::unreached() const {
+  std::vector<std::string> names;
+  for (auto& p : parameters_) {
+    if (!p->leaf().reached) { names.push_back(p->name()); }
+  }
+  return names;
+}
+
+}  // namespace pumice

@@ -1,0 +1,111 @@
+// Parameters: named f32 masters in one flat arena, with their gradients in a second one, so that clipping and the optimizer are
+// single passes. Layers hold `Parameter*`; the store owns them.
+//
+//   ParameterStore store(seed);
+//   Scope root(store);
+//   Linear head(root / "head", 128, 64);      // makes head.weight and head.bias
+//   store.pack();                             // lay the arena out; no parameters can be added after this
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "pumice/autograd/autograd.h"
+#include "pumice/tensor/tensor.h"
+
+namespace pumice {
+
+// How a parameter starts. Fans are those of the last two axes (out, in). Slices along a leading axis (experts) are drawn
+// independently, or are copies of one draw with repeated().
+struct Init {
+  enum Kind { kConstant, kNormal, kUniform, kXavierUniform, kLecunNormal } kind = kConstant;
+  double value = 0;  // the constant, the standard deviation of kNormal, or the bound of kUniform
+  bool repeat_leading_axis = false;
+  static Init zeros() { return {}; }
+  static Init ones() { return {kConstant, 1}; }
+  static Init constant(double v) { return {kConstant, v}; }
+  static Init normal(double stddev) { return {kNormal, stddev}; }
+  static Init uniform(double bound) { return {kUniform, bound}; }  // U(-bound, bound)
+  static Init xavier_uniform() { return {kXavierUniform, 0}; }  // Glorot, Bengio 2010: U(-a, a), a = sqrt(6 / (in + out))
+  static Init lecun_normal() { return {kLecunNormal, 0}; }      // truncated normal, variance 1 / in (flax's lecun_normal)
+  Init repeated() const { return {kind, value, true}; }
+};
+
+class Parameter {
+ public:
+  Parameter(std::string name, const Shape& shape, DType dtype, bool decay);
+
+  const std::string& name() const { return name_; }
+  const Shape& shape() const { return master_.shape(); }
+  int64_t size() const { return master_.size(); }
+  bool decay() const { return decay_; }  // whether weight decay applies: matrices yes; norms, biases and scalars no
+
+  // The value to compute with in `dtype`, as a leaf whose gradient lands in the arena: the master itself, or a copy in bf16 that
+  // is refreshed when the master has changed since.
+  Tensor value(DType dtype) const;
+  Tensor value() const { return value(master_.dtype()); }
+
+  // The master, to read, and to write: every mutation goes through change(), which makes the compute copy stale.
+  const Tensor& master() const { return master_; }
+  const Tensor& change() { ++version_; return master_; }
+  const Leaf& leaf() const { return *leaf_; }
+  Leaf& leaf() { return *leaf_; }
+  int64_t arena_offset() const { return arena_offset_; }
+
+ private:
+  friend class ParameterStore;
+  std::string name_;
+  Tensor master_;
+  std::shared_ptr<Leaf> leaf_;
+  bool decay_;
+  int64_t arena_offset_ = 0;
+  uint64_t version_ = 1;
+  mutable Tensor compute_copy_;
+  mutable uint64_t copied_version_ = 0;
+};
+
+class ParameterStore {
+ public:
+  explicit ParameterStore(uint64_t seed, DType master = DType::f32) : seed_(seed), dtype_(master) {}
+  ParameterStore(const ParameterStore&) = delete;
+  ParameterStore& operator=(const ParameterStore&) = delete;
+
+  // Throws UsageError if the name exists or the store is packed. Initial values depend on the seed and the name only.
+  Parameter* add(const std::string& name, const Shape& shape, const Init& init, bool decay);
+  void pack();
+
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+  Parameter* find(const std::string& name) const;  // null if there is none
+  int64_t size() const;                            // elements in total
+  const Tensor& masters() const { return masters_; }      // (size()) flat
+  const Tensor& gradients() const { return gradients_; }  // (size()) flat
+  void zero_gradients();                                   // and forgets which leaves were reached
+  void changed();                                          // after an optimizer wrote the flat masters
+  // Names of parameters that no backward pass has reached since zero_gradients().
+  std::vector<std::string> unreached() const;
+
+ private:
+  uint64_t seed_;
+  DType dtype_;
+  bool packed_ = false;
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  Tensor masters_, gradients_;
+};
+
+// A place in the tree of names: `scope / "attention"` is its child.
+class Scope {
+ public:
+  explicit Scope(ParameterStore& store, std::string path = "") : store_(&store), path_(std::move(path)) {}
+  Scope operator/(const std::string& child) const { return Scope(*store_, path_.empty() ? child : path_ + "." + child); }
+  Parameter* parameter(const std::string& name, const Shape& shape, const Init& init, bool decay) const {
+    return store_->add((*this / name).path_, shape, init, decay);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  ParameterStore* store_;
+  std::string path_;
+};
+
+}  // namespace pumice

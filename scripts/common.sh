@@ -1,0 +1,36 @@
+# Shared by ./quickstart, ./test and .ci/run: finds what the build needs, and builds.
+# Nothing is installed without being root; anyone else gets the one line to type.
+
+pumice_packages="g++ cmake ninja-build pkg-config nlohmann-json3-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libpcre2-dev libutf8proc-dev libfreetype-dev fonts-noto-color-emoji"
+
+# need_packages NAME...: returns when all are installed, installs them as root, and otherwise says what to type.
+need_packages() {
+  if ! command -v dpkg-query > /dev/null; then
+    echo "This is not a Debian-like system; make sure that the counterparts of these packages are installed: $*"
+    return 0
+  fi
+  missing=""
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q 'install ok installed' || missing="$missing $package"
+  done
+  [ -z "$missing" ] && return 0
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "Please install what is missing, then run this again:"
+    echo "  sudo apt-get install$missing"
+    exit 1
+  fi
+  echo "Installing:$missing"
+  apt-get update -qq > /dev/null || true
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null
+}
+
+# configure DIR [CMAKE FLAGS...]
+configure() {
+  build=$1
+  shift
+  launcher=""
+  command -v ccache > /dev/null && launcher="-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release $launcher "$@" > "$build.log" 2>&1 || { cat "$build.log"; exit 1; }
+}
+
+say() { printf '\n== %s\n' "$*"; }

@@ -1,0 +1,40 @@
+#include "pumice/train/schedule.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+namespace {
+
+TEST(Schedule, CosineWithWarmup) {
+  Schedule s{.kind = Schedule::kCosine, .peak = 2, .steps = 110, .warmup = 10};
+  EXPECT_DOUBLE_EQ(learning_rate(s, 0), 0.2);    // (0 + 1) / 10 of the peak
+  EXPECT_DOUBLE_EQ(learning_rate(s, 9), 2);
+  EXPECT_DOUBLE_EQ(learning_rate(s, 60), 1);     // half way down
+  EXPECT_NEAR(learning_rate(s, 110), 0, 1e-12);
+  s.end_fraction = 0.1;
+  EXPECT_NEAR(learning_rate(s, 110), 0.2, 1e-12);
+}
+
+TEST(Schedule, RsqrtWithCooldown) {
+  Schedule s{.kind = Schedule::kRsqrt, .peak = 1, .steps = 1000, .warmup = 100, .cooldown = 200, .timescale = 300};
+  EXPECT_DOUBLE_EQ(learning_rate(s, 100), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(s, 400), 1 / std::sqrt(2.0));          // one timescale after the warm-up
+  EXPECT_DOUBLE_EQ(learning_rate(s, 900), 0.5 / std::sqrt(1 + 800.0 / 300));  // keeps falling during the cool-down
+  EXPECT_DOUBLE_EQ(learning_rate(s, 1000), 0);
+}
+
+TEST(Schedule, NamesAndErrors) {
+  EXPECT_EQ(schedule_kind("rsqrt"), Schedule::kRsqrt);
+  try {
+    schedule_kind("cosin");
+    FAIL();
+  } catch (const UsageError& e) {
+    EXPECT_STREQ(e.what(), "[schedule] --lr-scheduler must be constant, cosine or rsqrt, got 'cosin'. Did you mean 'cosine'?");
+  }
+}
+
+}  // namespace
+}  // namespace pumice

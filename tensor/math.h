@@ -44,14 +44,15 @@ PUMICE_INLINE double sqrt_of(double x) { return __builtin_sqrt(x); }
 PUMICE_INLINE float erf_of(float x) { return __builtin_erff(x); }
 PUMICE_INLINE double erf_of(double x) { return __builtin_erf(x); }
 
-// Sum and maximum over i in [0, n) of f(i) in sixteen fixed lanes: the compiler vectorises the inner loop, and the order of
-// additions is the same at every instruction-set level.
+// Sum and maximum over i in [0, n) of f(i) in sixteen fixed lanes: the order of additions is the same at every instruction-set
+// level, and the compiler vectorises the inner loop, unless it unrolls it first and leaves f in scalars: hence `unroll 1`.
 inline constexpr int kLanes = 16;
 
 template <class A, class F> PUMICE_INLINE A lane_sum(int64_t n, const F& f) {
   A lane[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
+#pragma GCC unroll 1
     for (int j = 0; j < kLanes; ++j) { lane[j] += f(i + j); }
   }
   for (int j = 0; i < n; ++i, ++j) { lane[j] += f(i); }
@@ -61,23 +62,22 @@ template <class A, class F> PUMICE_INLINE A lane_sum(int64_t n, const F& f) {
   return lane[0];
 }
 
+// The larger of the two; a NaN on either side stays. Bitwise or: a branch would keep the loops below from vectorising.
+template <class A> PUMICE_INLINE A max_of(A best, A v) { return ((best >= v) | (best != best)) ? best : v; }
+
 template <class A, class F> PUMICE_INLINE A lane_max(int64_t n, A lowest, const F& f) {
   A lane[kLanes];
   for (int j = 0; j < kLanes; ++j) { lane[j] = lowest; }
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) {
-      A v = f(i + j);
-      lane[j] = v > lane[j] || v != v ? v : lane[j];  // a NaN stays
-    }
+#pragma GCC unroll 1
+    for (int j = 0; j < kLanes; ++j) { lane[j] = max_of(lane[j], A(f(i + j))); }
   }
-  for (int j = 0; i < n; ++i, ++j) {
-    A v = f(i);
-    lane[j] = v > lane[j] || v != v ? v : lane[j];
+  for (int j = 0; i < n; ++i, ++j) { lane[j] = max_of(lane[j], A(f(i))); }
+  for (int width = kLanes / 2; width; width /= 2) {
+    for (int j = 0; j < width; ++j) { lane[j] = max_of(lane[j], lane[j + width]); }
   }
-  A best = lane[0];
-  for (int j = 1; j < kLanes; ++j) { best = lane[j] > best || lane[j] != lane[j] ? lane[j] : best; }
-  return best;
+  return lane[0];
 }
 
 }  // namespace pumice

@@ -1,0 +1,268 @@
+// Packed GEMM after Goto and van de Geijn 2008 ("Anatomy of High-Performance Matrix Multiplication"): panels of B and blocks of A
+// are copied into the order in which the register tile reads them, converted to the accumulator type on the way.
+//
+// Two ways to cut the work, chosen by shape alone:
+//   by tiles of C   B is packed once by all threads, then each task packs its rows of A and runs over the full depth
+//   by depth        for a small C and a long K (weight gradients): each task multiplies a range of K into a partial C of its own,
+//                   and the partials are added in order
+#include "pumice/ops/matmul/gemm_cpu.h"
+
+#include "pumice/ops/matmul/microkernel.h"
+#include "pumice/tensor/parallel.h"
+#include "pumice/tensor/scratch.h"
+
+namespace pumice::PUMICE_ISA {
+namespace {
+
+constexpr int64_t kDepth = 512;       // of a packed block
+constexpr int64_t kRows = 112;        // of a task's block of A, about
+constexpr int64_t kSplitDepth = 1024; // of a task in the cut by depth
+constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 3, kScratchPlan = 4;
+
+PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Columns [j0, j0 + width) of rows [k0, k0 + depth) of B into panels of kTileCols, zero-padded: panel p at out + p * depth * cols.
+template <class T, class A> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, A* out) {
+  constexpr int64_t NR = kTileCols<A>;
+  const T* b = static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col;
+  for (int64_t j = 0; j < width; j += NR, out += depth * NR) {
+    int64_t n = minimum(NR, width - j);
+    if (p.b_col == 1) {
+      for (int64_t k = 0; k < depth; ++k) {
+        const T* row = b + k * p.b_row + j;
+        A* to = out + k * NR;
+        if (n == NR) {
+          for (int64_t c = 0; c < NR; ++c) { to[c] = A(row[c]); }
+        } else {
+          for (int64_t c = 0; c < NR; ++c) { to[c] = c < n ? A(row[c]) : A(0); }
+        }
+      }
+    } else {
+      for (int64_t c = 0; c < NR; ++c) {
+        if (c >= n) {
+          for (int64_t k = 0; k < depth; ++k) { out[k * NR + c] = 0; }
+          continue;
+        }
+        const T* column = b + (j + c) * p.b_col;
+        for (int64_t k = 0; k < depth; ++k) { out[k * NR + c] = A(column[k * p.b_row]); }
+      }
+    }
+  }
+}
+
+// Rows [i0, i0 + height) of columns [k0, k0 + depth) of A into panels of kTileRows, zero-padded.
+template <class T, class A> void pack_a(const Product& p, int64_t i0, int64_t height, int64_t k0, int64_t depth, A* out) {
+  constexpr int64_t MR = kTileRows;
+  const T* a = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
+  for (int64_t i = 0; i < height; i += MR, out += depth * MR) {
+    int64_t m = minimum(MR, height - i);
+    if (p.a_row == 1) {
+      for (int64_t k = 0; k < depth; ++k) {
+        const T* column = a + k * p.a_col + i;
+        for (int64_t r = 0; r < MR; ++r) { out[k * MR + r] = r < m ? A(column[r]) : A(0); }
+      }
+    } else {
+      for (int64_t r = 0; r < MR; ++r) {
+        if (r >= m) {
+          for (int64_t k = 0; k < depth; ++k) { out[k * MR + r] = 0; }
+          continue;
+        }
+        const T* row = a + (i + r) * p.a_row;
+        for (int64_t k = 0; k < depth; ++k) { out[k * MR + r] = A(row[k * p.a_col]); }
+      }
+    }
+  }
+}
+
+// The finished sums of a block, in `tile` (height, ld), into C with bias, beta and conversion.
+template <class A, class C> void store(const Product& p, int64_t i0, int64_t height, int64_t j0, int64_t width, const A* tile, int64_t ld) {
+  const A* bias = static_cast<const A*>(p.bias);
+  for (int64_t i = 0; i < height; ++i) {
+    C* c = static_cast<C*>(p.c) + (i0 + i) * p.c_row + j0 * p.c_col;
+    const A* t = tile + i * ld;
+    auto value = [&](int64_t j) { return bias ? t[j] + bias[j0 + j] : t[j]; };
+    if (p.c_col == 1) {
+      if (p.beta) { for (int64_t j = 0; j < width; ++j) { c[j] = C(A(c[j]) + value(j)); } }
+      else if (bias) { for (int64_t j = 0; j < width; ++j) { c[j] = C(t[j] + bias[j0 + j]); } }
+      else { for (int64_t j = 0; j < width; ++j) { c[j] = C(t[j]); } }
+    } else {
+      for (int64_t j = 0; j < width; ++j) { c[j * p.c_col] = C((p.beta ? A(c[j * p.c_col]) : A(0)) + value(j)); }
+    }
+  }
+}
+
+// tile (height, width padded to panels) += packed A (height, depth) times packed B (depth, width).
+template <class A, bool kAccumulate> void multiply(int64_t height, int64_t width, int64_t depth, const A* a, const A* b, A* tile, int64_t ld) {
+  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+  for (int64_t j = 0; j < width; j += NR) {
+    for (int64_t i = 0; i < height; i += MR) {
+      micro_tile<A, kTileRows, 2, kAccumulate>(depth, a + i * depth, 1, MR, b + j * depth, NR, tile + i * ld + j, ld);
+    }
+  }
+}
+
+struct Plan {
+  int64_t row_tasks, rows;      // tasks along M and rows of each, a multiple of kTileRows
+  int64_t col_tasks, cols;      // tasks along N and columns of each, a multiple of the tile's
+  int64_t first_task;           // among all products
+  int64_t packed_b;             // offset of this product's packed B
+  int64_t splits;               // tasks along K in the cut by depth
+};
+
+template <class A> Plan plan_of(const Product& p, bool split) {
+  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+  Plan plan{};
+  if (split) {
+    plan.splits = p.K > kSplitDepth ? minimum(16, ceil_div(p.K, kSplitDepth)) : 1;
+    return plan;
+  }
+  plan.row_tasks = ceil_div(p.M, kRows);
+  plan.rows = plan.row_tasks ? ceil_div(ceil_div(p.M, plan.row_tasks), MR) * MR : MR;
+  plan.row_tasks = ceil_div(p.M, plan.rows);
+  plan.col_tasks = ceil_div(p.N, 1024);
+  plan.cols = plan.col_tasks ? ceil_div(ceil_div(p.N, plan.col_tasks), NR) * NR : NR;
+  plan.col_tasks = ceil_div(p.N, plan.cols);
+  return plan;
+}
+
+template <class T, class A, class C> void by_tiles(const Product* products, int64_t count) {
+  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+  Plan* plans = scratch<Plan>(kScratchPlan, count);
+  int64_t tasks = 0, packed = 0, panels = 0;
+  for (int64_t g = 0; g < count; ++g) {
+    const Product& p = products[g];
+    plans[g] = plan_of<A>(p, false);
+    plans[g].first_task = tasks;
+    plans[g].packed_b = packed;
+    tasks += plans[g].row_tasks * plans[g].col_tasks;
+    packed += plans[g].row_tasks ? p.K * ceil_div(p.N, NR) * NR : 0;
+    panels += plans[g].row_tasks ? ceil_div(p.N, NR) : 0;
+  }
+  A* packed_b = scratch<A>(kScratchB, packed + 1);
+  // Panels of all products in one sequence; a panel holds the full depth, block after block.
+  parallel_for(panels, 4, [&](int64_t begin, int64_t end) {
+    int64_t g = 0, base = 0;
+    for (int64_t panel = begin; panel < end; ++panel) {
+      for (;; ++g) {
+        int64_t here = plans[g].row_tasks ? ceil_div(products[g].N, NR) : 0;
+        if (panel < base + here) { break; }
+        base += here;
+      }
+      const Product& p = products[g];
+      int64_t j = (panel - base) * NR;
+      pack_b<T, A>(p, 0, p.K, j, minimum(NR, p.N - j), packed_b + plans[g].packed_b + j * p.K);
+    }
+  });
+  parallel_blocks(tasks, [&](int64_t task) {
+    int64_t g = 0;
+    while (g + 1 < count && task >= plans[g + 1].first_task) { ++g; }
+    const Product& p = products[g];
+    const Plan& plan = plans[g];
+    int64_t local = task - plan.first_task, i0 = local / plan.col_tasks * plan.rows, j0 = local % plan.col_tasks * plan.cols;
+    int64_t height = minimum(plan.rows, p.M - i0), width = minimum(plan.cols, p.N - j0);
+    int64_t padded_height = ceil_div(height, MR) * MR, ld = ceil_div(width, NR) * NR;
+    A* tile = scratch<A>(kScratchTile, padded_height * ld);
+    if (p.K == 0) { for (int64_t i = 0; i < padded_height * ld; ++i) { tile[i] = 0; } }
+    for (int64_t k0 = 0; k0 < p.K; k0 += kDepth) {
+      int64_t depth = minimum(kDepth, p.K - k0);
+      A* a = scratch<A>(kScratchA, padded_height * depth);
+      pack_a<T, A>(p, i0, height, k0, depth, a);
+      for (int64_t j = 0; j < width; j += NR) {
+        const A* b = packed_b + plan.packed_b + (j0 + j) * p.K + k0 * NR;
+        for (int64_t i = 0; i < padded_height; i += MR) {
+          if (k0) { micro_tile<A, kTileRows, 2, true>(depth, a + i * depth, 1, MR, b, NR, tile + i * ld + j, ld); }
+          else { micro_tile<A, kTileRows, 2, false>(depth, a + i * depth, 1, MR, b, NR, tile + i * ld + j, ld); }
+        }
+      }
+    }
+    store<A, C>(p, i0, height, j0, width, tile, ld);
+  });
+}
+
+template <class T, class A, class C> void by_depth(const Product* products, int64_t count) {
+  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+  constexpr int64_t kBlock = 256;  // depth packed at once: both operands stay in the second-level cache
+  Plan* plans = scratch<Plan>(kScratchPlan, count);
+  int64_t tasks = 0, space = 0;
+  for (int64_t g = 0; g < count; ++g) {
+    const Product& p = products[g];
+    plans[g] = plan_of<A>(p, true);
+    plans[g].first_task = tasks;
+    plans[g].packed_b = space;  // of its partial sums
+    tasks += plans[g].splits;
+    space += plans[g].splits * ceil_div(p.M, MR) * MR * ceil_div(p.N, NR) * NR;
+  }
+  A* partial = scratch<A>(kScratchPartial, space + 1);
+  parallel_blocks(tasks, [&](int64_t task) {
+    int64_t g = 0;
+    while (g + 1 < count && task >= plans[g + 1].first_task) { ++g; }
+    const Product& p = products[g];
+    int64_t s = task - plans[g].first_task, length = ceil_div(p.K, plans[g].splits), k_end = minimum(p.K, (s + 1) * length);
+    int64_t height = ceil_div(p.M, MR) * MR, ld = ceil_div(p.N, NR) * NR;
+    A* tile = partial + plans[g].packed_b + s * height * ld;
+    bool first = true;
+    for (int64_t k0 = s * length; k0 < k_end; k0 += kBlock, first = false) {
+      int64_t depth = minimum(kBlock, k_end - k0);
+      A* a = scratch<A>(kScratchA, height * depth);
+      A* b = scratch<A>(kScratchTile, ld * depth);
+      pack_a<T, A>(p, 0, p.M, k0, depth, a);
+      pack_b<T, A>(p, k0, depth, 0, p.N, b);
+      if (first) { multiply<A, false>(height, ld, depth, a, b, tile, ld); }
+      else { multiply<A, true>(height, ld, depth, a, b, tile, ld); }
+    }
+    if (first) { for (int64_t i = 0; i < height * ld; ++i) { tile[i] = 0; } }
+  });
+  for (int64_t g = 0; g < count; ++g) {
+    const Product& p = products[g];
+    int64_t height = ceil_div(p.M, MR) * MR, ld = ceil_div(p.N, NR) * NR;
+    A* sum = partial + plans[g].packed_b;
+    parallel_for(p.M, grain_for(p.N * (plans[g].splits + 1)), [&](int64_t begin, int64_t end) {
+      for (int64_t s = 1; s < plans[g].splits; ++s) {
+        const A* other = sum + s * height * ld;
+        for (int64_t i = begin * ld; i < end * ld; ++i) { sum[i] += other[i]; }
+      }
+      store<A, C>(p, begin, end - begin, 0, p.N, sum + begin * ld, ld);
+    });
+  }
+}
+
+// A C so small that its tiles would not occupy the threads, and a K long enough to cut.
+bool cut_by_depth(const Product* products, int64_t count) {
+  int64_t tiles = 0, deepest = 0, largest = 0;
+  for (int64_t g = 0; g < count; ++g) {
+    const Product& p = products[g];
+    tiles += ceil_div(p.M, kRows) * ceil_div(p.N, 1024);
+    deepest = p.K > deepest ? p.K : deepest;
+    largest = p.M * p.N > largest ? p.M * p.N : largest;
+  }
+  return deepest >= 2 * kSplitDepth && largest <= 262144 && tiles < 64 * count;
+}
+
+template <class T, class A, class C> void run(const Product* products, int64_t count) {
+  if (cut_by_depth(products, count)) { by_depth<T, A, C>(products, count); }
+  else { by_tiles<T, A, C>(products, count); }
+}
+
+}  // namespace
+
+void gemm(const Product* products, int64_t count, DType ab, DType c) {
+  // Packed operands of many products are bounded by running them in groups.
+  int64_t begin = 0;
+  while (begin < count) {
+    int64_t end = begin, packed = 0;
+    while (end < count && (end == begin || packed + products[end].N * products[end].K <= (int64_t(16) << 20))) {
+      packed += products[end].N * products[end].K;
+      ++end;
+    }
+    dispatch_float(ab, [&]<class T>() {
+      dispatch_float(c, [&]<class C>() {
+        if constexpr (__is_same(T, double) == __is_same(C, double)) { run<T, Acc<T>, C>(products + begin, end - begin); }
+        else { dtype_not_dispatched(c); }
+      });
+    });
+    begin = end;
+  }
+}
+
+}  // namespace pumice::PUMICE_ISA

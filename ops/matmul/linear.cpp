@@ -1,0 +1,51 @@
+#include "pumice/ops/matmul/linear.h"
+
+#include <algorithm>
+
+#include "pumice/autograd/autograd.h"
+#include "pumice/ops/matmul/gemm.h"
+#include "pumice/ops/require.h"
+
+namespace pumice {
+
+Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
+  require_float("linear", "x", input);
+  REQUIRE(ShapeError, input.rank() >= 1 && w.rank() == 2 && input.dim(-1) == w.dim(1), "[linear] x (..., in) and w (out, in) are required, got x ",
+          input.shape(), " and w ", w.shape());
+  require_dtype("linear", "w", w, input.dtype());
+  REQUIRE(ShapeError, !b.defined() || b.shape() == Shape{w.dim(0)}, "[linear] b must be (out) = (", w.dim(0), "), got ",
+          b.defined() ? b.shape() : Shape{});
+  if (b.defined()) { require_parameter_dtype("linear", "b", b, input.dtype()); }
+  require_same_device("linear", input, w);
+  Tensor x = packed(input).reshape({-1, w.dim(1)});
+  if (input.size() == 0) { x = x.reshape({input.size() / std::max<int64_t>(1, w.dim(1)), w.dim(1)}); }
+  Shape out = input.shape();
+  out[out.rank() - 1] = w.dim(0);
+  Tensor y = empty(out, input.dtype(), input.device()), flat = y.reshape({x.dim(0), w.dim(0)});
+  gemm_batch(x.device(), {flat, x, w.transpose(0, 1), b.defined() ? packed(b) : Tensor(), 0});
+
+  // dx = dy w     dw = dy^T x     db = sum over rows of dy
+  return record("linear", y, {input, w, b}, [x, w = w.detach(), shape = input.shape()](const Tensor& dy, std::span<GradSink> dx) {
+    Tensor flat = packed(dy).reshape({x.dim(0), w.dim(0)});
+    if (dx[0].needed()) {
+      Tensor dinput = empty(shape, x.dtype(), x.device());
+      gemm_batch(x.device(), {dinput.reshape(x.shape()), flat, w, {}, 0});
+      dx[0].put(dinput);
+    }
+    if (dx[1].needed()) {
+      if (dx[1].is_leaf()) { gemm_batch(x.device(), {dx[1].accumulator(), flat.transpose(0, 1), x, {}, 1}); }
+      else {
+        Tensor dw = empty(w.shape(), w.dtype(), w.device());
+        gemm_batch(x.device(), {dw, flat.transpose(0, 1), x, {}, 0});
+        dx[1].put(dw);
+      }
+    }
+    if (dx[2].needed()) {
+      Tensor db = dx[2].is_leaf() ? dx[2].accumulator() : zeros({w.dim(0)}, x.dtype() == DType::f64 ? DType::f64 : DType::f32, x.device());
+      column_sums(x.device(), {db, flat});
+      if (!dx[2].is_leaf()) { dx[2].put(db); }
+    }
+  });
+}
+
+}  // namespace pumice

@@ -1,0 +1,49 @@
+#include "pumice/ops/matmul/matmul.h"
+#include "pumice/tensor/error.h"
+#include "../../op_case.h"
+
+namespace pumice::testing {
+namespace {
+
+struct Form {
+  Shape a, b;
+  bool trans_a, trans_b;
+};
+
+OpCase matmul_case(const Form& f) {
+  auto reference = [f](const std::vector<Tensor>& in) -> std::vector<std::vector<double>> {
+    Tensor a = f.trans_a ? in[0].transpose(-1, -2) : in[0], b = f.trans_b ? in[1].transpose(-1, -2) : in[1];
+    Shape batch = broadcast_shapes("reference", Shape(a.shape().begin(), a.rank() - 2), Shape(b.shape().begin(), b.rank() - 2));
+    Shape wide_a = batch, wide_b = batch;
+    for (int i : {-2, -1}) {
+      wide_a.push_back(a.dim(i));
+      wide_b.push_back(b.dim(i));
+    }
+    std::vector<double> x = a.expand(wide_a).to_vector<double>(), y = b.expand(wide_b).to_vector<double>(), z;
+    int64_t M = a.dim(-2), K = a.dim(-1), N = b.dim(-1);
+    for (int64_t n = 0; n < batch.elements(); ++n) {
+      for (int64_t i = 0; i < M; ++i) {
+        for (int64_t j = 0; j < N; ++j) {
+          double sum = 0;
+          for (int64_t k = 0; k < K; ++k) { sum += x[(n * M + i) * K + k] * y[(n * K + k) * N + j]; }
+          z.push_back(sum);
+        }
+      }
+    }
+    return {z};
+  };
+  return {.name = concat_text("matmul ", f.a, f.trans_a ? "^T" : "", " ", f.b, f.trans_b ? "^T" : ""),
+          .inputs = {{f.a}, {f.b}},
+          .run = [f](const std::vector<Tensor>& t) { return std::vector{matmul(t[0], t[1], f.trans_a, f.trans_b)}; },
+          .reference = reference,
+          .bytes = 4.0 * double(f.a.elements() + f.b.elements()), .flops = 2.0 * double(f.a.elements() * f.b.back()),
+          .widen = 4, .why_widened = "a sum of many products rounds more than one product"};
+}
+
+AddCases cases({matmul_case({{1, 1}, {1, 1}, false, false}), matmul_case({{3, 5}, {5, 2}, false, false}), matmul_case({{5, 3}, {5, 2}, true, false}),
+                matmul_case({{3, 5}, {2, 5}, false, true}), matmul_case({{5, 3}, {2, 5}, true, true}), matmul_case({{2, 3, 4}, {2, 4, 5}, false, false}),
+                matmul_case({{2, 1, 3, 4}, {3, 4, 5}, false, false}), matmul_case({{3, 4}, {2, 4, 5}, false, false}),
+                matmul_case({{33, 17}, {17, 65}, false, false}), matmul_case({{2, 15, 33}, {2, 31, 33}, false, true})});
+
+}  // namespace
+}  // namespace pumice::testing

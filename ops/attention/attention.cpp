@@ -1,0 +1,80 @@
+#include "pumice/ops/attention/attention.h"
+
+#include <cmath>
+
+#include "pumice/autograd/autograd.h"
+#include "pumice/ops/attention/attention_kernels.h"
+#include "pumice/ops/require.h"
+
+namespace pumice {
+
+PUMICE_DEFINE_KERNEL(attention_fwd, AttentionFwd);
+PUMICE_DEFINE_KERNEL(attention_bwd, AttentionBwd);
+
+namespace {
+
+void require_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets) {
+  require_float("attention", "q", q);
+  require_dtype("attention", "k", k, q.dtype());
+  require_dtype("attention", "v", v, q.dtype());
+  require_dtype("attention", "offsets", offsets, DType::i32);
+  require_same_device("attention", q, k);
+  require_same_device("attention", q, v);
+  REQUIRE(ShapeError, q.rank() == 3 && q.shape() == k.shape() && q.shape() == v.shape(), "[attention] q, k and v must be (T, H, D) alike, got ",
+          q.shape(), ", ", k.shape(), " and ", v.shape());
+  REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] offsets must be a packed (N + 1), got ", offsets.shape());
+  const int32_t* o = offsets.data<int32_t>();
+  const int64_t N = offsets.dim(0) - 1;
+  bool rising = o[0] == 0 && o[N] == q.dim(0);
+  for (int64_t n = 0; n < N; ++n) { rising &= o[n] <= o[n + 1]; }
+  REQUIRE(ShapeError, rising, "[attention] offsets must rise from 0 to T = ", q.dim(0), ", got ", o[0], " to ", o[N]);
+}
+
+Tensor dense_rows(const Tensor& x) { return x.dim(-1) <= 1 || x.strides()[x.rank() - 1] == 1 ? x.detach() : packed(x); }
+
+double scale_of(const AttentionOptions& options, int64_t D) { return options.scale != 0 ? options.scale : 1 / std::sqrt(double(D)); }
+
+}  // namespace
+
+Tensor attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, const Tensor& offsets, const AttentionOptions& options) {
+  require_operands(q_in, k_in, v_in, offsets);
+  Tensor q = dense_rows(q_in), k = dense_rows(k_in), v = dense_rows(v_in);
+  const double scale = scale_of(options, q.dim(2));
+  Tensor out = empty(q.shape(), q.dtype(), q.device());
+  Tensor lse = empty({q.dim(0), q.dim(1)}, q.dtype() == DType::f64 ? DType::f64 : DType::f32, q.device());
+  attention_fwd(q.device(), {out, lse, q, k, v, offsets, scale, options.causal});
+
+  // p_ij = exp(scale <q_i, k_j> - lse_i)     dv_j = sum_i p_ij do_i     ds_ij = p_ij (<do_i, v_j> - <do_i, out_i>)
+  // dq_i = scale sum_j ds_ij k_j     dk_j = scale sum_i ds_ij q_i
+  return record("attention", out, {q_in, k_in, v_in},
+                [q, k, v, out, lse, offsets, scale, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
+    Tensor dq = empty(q.shape(), q.dtype(), q.device()), dk = empty_like(dq), dv = empty_like(dq);
+    attention_bwd(q.device(), {dq, dk, dv, dense_rows(dout), out, lse, q, k, v, offsets, scale, causal});
+    dx[0].put(dq);
+    dx[1].put(dk);
+    dx[2].put(dv);
+  });
+}
+
+Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets, const AttentionOptions& options) {
+  REQUIRE(ShapeError, qkv_in.rank() == 4 && qkv_in.dim(1) == 3, "[attention] qkv must be (T, 3, H, D), got ", qkv_in.shape());
+  Tensor qkv = packed(qkv_in);
+  auto part = [](const Tensor& t, int64_t i) {  // (T, H, D)
+    return t.as_strided({t.dim(0), t.dim(2), t.dim(3)}, {t.strides()[0], t.strides()[2], t.strides()[3]}, i * t.strides()[1]);
+  };
+  require_operands(part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets);
+  const double scale = scale_of(options, qkv.dim(3));
+  Tensor out = empty({qkv.dim(0), qkv.dim(2), qkv.dim(3)}, qkv.dtype(), qkv.device());
+  Tensor lse = empty({qkv.dim(0), qkv.dim(2)}, qkv.dtype() == DType::f64 ? DType::f64 : DType::f32, qkv.device());
+  attention_fwd(qkv.device(), {out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets, scale, options.causal});
+
+  // as above, written into one gradient
+  return record("attention_qkv", out, {qkv_in}, [qkv, out, lse, offsets, scale, part, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
+    Tensor d = empty_like(qkv);
+    attention_bwd(qkv.device(), {part(d, 0), part(d, 1), part(d, 2), dense_rows(dout), out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets,
+                                 scale, causal});
+    dx[0].put(d);
+  });
+}
+
+}  // namespace pumice

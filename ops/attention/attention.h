@@ -1,0 +1,21 @@
+#pragma once
+#include "pumice/tensor/tensor.h"
+
+namespace pumice {
+
+struct AttentionOptions {
+  bool causal = false;  // a token attends to itself and to those before it
+  double scale = 0;     // of the scores; 0 means 1 / sqrt(D)
+};
+
+// Softmax attention inside each of N sequences that lie one after the other along T (Vaswani et al. 2017, arXiv:1706.03762).
+//   q, k, v (T, H, D), any strides with dense D   offsets i32 (N + 1), rising from 0 to T   ->   (T, H, D), dtype of q
+//   out_i = sum_j p_ij v_j     p_i = softmax_j(scale <q_i, k_j>)     j over the tokens of i's sequence
+// Scores are never stored: a block of query rows lives in cache, and the backward pass computes it again from the log-sum-exp of
+// each row, (T, H) in f32 (as in FlashAttention: Dao et al. 2022, arXiv:2205.14135). Throws ShapeError, DTypeError, DeviceError.
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets, const AttentionOptions& options = {});
+
+// The same over one tensor of queries, keys and values, whose gradient is one tensor too: qkv (T, 3, H, D) -> (T, H, D).
+Tensor attention_qkv(const Tensor& qkv, const Tensor& offsets, const AttentionOptions& options = {});
+
+}  // namespace pumice

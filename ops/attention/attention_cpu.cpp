@@ -1,0 +1,154 @@
+// Attention by blocks of query rows. Keys and values of one head of one sequence are packed once per task, in f32 and padded to
+// whole vectors, and every product runs in the register tile of the gemm. Forward tasks own (sequence, block of queries, head);
+// backward tasks own (sequence, head), so dk and dv are summed by one thread in order.
+#include "pumice/ops/attention/attention_kernels.h"
+#include "pumice/ops/matmul/microkernel.h"
+#include "pumice/tensor/math.h"
+#include "pumice/tensor/parallel.h"
+#include "pumice/tensor/scratch.h"
+
+namespace pumice::PUMICE_ISA {
+namespace {
+
+constexpr int64_t kQueries = 128;  // rows of a block
+constexpr int kPlan = 7;           // scratch slot of the calling thread; 0 to 6 belong to tasks
+
+template <class A> PUMICE_INLINE int64_t padded(int64_t n) { return (n + kVector<A> - 1) / kVector<A> * kVector<A>; }
+PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Rows [first, first + count) of head h, times `factor`, into (count, ld) with zero padding.
+template <class T, class A> void pack_rows(const View& x, int64_t first, int64_t count, int64_t h, A factor, A* out, int64_t ld) {
+  const int64_t D = x.shape[2];
+  for (int64_t i = 0; i < count; ++i, out += ld) {
+    const T* row = x.as<T>() + (first + i) * x.stride[0] + h * x.stride[1];
+    for (int64_t d = 0; d < D; ++d) { out[d] = A(row[d]) * factor; }
+    for (int64_t d = D; d < ld; ++d) { out[d] = 0; }
+  }
+}
+
+// The same transposed: (D, ld), tokens along the row.
+template <class T, class A> void pack_columns(const View& x, int64_t first, int64_t count, int64_t h, A* out, int64_t ld) {
+  const int64_t D = x.shape[2];
+  for (int64_t i = 0; i < count; ++i) {
+    const T* row = x.as<T>() + (first + i) * x.stride[0] + h * x.stride[1];
+    for (int64_t d = 0; d < D; ++d) { out[d * ld + i] = A(row[d]); }
+  }
+  for (int64_t d = 0; d < D; ++d) {
+    for (int64_t i = count; i < ld; ++i) { out[d * ld + i] = 0; }
+  }
+}
+
+template <class T, class A> void store_rows(const View& x, int64_t first, int64_t count, int64_t h, const A* in, int64_t ld) {
+  const int64_t D = x.shape[2];
+  for (int64_t i = 0; i < count; ++i, in += ld) {
+    T* row = x.as<T>() + (first + i) * x.stride[0] + h * x.stride[1];
+    for (int64_t d = 0; d < D; ++d) { row[d] = T(in[d]); }
+  }
+}
+
+struct QueryBlock { int32_t begin, end, query; };  // tokens of the sequence, and the block's first query
+
+template <class T> void forward_block(const AttentionFwd& a, const QueryBlock& block, int64_t h) {
+  using A = Acc<T>;
+  const int64_t D = a.q.shape[2], H = a.q.shape[1], first = block.begin, L = block.end - block.begin;
+  const int64_t rows = minimum(kQueries, block.end - block.query), keys = a.causal ? block.query + rows - first : L;
+  const int64_t ldk = padded<A>(keys), ldd = padded<A>(D);
+  A* kt = scratch<A>(0, D * ldk);
+  A* v = scratch<A>(1, keys * ldd);
+  A* q = scratch<A>(2, rows * ldd);
+  A* p = scratch<A>(3, rows * ldk);
+  A* o = scratch<A>(4, rows * ldd);
+  pack_columns<T, A>(a.k, first, keys, h, kt, ldk);
+  pack_rows<T, A>(a.v, first, keys, h, A(1), v, ldd);
+  pack_rows<T, A>(a.q, block.query, rows, h, A(a.scale), q, ldd);
+  small_product<A, false>(rows, ldk, D, q, ldd, 1, kt, ldk, p, ldk);
+  for (int64_t i = 0; i < rows; ++i) {
+    A* row = p + i * ldk;
+    const int64_t n = a.causal ? block.query + i - first + 1 : keys;
+    A top = lane_max<A>(n, row[0], [&](int64_t j) { return row[j]; });
+    for (int64_t j = 0; j < n; ++j) { row[j] = exp_of(row[j] - top); }
+    A sum = lane_sum<A>(n, [&](int64_t j) { return row[j]; });
+    A inverse = A(1) / sum;
+    for (int64_t j = 0; j < n; ++j) { row[j] *= inverse; }
+    for (int64_t j = n; j < ldk; ++j) { row[j] = 0; }
+    a.lse.as<A>()[(block.query + i) * H + h] = top + log_of(sum);
+  }
+  small_product<A, false>(rows, ldd, keys, p, ldk, 1, v, ldd, o, ldd);
+  store_rows<T, A>(a.out, block.query, rows, h, o, ldd);
+}
+
+template <class T> void backward_head(const AttentionBwd& a, int64_t first, int64_t L, int64_t h) {
+  using A = Acc<T>;
+  const int64_t D = a.q.shape[2], H = a.q.shape[1], ldk = padded<A>(L), ldd = padded<A>(D);
+  A* columns = scratch<A>(0, 2 * D * ldk);
+  A *kt = columns, *vt = columns + D * ldk;
+  A* k = scratch<A>(1, L * ldd);
+  A* sums = scratch<A>(2, 2 * L * ldd);
+  A *dk = sums, *dv = sums + L * ldd;
+  pack_columns<T, A>(a.k, first, L, h, kt, ldk);
+  pack_columns<T, A>(a.v, first, L, h, vt, ldk);
+  pack_rows<T, A>(a.k, first, L, h, A(1), k, ldd);
+  for (int64_t i = 0; i < 2 * L * ldd; ++i) { sums[i] = 0; }
+  for (int64_t start = 0; start < L; start += kQueries) {
+    const int64_t rows = minimum(kQueries, L - start), keys = a.causal ? start + rows : L, width = padded<A>(keys);
+    A* queries = scratch<A>(3, 3 * rows * ldd);
+    A *q = queries, *dout = q + rows * ldd, *dq = dout + rows * ldd;
+    A* p = scratch<A>(4, rows * ldk);
+    A* ds = scratch<A>(5, rows * ldk);
+    pack_rows<T, A>(a.q, first + start, rows, h, A(a.scale), q, ldd);
+    pack_rows<T, A>(a.dout, first + start, rows, h, A(1), dout, ldd);
+    small_product<A, false>(rows, width, D, q, ldd, 1, kt, ldk, p, ldk);
+    small_product<A, false>(rows, width, D, dout, ldd, 1, vt, ldk, ds, ldk);
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t token = first + start + i, n = a.causal ? start + i + 1 : L;
+      const T* out = a.out.as<T>() + token * a.out.stride[0] + h * a.out.stride[1];
+      const A* g = dout + i * ldd;
+      const A lse = a.lse.as<A>()[token * H + h], dot = lane_sum<A>(D, [&](int64_t d) { return g[d] * A(out[d]); });
+      A *pi = p + i * ldk, *di = ds + i * ldk;
+      for (int64_t j = 0; j < n; ++j) {
+        pi[j] = exp_of(pi[j] - lse);
+        di[j] = pi[j] * (di[j] - dot);
+      }
+      for (int64_t j = n; j < ldk; ++j) { pi[j] = di[j] = 0; }
+    }
+    small_product<A, true>(keys, ldd, rows, p, 1, ldk, dout, ldd, dv, ldd);
+    small_product<A, true>(keys, ldd, rows, ds, 1, ldk, q, ldd, dk, ldd);  // q carries the scale
+    small_product<A, false>(rows, ldd, keys, ds, ldk, 1, k, ldd, dq, ldd);
+    for (int64_t i = 0; i < rows * ldd; ++i) { dq[i] *= A(a.scale); }
+    store_rows<T, A>(a.dq, first + start, rows, h, dq, ldd);
+  }
+  store_rows<T, A>(a.dk, first, L, h, dk, ldd);
+  store_rows<T, A>(a.dv, first, L, h, dv, ldd);
+}
+
+}  // namespace
+
+void attention_fwd(const AttentionFwd& a) {
+  const int64_t N = a.offsets.shape[0] - 1, T = a.q.shape[0], H = a.q.shape[1];
+  const int32_t* offsets = a.offsets.as<int32_t>();
+  QueryBlock* blocks = scratch<QueryBlock>(kPlan, N + T / kQueries + 1);
+  int64_t count = 0;
+  for (int64_t n = 0; n < N; ++n) {
+    for (int64_t query = offsets[n]; query < offsets[n + 1]; query += kQueries) { blocks[count++] = {offsets[n], offsets[n + 1], int32_t(query)}; }
+  }
+  dispatch_float(a.q.dtype, [&]<class E>() {
+    parallel_for(count * H, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) { forward_block<E>(a, blocks[task / H], task % H); }
+    });
+  });
+}
+
+void attention_bwd(const AttentionBwd& a) {
+  const int64_t N = a.offsets.shape[0] - 1, H = a.q.shape[1];
+  const int32_t* offsets = a.offsets.as<int32_t>();
+  dispatch_float(a.q.dtype, [&]<class E>() {
+    parallel_for(N * H, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t n = task / H, L = offsets[n + 1] - offsets[n];
+        if (L > 0) { backward_head<E>(a, offsets[n], L, task % H); }
+      }
+    });
+  });
+}
+
+}  // namespace pumice::PUMICE_ISA

@@ -1,0 +1,38 @@
+#include "pumice/moe/grouped_linear.h"
+#include "../op_case.h"
+
+namespace pumice::testing {
+namespace {
+
+OpCase grouped_case(std::vector<double> offsets, int64_t in, int64_t out, bool bias) {
+  const int64_t E = int64_t(offsets.size()) - 1, R = int64_t(offsets.back());
+  std::vector<Input> inputs = {{.shape = {R, in}}, {.shape = {E, out, in}},
+                               {.shape = {E + 1}, .dtype = DType::i32, .differentiable = false, .values = offsets}};
+  if (bias) { inputs.push_back({.shape = {E, out}, .parameter = true}); }
+  auto reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    const double *x = t[0].data<double>(), *w = t[1].data<double>(), *b = bias ? t[3].data<double>() : nullptr;
+    std::vector<double> y(size_t(R * out));
+    for (int64_t e = 0; e < E; ++e) {
+      for (int64_t r = int64_t(offsets[e]); r < int64_t(offsets[e + 1]); ++r) {
+        for (int64_t o = 0; o < out; ++o) {
+          double sum = b ? b[e * out + o] : 0;
+          for (int64_t i = 0; i < in; ++i) { sum += x[r * in + i] * w[(e * out + o) * in + i]; }
+          y[r * out + o] = sum;
+        }
+      }
+    }
+    return {y};
+  };
+  return {.name = "grouped_linear E=" + std::to_string(E) + " rows=" + std::to_string(R) + " in=" + std::to_string(in) + " out=" + std::to_string(out),
+          .inputs = inputs,
+          .run = [bias](const std::vector<Tensor>& t) { return std::vector{grouped_linear(t[0], t[1], bias ? t[3] : Tensor(), t[2])}; },
+          .reference = reference, .bytes = 4.0 * double(R * (in + out) + E * in * out), .flops = 2.0 * double(R * in * out),
+          .widen = 4, .why_widened = "a sum of many products rounds more than one product"};
+}
+
+// one expert, empty experts at every place, no rows at all, rows beyond one tile, and the cut by depth of the weight gradient
+AddCases cases({grouped_case({0, 3}, 5, 2, true), grouped_case({0, 0, 4, 4, 9, 9}, 7, 33, true), grouped_case({0, 0, 0}, 4, 3, false),
+                grouped_case({0, 130, 131, 200}, 16, 31, false), grouped_case({0, 2050, 2055}, 6, 5, true)});
+
+}  // namespace
+}  // namespace pumice::testing

@@ -1,0 +1,67 @@
+#include <cmath>
+
+#include "pumice/ops/attention/attention.h"
+#include "../../op_case.h"
+
+namespace pumice::testing {
+namespace {
+
+std::vector<double> reference(const double* q, const double* k, const double* v, int64_t step, const std::vector<double>& offsets, int64_t H,
+                              int64_t D, bool causal) {
+  const int64_t T = int64_t(offsets.back());
+  std::vector<double> out(size_t(T * H * D));
+  for (size_t n = 0; n + 1 < offsets.size(); ++n) {
+    const int64_t begin = int64_t(offsets[n]), end = int64_t(offsets[n + 1]);
+    for (int64_t h = 0; h < H; ++h) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t last = causal ? i + 1 : end;
+        std::vector<double> p;
+        double sum = 0;
+        for (int64_t j = begin; j < last; ++j) {
+          double s = 0;
+          for (int64_t d = 0; d < D; ++d) { s += q[i * step + h * D + d] * k[j * step + h * D + d]; }
+          p.push_back(std::exp(s / std::sqrt(double(D))));
+          sum += p.back();
+        }
+        for (int64_t j = begin; j < last; ++j) {
+          for (int64_t d = 0; d < D; ++d) { out[(i * H + h) * D + d] += p[j - begin] / sum * v[j * step + h * D + d]; }
+        }
+      }
+    }
+  }
+  return out;
+}
+
+OpCase attention_case(std::vector<double> offsets, int64_t H, int64_t D, bool causal) {
+  const int64_t T = int64_t(offsets.back()), N = int64_t(offsets.size());
+  Input o{.shape = {N}, .dtype = DType::i32, .differentiable = false, .values = offsets};
+  return {.name = "attention sequences=" + std::to_string(N - 1) + " T=" + std::to_string(T) + " H=" + std::to_string(H) + " D=" + std::to_string(D) +
+                  (causal ? " causal" : ""),
+          .inputs = {{.shape = {T, H, D}}, {.shape = {T, H, D}}, {.shape = {T, H, D}}, o},
+          .run = [causal](const std::vector<Tensor>& t) { return std::vector{attention(t[0], t[1], t[2], packed(t[3]), {.causal = causal})}; },
+          .reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+            return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, offsets, H, D, causal)};
+          },
+          .bytes = 16.0 * double(T * H * D), .flops = 4.0 * double(T * T * H * D) / double(N - 1)};
+}
+
+OpCase qkv_case(std::vector<double> offsets, int64_t H, int64_t D, bool causal) {
+  OpCase c = attention_case(offsets, H, D, causal);
+  const int64_t T = int64_t(offsets.back());
+  c.name.replace(0, 9, "attention_qkv");
+  c.inputs = {{.shape = {T, 3, H, D}}, c.inputs[3]};
+  c.run = [causal](const std::vector<Tensor>& t) { return std::vector{attention_qkv(t[0], packed(t[1]), {.causal = causal})}; };
+  c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    const double* x = t[0].data<double>();
+    return {reference(x, x + H * D, x + 2 * H * D, 3 * H * D, offsets, H, D, causal)};
+  };
+  return c;
+}
+
+// one token, empty sequences, lengths around a vector, D below and above one, and more queries than one block holds
+AddCases cases({attention_case({0, 1}, 1, 1, false), attention_case({0, 3, 3, 7}, 2, 5, false), attention_case({0, 3, 8}, 2, 5, true),
+                attention_case({0, 15, 31, 48}, 1, 16, false), attention_case({0, 33, 40}, 2, 17, true), attention_case({0, 131}, 1, 8, false),
+                attention_case({0, 131}, 1, 8, true), qkv_case({0, 5, 5, 21}, 2, 8, false), qkv_case({0, 130}, 2, 4, true)});
+
+}  // namespace
+}  // namespace pumice::testing

@@ -1,0 +1,50 @@
+// The layers of a transformer encoder. A layer is a small value that names its parameters; calling it records ops.
+// Axis letters: docs/layout.md. T counts the tokens of all sequences of a batch, packed one after the other.
+#pragma once
+#include "pumice/nn/parameter.h"
+#include "pumice/ops/elementwise/gelu.h"
+
+namespace pumice {
+
+struct Linear {
+  Parameter* weight = nullptr;  // (out, in)
+  Parameter* bias = nullptr;    // (out); null without
+  Linear() = default;
+  Linear(const Scope& scope, int64_t in, int64_t out, const Init& init = Init::xavier_uniform(), bool with_bias = true,
+         const Init& bias_init = Init::zeros());
+  Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out), dtype of x
+};
+
+struct LayerNorm {
+  Parameter *weight = nullptr, *bias = nullptr;  // (C)
+  double eps = 1e-6;
+  LayerNorm() = default;
+  LayerNorm(const Scope& scope, int64_t width, double eps = 1e-6);
+  Tensor operator()(const Tensor& x) const;  // (..., C) -> (..., C)
+};
+
+struct Embedding {
+  Parameter* table = nullptr;  // (V, C)
+  Embedding() = default;
+  Embedding(const Scope& scope, int64_t vocabulary, int64_t width, const Init& init);
+  Tensor operator()(const Tensor& ids, DType dtype) const;  // i32 (...) -> (..., C)
+};
+
+// Multi-head self-attention within each packed sequence, bidirectional, no padding anywhere.
+struct SelfAttention {
+  Linear qkv, out;  // (3C, C), (C, C)
+  int64_t heads = 1;
+  SelfAttention() = default;
+  SelfAttention(const Scope& scope, int64_t width, int64_t heads);
+  Tensor operator()(const Tensor& x, const Tensor& sequences) const;  // x (T, C), sequences i32 (N+1) offsets -> (T, C)
+};
+
+struct Mlp {
+  Linear up, down;  // (F, C), (C, F)
+  Gelu activation = Gelu::tanh;
+  Mlp() = default;
+  Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation = Gelu::tanh);
+  Tensor operator()(const Tensor& x) const;  // (T, C) -> (T, C)
+};
+
+}  // namespace pumice

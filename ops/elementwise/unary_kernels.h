@@ -1,0 +1,21 @@
+// y = f(x) and dx = dy f'(x), the latter from x or from y, whichever is cheaper. Packed arrays of n elements.
+#pragma once
+#include "pumice/tensor/kernel.h"
+
+namespace pumice {
+
+enum class Unary : int32_t { affine, exp, log, sqrt, square, tanh, sigmoid, relu, gelu_tanh, gelu_erf };
+struct UnaryFwd {
+  View y, x;
+  Unary f;
+  double scale, shift;  // affine: y = scale x + shift
+};
+struct UnaryBwd {
+  View dx, dy, saved;   // saved: x for log, square, relu and gelu; y for exp, sqrt, tanh and sigmoid
+  Unary f;
+  double scale;
+};
+PUMICE_DECLARE_KERNEL(unary_fwd, UnaryFwd);
+PUMICE_DECLARE_KERNEL(unary_bwd, UnaryBwd);
+
+}  // namespace pumice

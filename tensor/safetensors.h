@@ -1,0 +1,50 @@
+// safetensors: named tensors in one file (github.com/huggingface/safetensors). u64 header length, JSON header, raw little-endian
+// data. Reading maps the file and checks every rule of the format before any tensor is touched; writing is atomic.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "pumice/tensor/tensor.h"
+
+namespace pumice {
+
+struct SafetensorsEntry {
+  std::string name, dtype;  // dtype as the file spells it: "F32", "BF16", "I64", ...
+  Shape shape;
+  uint64_t begin = 0, end = 0;  // bytes within the data section
+};
+
+// The header of a file's bytes, checked; entries in file order. Throws FormatError naming `source` and the rule that is broken.
+struct SafetensorsHeader {
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+  uint64_t data_start = 0;
+};
+SafetensorsHeader parse_safetensors(std::string_view bytes, const std::string& source);
+
+class SafetensorsFile {
+ public:
+  static SafetensorsFile open(const std::string& path);
+  std::vector<std::string> names() const;
+  const SafetensorsEntry& entry(const std::string& name) const;  // throws FormatError if there is none
+  const Shape& shape(const std::string& name) const { return entry(name).shape; }
+  // A copy on the CPU. Throws DTypeError for a dtype that Tensor does not have.
+  Tensor load(const std::string& name) const;
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+
+ private:
+  std::string path_;
+  std::shared_ptr<class MappedFile> file_;
+  SafetensorsHeader header_;
+};
+
+// Tensors may be strided; they are written packed, sorted by alignment and name. "format": "pt" is added to the metadata, without
+// which other readers refuse the file.
+void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       std::map<std::string, std::string> metadata = {});
+
+}  // namespace pumice

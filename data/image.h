@@ -1,0 +1,34 @@
+// Pictures: decoded to RGB, resized bit for bit as Pillow does, encoded as PNG.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pumice {
+
+struct Image {
+  int width = 0, height = 0;
+  std::vector<uint8_t> rgb;  // (height, width, 3), row-major
+};
+
+struct ImageLimits {
+  int64_t max_pixels = 25'000'000;  // checked against the header, before anything is allocated or decoded
+};
+
+// PNG or JPEG, told apart by their first bytes, as Pillow's open(...).convert("RGB") gives them: alpha is dropped, grey is
+// repeated, 16-bit PNG keeps its upper bytes, CMYK is inverted and multiplied, EXIF is ignored. Throws FormatError naming `name`,
+// what was found and what to try; a truncated file is an error, never a half-grey picture.
+Image decode_image(std::string_view bytes, const std::string& name, const ImageLimits& limits = {});
+
+enum class Filter { bilinear, bicubic };
+// Pillow's resampling for 8-bit channels: separable, antialiased, fixed-point, width first. Equal bit for bit to Pillow 9 to 12, with
+// which CLIP's descendants were trained; Pillow 13 resizes some tall pictures height first and may differ from them by a few levels.
+Image resize(const Image& image, int width, int height, Filter filter = Filter::bicubic);
+// CLIP's evaluation transform: the shorter edge to `size` (the other truncated), then the centre, as torchvision rounds it.
+Image resize_and_crop(const Image& image, int size);
+
+// A PNG of 8-bit RGB; equal pictures give equal bytes. Throws IoError.
+std::string encode_png(const Image& image);
+
+}  // namespace pumice

@@ -1,0 +1,89 @@
+#include "pumice/data/csv.h"
+
+#include <algorithm>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/suggest.h"
+
+namespace pumice {
+namespace {
+
+const char* name_of(char separator) { return separator == '\t' ? "tab" : separator == ';' ? "';'" : "','"; }
+
+char sniff(std::string_view header) {
+  char best = ',';
+  for (char c : {'\t', ';'}) {
+    if (std::count(header.begin(), header.end(), c) > std::count(header.begin(), header.end(), best)) { best = c; }
+  }
+  return best;
+}
+
+}  // namespace
+
+CsvTable parse_csv(std::string_view text, const std::string& name) {
+  if (text.substr(0, 3) == "\xef\xbb\xbf") { text.remove_prefix(3); }
+  REQUIRE(FormatError, !text.empty(), "[csv] ", name, " is empty; a header row is required");
+  CsvTable table;
+  table.separator = sniff(text.substr(0, std::min(text.find('\n'), text.size())));
+  std::vector<std::string> row(1);
+  int64_t line = 1, row_line = 1;
+  auto finish = [&] {
+    if (row.size() == 1 && row[0].empty()) { return; }  // an empty line
+    if (table.header.empty()) { table.header = row; }
+    else {
+      REQUIRE(FormatError, row.size() == table.header.size(), "[csv] ", name, " line ", row_line, ": ", row.size(), " fields, but the header has ",
+              table.header.size(), " (separator ", name_of(table.separator), "). Quote fields that contain the separator");
+      table.rows.push_back(row);
+      table.lines.push_back(row_line);
+    }
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '"' && row.back().empty()) {
+      const int64_t began = line;
+      for (++i;; ++i) {
+        REQUIRE(FormatError, i < text.size(), "[csv] ", name, " line ", began, ": a quote begins here and is never closed");
+        if (text[i] == '"') {
+          if (i + 1 < text.size() && text[i + 1] == '"') { ++i; }
+          else { break; }
+        }
+        line += text[i] == '\n';
+        row.back() += text[i];
+      }
+    } else if (c == table.separator) { row.emplace_back(); }
+    else if (c == '\n' || (c == '\r' && (i + 1 == text.size() || text[i + 1] == '\n'))) {
+      i += c == '\r' && i + 1 < text.size();
+      finish();
+      row.assign(1, "");
+      row_line = ++line;
+    } else { row.back() += c; }
+  }
+  finish();
+  return table;
+}
+
+size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag) {
+  for (const std::string& candidate : wanted.empty() ? synonyms : std::vector<std::string>{wanted}) {
+    auto found = std::find(table.header.begin(), table.header.end(), candidate);
+    if (found != table.header.end()) { return size_t(found - table.header.begin()); }
+  }
+  throw UsageError(concat_text("[csv] ", name, ": no column '", wanted.empty() ? join(synonyms, "' or '") : wanted, "'. Columns: ", join(table.header), " (separator ",
+                               name_of(table.separator), "). Try: ", flag, " ", table.header.empty() ? "NAME" : table.header[0]), __FILE__, __LINE__);
+}
+
+std::string csv_row(const std::vector<std::string>& fields) {
+  std::string row;
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (i) { row += ','; }
+    if (fields[i].find_first_of(",\"\r\n") == std::string::npos) {
+      row += fields[i];
+      continue;
+    }
+    row += '"';
+    for (char c : fields[i]) { row += c == '"' ? "\"\"" : std::string(1, c); }
+    row += '"';
+  }
+  return row + "\n";
+}
+
+}  // namespace pumice

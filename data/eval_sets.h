@@ -1,0 +1,49 @@
+// Sets to evaluate on: labelled pictures for zero-shot classification, and pictures with captions for retrieval.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pumice {
+
+struct LabelledSample {
+  std::string image;  // encoded bytes
+  std::string name;
+  int label = 0;      // index into classnames
+};
+struct LabelledSet {
+  std::vector<std::string> classnames, templates;  // templates hold "{}" or "{c}"
+  int64_t count = 0;
+  std::function<LabelledSample(int64_t)> read;
+  int64_t size() const { return count; }
+  LabelledSample sample(int64_t i) const { return read(i); }
+};
+
+// `path` is one of
+//   a CLIP_benchmark directory   classnames.txt, zeroshot_classification_templates.txt, SPLIT/nshards.txt, SPLIT/0.tar with .cls
+//   a folder per class           its name is the class name, '_' read as a space; SPLIT/ below `path` if there is such a folder
+//   webdataset shards with .cls  and classnames.txt beside them, templates.txt optional
+// Throws IoError or FormatError saying what was looked for.
+LabelledSet open_labelled_set(const std::string& path, const std::string& split);
+// Whether `path` also holds a "train" split in the layout above.
+bool has_train_side(const std::string& path);
+
+struct RetrievalSample {
+  std::string image, name;
+  std::vector<std::string> captions;  // at least one
+};
+struct RetrievalSet {
+  int64_t count = 0;
+  std::function<RetrievalSample(int64_t)> read;
+  int64_t size() const { return count; }
+  RetrievalSample sample(int64_t i) const { return read(i); }
+};
+
+// `path` is a CSV (several rows of one picture are its captions; pictures are relative to the CSV), webdataset shards (captions
+// from "captions" of .json, else .txt, one per line), or a CLIP_benchmark directory with test/nshards.txt.
+RetrievalSet open_retrieval_set(const std::string& path, const std::string& image_column = "", const std::string& caption_column = "");
+
+}  // namespace pumice

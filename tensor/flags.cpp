@@ -18,12 +18,12 @@ constexpr Flag kFlags[] = {
 
 std::string text(int index) { return value_of(kFlags[index]); }
 
-int64_t integer(int index) {
+int64_t integer(int index, int64_t most) {
   std::string value = text(index);
   char* end = nullptr;
   long long n = std::strtoll(value.c_str(), &end, 10);
-  REQUIRE(UsageError, end != value.c_str() && *end == 0 && n >= 0, "[flags] ", kFlags[index].name,
-          " must be a non-negative integer, got '", value, "' (", kFlags[index].help, ")");
+  REQUIRE(UsageError, end != value.c_str() && *end == 0 && n >= 0 && n <= most, "[flags] ", kFlags[index].name,
+          " must be an integer from 0 to ", most, ", got '", value, "' (", kFlags[index].help, ")");
   return n;
 }
 
@@ -36,10 +36,10 @@ std::string value_of(const Flag& flag) {
   return set && *set ? set : flag.fallback;
 }
 
-int64_t threads() { static const int64_t v = integer(0); return v; }
+int64_t threads() { static const int64_t v = integer(0, 1024); return v; }
 std::string isa() { static const std::string v = text(1); return v; }
-int64_t debug() { static const int64_t v = integer(2); return v; }
-bool profile() { static const bool v = integer(3) != 0; return v; }
-int64_t memory_limit_mib() { static const int64_t v = integer(4); return v; }
+int64_t debug() { static const int64_t v = integer(2, 4); return v; }
+bool profile() { static const bool v = integer(3, 1) != 0; return v; }
+int64_t memory_limit_mib() { static const int64_t v = integer(4, int64_t(1) << 40); return v; }
 
 }  // namespace pumice::flags

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "pumice/tensor/error.h"
 #include "pumice/tensor/flags.h"
 
 #if defined(__x86_64__)
@@ -130,6 +131,7 @@ std::unique_ptr<Pool>& pool() {
 
 int thread_count() { return pool()->threads(); }
 void set_thread_count(int n) {
+  REQUIRE(UsageError, n > 0, "[parallel] at least one thread is required, got ", n);
   pool().reset();
   pool() = std::make_unique<Pool>(n);
 }

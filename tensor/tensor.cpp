@@ -164,11 +164,16 @@ const std::shared_ptr<AutogradMeta>& Tensor::autograd() const { return impl_->au
 void Tensor::set_autograd(std::shared_ptr<AutogradMeta> meta) const { impl_->autograd = std::move(meta); }
 
 Tensor empty(const Shape& shape, DType dtype, Device device) {
-  for (int64_t d : shape) { REQUIRE(ShapeError, d >= 0, "[empty] axis lengths must not be negative, got ", shape); }
+  int64_t bytes = size_of(dtype);
+  for (int64_t d : shape) {
+    REQUIRE(ShapeError, d >= 0, "[empty] axis lengths must not be negative, got ", shape);
+    REQUIRE(ShapeError, !__builtin_mul_overflow(bytes, d, &bytes), "[empty] ", shape, " of ", name(dtype),
+            " has more bytes than an int64 can count");
+  }
   REQUIRE(DeviceError, device.kind == Device::kCpu, "[empty] this build has no ", device, " device; use cpu");
   auto impl = std::make_shared<Tensor::Impl>();
   impl->storage = std::make_shared<Tensor::Storage>();
-  impl->storage->data = allocate_bytes(size_t(shape.elements() * size_of(dtype)));
+  impl->storage->data = allocate_bytes(size_t(bytes));
   impl->shape = shape;
   impl->strides = contiguous_strides(shape);
   impl->dtype = dtype;

@@ -4,7 +4,7 @@
 namespace pumice {
 
 struct PixelScale {
-  float mean[3] = {0.5f, 0.5f, 0.5f}, std[3] = {0.5f, 0.5f, 0.5f};  // per channel, in units of [0, 1]; the default maps to [-1, 1]
+  float mean[3] = {0.5f, 0.5f, 0.5f}, std[3] = {0.5f, 0.5f, 0.5f};  // per channel, of x / 255; the default maps to [-1, 1]
 };
 
 // Cuts images into square patches and normalises them, in one pass over the bytes.

@@ -18,7 +18,8 @@ void require_operands(const Tensor& image, const Tensor& text, const Tensor& log
   require_dtype("contrastive_loss", "text", text, image.dtype());
   REQUIRE(ShapeError, image.rank() == 2 && text.shape() == image.shape() && image.dim(0) > 0,
           "[contrastive_loss] image and text must be (B, C) with at least one pair, got ", image.shape(), " and ", text.shape());
-  REQUIRE(ShapeError, log_temperature.rank() == 0, "[contrastive_loss] log_temperature must be a scalar (), got ", log_temperature.shape());
+  REQUIRE(ShapeError, log_temperature.rank() == 0, "[contrastive_loss] log_temperature must be a scalar (), got ",
+          log_temperature.shape());
   require_parameter_dtype("contrastive_loss", "log_temperature", log_temperature, image.dtype());
   require_same_device("contrastive_loss", image, text);
   require_same_device("contrastive_loss", image, log_temperature);
@@ -56,7 +57,8 @@ Tensor panel_scratch(const Tensor& features) {
 
 }  // namespace
 
-ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature, const Tensor& caption_ids) {
+ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature,
+                                   const Tensor& caption_ids) {
   require_operands(image, text, log_temperature, caption_ids);
   const int64_t B = image.dim(0), C = image.dim(1);
   const DType wide = image.dtype() == DType::f64 ? DType::f64 : DType::f32;
@@ -66,17 +68,18 @@ ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, cons
   Tensor loss = empty({}, wide), hits = empty({2}, DType::i64), lse = empty({2, B}, wide);
   {
     Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
-    contrastive_fwd(x.device(), {loss, hits, lse, empty({B}, wide), empty({B}, DType::u8), panel_scratch(wide_x), wide_x, wide_z, t,
-                                 {group, members}, B, C});
+    Tensor row_loss = empty({B}, wide), hit = empty({B}, DType::u8), panels = panel_scratch(wide_x);
+    contrastive_fwd(x.device(), {loss, hits, lse, row_loss, hit, panels, wide_x, wide_z, t, {group, members}, B, C});
   }
   // g_ij = dy / 2B * (exp(logits_ij - lse_i) + exp(logits_ij - lse_j) - 2 [j in P(i)] / |P(i)|)          = dloss / dlogits_ij
   // dimage_i = exp(t) * sum_j(g_ij * text_j)    dtext_j = exp(t) * sum_i(g_ij * image_i)    dt = sum_ij(g_ij * logits_ij)
   loss = record("contrastive_loss", loss, {image, text, log_temperature},
                 [x, z, t, lse, group, members, wide, B, C](const Tensor& dy, std::span<GradSink> dx) {
     Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
-    Tensor dimage = dx[0].needed() || dx[2].needed() ? empty_like(wide_x) : Tensor(), dtext = dx[1].needed() ? empty_like(wide_z) : Tensor();
-    Tensor dt = dx[2].needed() ? empty({}, wide) : Tensor();
-    contrastive_bwd(x.device(), {dimage, dtext, dt, dy, wide_x, wide_z, t, lse, panel_scratch(wide_x), {group, members}, B, C});
+    Tensor dimage = dx[0].needed() || dx[2].needed() ? empty_like(wide_x) : Tensor();
+    Tensor dtext = dx[1].needed() ? empty_like(wide_z) : Tensor(), dt = dx[2].needed() ? empty({}, wide) : Tensor();
+    Tensor panels = panel_scratch(wide_x);
+    contrastive_bwd(x.device(), {dimage, dtext, dt, dy, wide_x, wide_z, t, lse, panels, {group, members}, B, C});
     if (dx[0].needed()) { dx[0].put(to_dtype(dimage, x.dtype())); }
     if (dx[1].needed()) { dx[1].put(to_dtype(dtext, z.dtype())); }
     if (dx[2].needed()) { dx[2].put(dt); }

@@ -13,10 +13,12 @@ struct ContrastiveResult {
 //   image (B, C)   text (B, C)   log_temperature () f32   caption_ids i64 (B) or undefined   ->   loss ()
 //   logits_ij = exp(log_temperature) * <image_i, text_j>          P(i) = the j with caption_ids_j = caption_ids_i
 //   loss = 1/2 mean_i( lse_j(logits_ij) - mean_{j in P(i)}(logits_ij) ) + 1/2 the same over the columns
-// Equal ids mean equal captions: pairs that cannot be told apart must not be pushed apart, and count as hits. Undefined ids are all
-// different: the plain loss. Features come normalised (l2_normalize); they may be f32, bf16 or f64, everything is computed in f32
-// (f64 for f64). Logits exist as tiles only, in the forward pass and again in the backward pass: memory is O(B * C), not O(B * B).
+// Equal ids mean equal captions: pairs that cannot be told apart must not be pushed apart, and count as hits. Undefined ids are
+// all different: the plain loss. Features come normalised (l2_normalize); they may be f32, bf16 or f64, everything is computed in
+// f32 (f64 for f64). Logits exist as tiles only, in the forward pass and again in the backward pass: memory is O(B * C), not
+// O(B * B).
 // Throws ShapeError, DTypeError, DeviceError.
-ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature, const Tensor& caption_ids = {});
+ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature,
+                                   const Tensor& caption_ids = {});
 
 }  // namespace pumice

@@ -65,8 +65,8 @@ template <class A> void pack_panels(const Sides<A>& s) {
   });
 }
 
-// Calls visit(row, rows, col, cols, tile) for the logits of rows [begin, end) against all columns, panel by panel: tile[r][j] is the
-// logit of `row + r` and `col + j`. kRows rows are computed even where fewer are left; the spare ones repeat the last.
+// Calls visit(row, rows, col, cols, tile) for the logits of rows [begin, end) against all columns, panel by panel: tile[r][j] is
+// the logit of `row + r` and `col + j`. kRows rows are computed even where fewer are left; the spare ones repeat the last.
 template <class A, class F> PUMICE_INLINE void for_each_tile(const Sides<A>& s, int64_t begin, int64_t end, const F& visit) {
   A tile[kRows][kPanel];
   for (int64_t col = 0; col < s.batch; col += kPanel) {

@@ -26,11 +26,12 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int ignore, do
   REQUIRE(UsageError, counted[1] < 0, "[cross_entropy] labels must be in [0, ", V, ") or ", ignore, " (ignored), got ",
           labels.slice(0, counted[1], counted[1] + 1).item(), " in row ", counted[1], " of ", N, " for logits ", x.shape(),
           ": does the vocabulary of the data fit the model?");
-  REQUIRE(ShapeError, counted[0] > 0, "[cross_entropy] at least one label that is not ignored is required, all ", N, " are ", ignore,
-          " for logits ", x.shape(), ": was the answer cut off by the length limit?");
+  REQUIRE(ShapeError, counted[0] > 0, "[cross_entropy] at least one label that is not ignored is required, all ", N, " are ",
+          ignore, " for logits ", x.shape(), ": was the answer cut off by the length limit?");
 
   // dx = dy / counted * (softmax(x) - (1 - s) * onehot(label) - s / V), zero in ignored rows
-  return record("cross_entropy", loss, {logits}, [x, labels, lse, census, N, V, ignore, smoothing](const Tensor& dy, std::span<GradSink> dx) {
+  return record("cross_entropy", loss, {logits},
+                [x, labels, lse, census, N, V, ignore, smoothing](const Tensor& dy, std::span<GradSink> dx) {
     Tensor dlogits = empty_like(x);
     cross_entropy_bwd(x.device(), {dlogits, dy, x, labels, lse, census, N, V, ignore, smoothing});
     dx[0].put(dlogits);

@@ -35,10 +35,11 @@ OpCase patchify_case(int64_t B, int64_t H, int64_t W, int p) {
           .reference = reference, .bytes = 5 * n, .flops = 2 * n, .gradient = false};
 }
 
-// single pixels, odd patches, below, at and above the 48-byte run (5 -> 15, 14 -> 42, 16 -> 48, 17 -> 51), no images, many rows
-AddCases cases({patchify_case(1, 3, 2, 1), patchify_case(2, 10, 15, 5), patchify_case(2, 28, 14, 14), patchify_case(2, 32, 48, 16),
-                patchify_case(1, 34, 17, 17), patchify_case(1, 64, 32, 32), patchify_case(0, 16, 16, 16), patchify_case(3, 224, 224, 14),
-                patchify_case(4, 224, 224, 32)});
+// single pixels, odd patches, below, at and above the 48-byte run (5 -> 15, 14 -> 42, 16 -> 48, 17 -> 51), no images, many
+// rows
+AddCases cases({patchify_case(1, 3, 2, 1), patchify_case(2, 10, 15, 5), patchify_case(2, 28, 14, 14),
+                patchify_case(2, 32, 48, 16), patchify_case(1, 34, 17, 17), patchify_case(1, 64, 32, 32),
+                patchify_case(0, 16, 16, 16), patchify_case(3, 224, 224, 14), patchify_case(4, 224, 224, 32)});
 
 }  // namespace
 }  // namespace pumice::testing

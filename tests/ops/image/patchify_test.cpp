@@ -20,15 +20,23 @@ TEST(Patchify, DefaultScaleMapsBytesToMinusOneAndOneInPatchOrder) {
 }
 
 TEST(Patchify, ErrorsNameShapeAndType) {
-  auto call = [](Shape s, DType in, int p, DType out, PixelScale scale = {}) { return [=] { patchify(zeros(s, in), p, scale, out); }; };
-  EXPECT_EQ(message_of<DTypeError>(call({1, 4, 4, 3}, DType::f32, 2, DType::f32)), "[patchify] pixels must be u8, got f32 (1, 4, 4, 3)");
-  EXPECT_EQ(message_of<DTypeError>(call({1, 4, 4, 3}, DType::u8, 2, DType::i32)), "[patchify] the result must be f32, bf16 or f64, got i32");
-  EXPECT_EQ(message_of<ShapeError>(call({4, 4, 3}, DType::u8, 2, DType::f32)), "[patchify] pixels must be (B, H, W, 3), got (4, 4, 3)");
-  EXPECT_EQ(message_of<ShapeError>(call({1, 4, 4, 4}, DType::u8, 2, DType::f32)), "[patchify] pixels must be (B, H, W, 3), got (1, 4, 4, 4)");
+  auto call = [](Shape s, DType in, int p, DType out, PixelScale scale = {}) {
+    return [=] { patchify(zeros(s, in), p, scale, out); };
+  };
+  EXPECT_EQ(message_of<DTypeError>(call({1, 4, 4, 3}, DType::f32, 2, DType::f32)),
+            "[patchify] pixels must be u8, got f32 (1, 4, 4, 3)");
+  EXPECT_EQ(message_of<DTypeError>(call({1, 4, 4, 3}, DType::u8, 2, DType::i32)),
+            "[patchify] the result must be f32, bf16 or f64, got i32");
+  EXPECT_EQ(message_of<ShapeError>(call({4, 4, 3}, DType::u8, 2, DType::f32)),
+            "[patchify] pixels must be (B, H, W, 3), got (4, 4, 3)");
+  EXPECT_EQ(message_of<ShapeError>(call({1, 4, 4, 4}, DType::u8, 2, DType::f32)),
+            "[patchify] pixels must be (B, H, W, 3), got (1, 4, 4, 4)");
   EXPECT_EQ(message_of<ShapeError>(call({2, 32, 30, 3}, DType::u8, 16, DType::f32)),
-            "[patchify] patches of 16 x 16 pixels must tile the images, got (2, 32, 30, 3): resize to a multiple of the patch size");
+            "[patchify] patches of 16 x 16 pixels must tile the images, got (2, 32, 30, 3): resize to a multiple of "
+            "the patch size");
   EXPECT_EQ(message_of<ShapeError>(call({2, 32, 30, 3}, DType::u8, 0, DType::f32)),
-            "[patchify] patches of 0 x 0 pixels must tile the images, got (2, 32, 30, 3): resize to a multiple of the patch size");
+            "[patchify] patches of 0 x 0 pixels must tile the images, got (2, 32, 30, 3): resize to a multiple of the "
+            "patch size");
   EXPECT_EQ(message_of<UsageError>(call({1, 4, 4, 3}, DType::u8, 2, DType::f32, {{0, 0, 0}, {1, 0, 1}})),
             "[patchify] std must be positive, got 0 for channel 1");
 }

@@ -51,7 +51,8 @@ TEST(ContrastiveLoss, UndefinedIdsAreAllDifferent) {
   Tensor image = random_uniform_tensor({70, 24}, -1, 1, {.site = 1}), text = random_uniform_tensor({70, 24}, -1, 1, {.site = 2});
   std::vector<int64_t> ids;
   for (int64_t i = 0; i < 70; ++i) { ids.push_back(1000 - i * i); }
-  EXPECT_EQ(contrastive_loss(image, text, scalar(1)).loss.item(), contrastive_loss(image, text, scalar(1), from_values<int64_t>({70}, ids)).loss.item());
+  Tensor distinct = from_values<int64_t>({70}, ids);
+  EXPECT_EQ(contrastive_loss(image, text, scalar(1)).loss.item(), contrastive_loss(image, text, scalar(1), distinct).loss.item());
 }
 
 TEST(ContrastiveLoss, NanReachesTheLossAndIsNoHit) {
@@ -75,7 +76,9 @@ TEST(ContrastiveLoss, MemoryGrowsWithTheBatchNotWithItsSquare) {
 }
 
 TEST(ContrastiveLoss, ErrorsNameShapesAndTypes) {
-  auto call = [](Shape image, Shape text, Shape t = {}, Tensor ids = {}) { return [=] { contrastive_loss(zeros(image), zeros(text), zeros(t), ids); }; };
+  auto call = [](Shape image, Shape text, Shape t = {}, Tensor ids = {}) {
+    return [=] { contrastive_loss(zeros(image), zeros(text), zeros(t), ids); };
+  };
   EXPECT_EQ(message_of<ShapeError>(call({4, 8}, {5, 8})),
             "[contrastive_loss] image and text must be (B, C) with at least one pair, got (4, 8) and (5, 8)");
   EXPECT_EQ(message_of<ShapeError>(call({0, 8}, {0, 8})),
@@ -83,10 +86,12 @@ TEST(ContrastiveLoss, ErrorsNameShapesAndTypes) {
   EXPECT_EQ(message_of<ShapeError>(call({4, 8}, {4, 8}, {1})), "[contrastive_loss] log_temperature must be a scalar (), got (1)");
   EXPECT_EQ(message_of<ShapeError>(call({4, 8}, {4, 8}, {}, zeros({3}, DType::i64))),
             "[contrastive_loss] caption_ids must be (B) = (4) for image (4, 8), got (3)");
-  EXPECT_EQ(message_of<DTypeError>(call({4, 8}, {4, 8}, {}, zeros({4}, DType::i32))), "[contrastive_loss] caption_ids must be i64, got i32 (4)");
+  EXPECT_EQ(message_of<DTypeError>(call({4, 8}, {4, 8}, {}, zeros({4}, DType::i32))),
+            "[contrastive_loss] caption_ids must be i64, got i32 (4)");
   EXPECT_EQ(message_of<DTypeError>([] { contrastive_loss(zeros({2, 3}), zeros({2, 3}, DType::bf16), zeros({})); }),
             "[contrastive_loss] text must be f32, got bf16 (2, 3)");
-  EXPECT_EQ(message_of<DTypeError>([] { contrastive_loss(zeros({2, 3}, DType::bf16), zeros({2, 3}, DType::bf16), zeros({}, DType::bf16)); }),
+  Tensor half = zeros({2, 3}, DType::bf16);
+  EXPECT_EQ(message_of<DTypeError>([&] { contrastive_loss(half, half, zeros({}, DType::bf16)); }),
             "[contrastive_loss] log_temperature must be f32, got bf16 ()");
 }
 

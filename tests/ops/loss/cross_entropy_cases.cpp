@@ -19,7 +19,10 @@ OpCase cross_entropy_case(int64_t N, int64_t V, double smoothing = 0, int ignore
       if (label[n] == ignore) { continue; }
       double sum = 0;
       for (int64_t v = 0; v < V; ++v) { sum += std::exp(x[v]); }
-      for (int64_t v = 0; v < V; ++v) { loss -= ((v == label[n]) * (1 - smoothing) + smoothing / V) * std::log(std::exp(x[v]) / sum); }
+      for (int64_t v = 0; v < V; ++v) {
+        double target = (v == label[n]) * (1 - smoothing) + smoothing / V;
+        loss -= target * std::log(std::exp(x[v]) / sum);
+      }
       counted += 1;
     }
     return std::vector<std::vector<double>>{{loss / counted}};

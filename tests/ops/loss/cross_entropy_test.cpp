@@ -35,18 +35,19 @@ TEST(CrossEntropy, ErrorsNameRowAndValue) {
     return [=] { cross_entropy(zeros(logits), from_values<int32_t>({int64_t(labels.size())}, labels), ignore, smoothing); };
   };
   EXPECT_EQ(message_of<UsageError>(call({4, 10}, {1, -100, 3, 10})),
-            "[cross_entropy] labels must be in [0, 10) or -100 (ignored), got 10 in row 3 of 4 for logits (4, 10): does the vocabulary of "
-            "the data fit the model?");
+            "[cross_entropy] labels must be in [0, 10) or -100 (ignored), got 10 in row 3 of 4 for logits (4, 10): "
+            "does the vocabulary of the data fit the model?");
   EXPECT_EQ(message_of<UsageError>(call({2, 10}, {-100, 3}, -1)),
-            "[cross_entropy] labels must be in [0, 10) or -1 (ignored), got -100 in row 0 of 2 for logits (2, 10): does the vocabulary of "
-            "the data fit the model?");
+            "[cross_entropy] labels must be in [0, 10) or -1 (ignored), got -100 in row 0 of 2 for logits (2, 10): "
+            "does the vocabulary of the data fit the model?");
   EXPECT_EQ(message_of<ShapeError>(call({2, 10}, {-100, -100})),
-            "[cross_entropy] at least one label that is not ignored is required, all 2 are -100 for logits (2, 10): was the answer cut "
-            "off by the length limit?");
+            "[cross_entropy] at least one label that is not ignored is required, all 2 are -100 for logits (2, 10): "
+            "was the answer cut off by the length limit?");
   EXPECT_EQ(message_of<ShapeError>(call({0, 10}, {})),
-            "[cross_entropy] at least one label that is not ignored is required, all 0 are -100 for logits (0, 10): was the answer cut "
-            "off by the length limit?");
-  EXPECT_EQ(message_of<ShapeError>(call({2, 10}, {1, 2, 3})), "[cross_entropy] logits must be (N, V) and labels (N), got (2, 10) and (3)");
+            "[cross_entropy] at least one label that is not ignored is required, all 0 are -100 for logits (0, 10): "
+            "was the answer cut off by the length limit?");
+  EXPECT_EQ(message_of<ShapeError>(call({2, 10}, {1, 2, 3})),
+            "[cross_entropy] logits must be (N, V) and labels (N), got (2, 10) and (3)");
   EXPECT_EQ(message_of<UsageError>(call({1, 10}, {1}, -100, 1.5)), "[cross_entropy] label_smoothing must be in [0, 1], got 1.5");
   EXPECT_EQ(message_of<DTypeError>([] { cross_entropy(zeros({2, 3}), zeros({2}, DType::i64)); }),
             "[cross_entropy] labels must be i32, got i64 (2)");

@@ -27,7 +27,8 @@ OpCase l2_normalize_case(Shape x, double eps = 1e-8) {
 
 // one row, odd, around the sixteen lanes, no rows, a large eps (its part of the gradient shows), more than one block of rows
 AddCases cases({l2_normalize_case({7}), l2_normalize_case({3, 5}), l2_normalize_case({2, 2, 15}), l2_normalize_case({3, 16}),
-                l2_normalize_case({3, 17}), l2_normalize_case({0, 8}), l2_normalize_case({4, 9}, 0.5), l2_normalize_case({700, 32}),
+                l2_normalize_case({3, 17}), l2_normalize_case({0, 8}), l2_normalize_case({4, 9}, 0.5),
+                l2_normalize_case({700, 32}),
                 l2_normalize_case({64, 512})});
 
 }  // namespace

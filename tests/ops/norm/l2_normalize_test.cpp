@@ -25,7 +25,8 @@ TEST(L2Normalize, ThreeFourFive) {
 }
 
 TEST(L2Normalize, ErrorsNameShapeAndType) {
-  EXPECT_EQ(message_of<DTypeError>([] { l2_normalize(zeros({2}, DType::u8)); }), "[l2_normalize] x must be f32, bf16 or f64, got u8 (2)");
+  EXPECT_EQ(message_of<DTypeError>([] { l2_normalize(zeros({2}, DType::u8)); }),
+            "[l2_normalize] x must be f32, bf16 or f64, got u8 (2)");
   EXPECT_EQ(message_of<ShapeError>([] { l2_normalize(zeros({})); }), "[l2_normalize] x must be (..., C), got ()");
 }
 

@@ -1,0 +1,40 @@
+#include "pumice/moe/policy.h"
+
+#include <cmath>
+
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+
+int64_t capacity_of(int64_t tokens, int experts, int experts_per_token, const Capacity& capacity) {
+  REQUIRE(UsageError, tokens >= 0 && experts >= 1 && experts_per_token >= 1 && experts_per_token <= experts,
+          "[capacity] a group needs tokens >= 0 and 1 <= experts per token <= experts, got ", tokens, " tokens, ", experts_per_token,
+          " of ", experts, " experts");
+  REQUIRE(UsageError, std::isfinite(capacity.factor) && capacity.factor >= 0 && capacity.multiple_of >= 1,
+          "[capacity] factor must be a finite number >= 0 (0 drops nothing) and multiple_of >= 1, got factor ", capacity.factor,
+          " and multiple_of ", capacity.multiple_of);
+  if (capacity.factor == 0 || tokens == 0) { return tokens; }
+  double places = double(tokens * experts_per_token) * capacity.factor / experts;
+  REQUIRE(UsageError, places <= 0x1p30, "[capacity] factor ", capacity.factor, " gives ", places,
+          " places per expert, more than 2^30: use factor 0 to drop nothing");
+  // nearbyint rounds halves to even in the default rounding mode
+  int64_t Q = int64_t(capacity.rounding == Capacity::Rounding::ceil ? std::ceil(places) : std::nearbyint(places));
+  REQUIRE(UsageError, Q >= 1, "[capacity] an expert needs at least 1 place, but ", tokens, " tokens * ", experts_per_token, " choices * factor ",
+          capacity.factor, " / ", experts, " experts = ", places, " rounds to ", Q, ": raise the factor, group more tokens, or round up (ceil)");
+  return (Q + capacity.multiple_of - 1) / capacity.multiple_of * capacity.multiple_of;
+}
+
+void require_valid(const RouterOptions& o) {
+  REQUIRE(UsageError, o.experts >= 1, "[router] experts must be at least 1, got ", o.experts);
+  REQUIRE(UsageError, o.experts_per_token >= 1 && o.experts_per_token <= o.experts, "[router] experts_per_token must be in 1..", o.experts,
+          " (the number of experts), got ", o.experts_per_token);
+  REQUIRE(UsageError, std::isfinite(o.noise_std) && o.noise_std >= 0, "[router] noise_std must be a finite number >= 0 (0 turns noise off), got ",
+          o.noise_std);
+  REQUIRE(UsageError, o.gates == Gates::raw || o.experts_per_token >= 2,
+          "[router] renormalised gates need experts_per_token >= 2, got ", o.experts_per_token,
+          ": one gate divided by itself is 1 whatever the router says, so the router would never learn; use raw gates");
+  REQUIRE(UsageError, o.second == SecondChoice::argmax || o.experts_per_token == 2,
+          "[router] a Gumbel second choice needs experts_per_token = 2, got ", o.experts_per_token, ": use argmax");
+}
+
+}  // namespace pumice

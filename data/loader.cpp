@@ -1,0 +1,192 @@
+#include "pumice/data/loader.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "pumice/data/image.h"
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/philox.h"
+
+namespace pumice {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Fisher-Yates with 64-bit draws from the epoch's own stream.
+std::vector<int64_t> permutation(int64_t n, uint64_t seed, int64_t epoch) {
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  RandomKey key{.seed = seed, .step = uint32_t(epoch), .site = 0x10adu};
+  for (int64_t i = n - 1; i > 0; --i) {
+    Random4 r = random4(key, uint64_t(i));
+    uint64_t bits = uint64_t(r.v[0]) << 32 | r.v[1];
+    std::swap(order[i], order[int64_t((static_cast<unsigned __int128>(bits) * uint64_t(i + 1)) >> 64)]);
+  }
+  return order;
+}
+
+}  // namespace
+
+std::vector<int32_t> encode_caption(const Tokenizer& tokenizer, const std::string& caption, int64_t length) {
+  std::vector<int32_t> ids = tokenizer.encode(caption);
+  if (int64_t(ids.size()) > length - 1) { ids.resize(length - 1); }
+  ids.push_back(tokenizer.eos_id());
+  return ids;
+}
+
+int64_t caption_id(const std::string& caption) {  // FNV-1a
+  uint64_t h = 14695981039346656037ull;
+  for (unsigned char c : caption) { h = (h ^ c) * 1099511628211ull; }
+  return int64_t(h);
+}
+
+class Loader::Impl {
+ public:
+  Impl(const PairSource& source, const Tokenizer& tokenizer, const LoaderOptions& options)
+      : source_(source), tokenizer_(tokenizer), options_(options), position_(options.position) {
+    samples_ = options.limit ? std::min(options.limit, source.size()) : source.size();
+    REQUIRE(UsageError, options.batch_size > 0 && options.image_size > 0 && options.text_length > 1,
+            "[loader] batch size and image size must be positive and text length at least 2, got ", options.batch_size, ", ",
+            options.image_size, " and ", options.text_length);
+    REQUIRE(UsageError, samples_ >= options.batch_size, "[loader] the data has ", samples_, " samples, fewer than the batch size ",
+            options.batch_size, ". Lower --batch-size");
+    if (options.prefetch > 0) { worker_ = std::thread([this] { work(); }); }
+  }
+
+  ~Impl() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    if (worker_.joinable()) { worker_.join(); }
+  }
+
+  Batch next() {
+    if (options_.prefetch <= 0) { return make_batch(); }
+    auto start = Clock::now();
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !ready_.empty() || error_; });
+    waited_ += std::chrono::duration<double>(Clock::now() - start).count();
+    if (ready_.empty()) { std::rethrow_exception(error_); }
+    Batch batch = std::move(ready_.front());
+    ready_.pop_front();
+    changed_.notify_all();
+    return batch;
+  }
+
+  LoaderReport report() const {
+    std::lock_guard lock(mutex_);
+    return report_;
+  }
+  double seconds_waited() const {
+    std::lock_guard lock(mutex_);
+    return waited_;
+  }
+
+ private:
+  void work() {
+    // Beside the compute threads, not before them.
+    setpriority(PRIO_PROCESS, id_t(syscall(SYS_gettid)), 5);
+    try {
+      for (;;) {
+        Batch batch = make_batch();
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return stop_ || int64_t(ready_.size()) < options_.prefetch; });
+        if (stop_) { return; }
+        ready_.push_back(std::move(batch));
+        changed_.notify_all();
+      }
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      error_ = std::current_exception();
+      changed_.notify_all();
+    }
+  }
+
+  int64_t sample_at(int64_t position) {
+    int64_t epoch = position / samples_;
+    if (!options_.shuffle) { return position % samples_; }
+    if (epoch != epoch_) {
+      order_ = permutation(samples_, options_.seed, epoch);
+      epoch_ = epoch;
+    }
+    return order_[position % samples_];
+  }
+
+  void note_problem(const std::string& message) {
+    std::lock_guard lock(mutex_);
+    ++report_.corrupt;
+    if (report_.first_problems.size() < 5) { report_.first_problems.push_back(message); }
+  }
+
+  Batch make_batch() {
+    const int64_t B = options_.batch_size, S = options_.image_size, bytes = S * S * 3;
+    Batch batch;
+    batch.pixels = empty({B, S, S, 3}, DType::u8);
+    std::vector<int32_t> tokens, offsets = {0};
+    std::vector<int64_t> ids;
+    for (int64_t filled = 0, tried = 0; filled < B; ++position_) {
+      // A whole epoch without one readable image cannot fill a batch.
+      REQUIRE(FormatError, tried++ < samples_ + B, "[loader] none of the last ", samples_, " samples could be read; the first problem: ",
+              report_.first_problems.empty() ? "unknown" : report_.first_problems[0]);
+      Pair pair = source_.pair(sample_at(position_));
+      Image image;
+      try {
+        image = resize_and_crop(decode_image(pair.image, pair.name), int(S));
+      } catch (const Error& e) {
+        note_problem(e.what());
+        continue;
+      }
+      std::memcpy(batch.pixels.data<uint8_t>() + filled * bytes, image.rgb.data(), size_t(bytes));
+      std::vector<int32_t> caption = encode_caption(tokenizer_, pair.caption, options_.text_length);
+      tokens.insert(tokens.end(), caption.begin(), caption.end());
+      offsets.push_back(int32_t(tokens.size()));
+      ids.push_back(caption_id(pair.caption));
+      batch.captions.push_back(std::move(pair.caption));
+      ++filled;
+    }
+    batch.tokens = from_values<int32_t>({int64_t(tokens.size())}, tokens);
+    batch.text_offsets = from_values<int32_t>({B + 1}, offsets);
+    batch.caption_ids = from_values<int64_t>({B}, ids);
+    batch.position = position_;
+    batch.epoch = double(position_) / double(samples_);
+    return batch;
+  }
+
+  const PairSource& source_;
+  const Tokenizer& tokenizer_;
+  LoaderOptions options_;
+  int64_t samples_ = 0, position_ = 0;  // position_ belongs to whoever makes batches
+  int64_t epoch_ = -1;
+  std::vector<int64_t> order_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<Batch> ready_;
+  LoaderReport report_;
+  double waited_ = 0;
+  bool stop_ = false;
+  std::exception_ptr error_;
+  std::thread worker_;
+};
+
+Loader::Loader(const PairSource& source, const Tokenizer& tokenizer, const LoaderOptions& options)
+    : impl_(std::make_unique<Impl>(source, tokenizer, options)) {}
+Loader::~Loader() = default;
+Batch Loader::next() { return impl_->next(); }
+LoaderReport Loader::report() const { return impl_->report(); }
+double Loader::seconds_waited() const { return impl_->seconds_waited(); }
+
+}  // namespace pumice

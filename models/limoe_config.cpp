@@ -1,0 +1,190 @@
+#include "pumice/models/limoe_config.h"
+
+#include <algorithm>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/suggest.h"
+
+namespace pumice {
+namespace {
+
+// Blocks 1, 3, 5, ... ("Every 2" of V-MoE counts from the second block).
+std::vector<int64_t> every_second(int64_t depth) {
+  std::vector<int64_t> blocks;
+  for (int64_t i = 1; i < depth; i += 2) { blocks.push_back(i); }
+  return blocks;
+}
+
+struct Size {
+  const char* name;
+  int64_t image_size, patch, text_length, vocabulary, depth, width, heads, hidden, embedding, experts;
+};
+// The first four are this project's; the others are the sizes of the LIMoE paper, with S as in V-MoE (512 wide, 8 deep).
+constexpr Size kSizes[] = {
+    {"micro", 32, 8, 16, 2048, 4, 64, 2, 256, 64, 0},
+    {"tiny", 64, 8, 16, 2048, 4, 128, 4, 512, 128, 8},
+    {"small", 64, 8, 16, 2048, 6, 192, 3, 768, 192, 8},
+    {"medium", 64, 8, 32, 2048, 6, 384, 6, 1536, 384, 8},
+    {"s32", 224, 32, 16, 32000, 8, 512, 8, 2048, 512, 32},
+    {"s16", 224, 16, 16, 32000, 8, 512, 8, 2048, 512, 32},
+    {"b32", 224, 32, 16, 32000, 12, 768, 12, 3072, 768, 32},
+    {"b16", 224, 16, 16, 32000, 12, 768, 12, 3072, 768, 32},
+    {"l16", 224, 16, 16, 32000, 24, 1024, 16, 4096, 1024, 32},
+    {"h14", 224, 14, 16, 32000, 32, 1280, 16, 5120, 1280, 32},
+};
+
+double attention_parameters(const LimoeConfig& c) { return 4.0 * double(c.width) * double(c.width + 1); }
+double mlp_parameters(const LimoeConfig& c) { return double(2 * c.width * c.hidden + c.hidden + c.width); }
+
+}  // namespace
+
+bool LimoeConfig::sparse(int64_t block) const {
+  return std::find(moe_layers.begin(), moe_layers.end(), block) != moe_layers.end();
+}
+
+void LimoeConfig::validate() const {
+  REQUIRE(UsageError, patch > 0 && image_size > 0 && image_size % patch == 0, "[limoe] image_size must be a multiple of patch, got ",
+          image_size, " and ", patch);
+  REQUIRE(UsageError, depth > 0 && width > 0 && hidden > 0 && embedding > 0, "[limoe] depth, width, hidden and embedding must be positive, got ",
+          depth, ", ", width, ", ", hidden, " and ", embedding);
+  REQUIRE(UsageError, heads > 0 && width % heads == 0, "[limoe] width must be a multiple of heads, got ", width, " and ", heads);
+  REQUIRE(UsageError, text_length > 0 && vocabulary > 1, "[limoe] text_length and vocabulary must be positive, got ", text_length, " and ", vocabulary);
+  REQUIRE(UsageError, group_examples > 0, "[limoe] group_examples must be positive, got ", group_examples);
+  REQUIRE(UsageError, dropout >= 0 && dropout < 1, "[limoe] dropout must be in [0, 1), got ", dropout);
+  REQUIRE(UsageError, initial_temperature > 0, "[limoe] initial_temperature must be positive, got ", initial_temperature);
+  for (int64_t i : moe_layers) {
+    REQUIRE(UsageError, i >= 0 && i < depth, "[limoe] moe_layers are block indices in [0, ", depth, "), got ", i);
+  }
+  if (!moe_layers.empty()) {
+    REQUIRE(UsageError, router.experts >= 1 && router.experts_per_token >= 1 && router.experts_per_token <= router.experts,
+            "[limoe] 1 <= experts_per_token <= experts is required, got ", router.experts_per_token, " and ", router.experts);
+  }
+}
+
+std::vector<std::string> limoe_preset_names() {
+  std::vector<std::string> names;
+  for (const Size& s : kSizes) { names.push_back(s.name); }
+  return names;
+}
+
+LimoeConfig limoe_preset(const std::string& name) {
+  for (const Size& s : kSizes) {
+    if (name != s.name) { continue; }
+    LimoeConfig c;
+    c.preset = name;
+    c.image_size = s.image_size;
+    c.patch = s.patch;
+    c.text_length = s.text_length;
+    c.vocabulary = s.vocabulary;
+    c.depth = s.depth;
+    c.width = s.width;
+    c.heads = s.heads;
+    c.hidden = s.hidden;
+    c.embedding = s.embedding;
+    c.router.experts_per_token = 1;
+    c.router.experts = s.experts ? int(s.experts) : 1;
+    if (s.experts) { c.moe_layers = every_second(s.depth); }
+    // H/14 has twelve sparse blocks, denser towards the end; the paper's exact list is not published in a form we could check.
+    if (name == "h14") { c.moe_layers = {3, 7, 11, 15, 18, 21, 24, 26, 28, 29, 30, 31}; }
+    if (name == "micro") { c.group_examples = 8; }
+    return c;
+  }
+  throw UsageError(concat_text("[preset] there is no preset '", name, "'. Presets: ", join(limoe_preset_names()), ".",
+                               did_you_mean(name, limoe_preset_names())), __FILE__, __LINE__);
+}
+
+LimoeCost cost_of(const LimoeConfig& c) {
+  const int64_t w = c.width, n = c.image_tokens(), L = c.text_length, E = c.router.experts, K = c.router.experts_per_token;
+  const double mlp = mlp_parameters(c), attention = attention_parameters(c);
+  double total = 0, active = 0, macs_per_token = 0;
+  for (int64_t i = 0; i < c.depth; ++i) {
+    bool sparse = c.sparse(i) && !c.dense_twin;
+    double width_factor = c.sparse(i) ? double(K) : 1;
+    // K experts side by side, or one MLP K times as wide in the dense twin: the output bias exists once there.
+    double wide = c.sparse(i) && c.dense_twin ? double(2 * w * c.hidden * K + c.hidden * K + w) : mlp * width_factor;
+    total += attention + double(4 * w) + (sparse ? mlp * double(E) + double(w * E) : wide);
+    active += attention + double(4 * w) + (sparse ? mlp * double(K) + double(w * E) : wide);
+    macs_per_token += 4.0 * double(w * w) + width_factor * 2.0 * double(w * c.hidden) + (sparse ? double(w * E) : 0);
+  }
+  const double rest = double(2 * w) + double(3 * c.patch * c.patch * w + w) + double((n + L) * w) + double(c.vocabulary * w) +
+                      2.0 * double(w * c.embedding) + 1;
+  LimoeCost cost;
+  cost.parameters = int64_t(total + rest);
+  cost.active_parameters = int64_t(active + rest);
+  auto macs = [&](int64_t tokens) {
+    double scores = 2.0 * double(c.depth) * double(tokens) * double(tokens) * double(w);
+    return macs_per_token * double(tokens) + scores + double(w * c.embedding);
+  };
+  cost.image_macs = macs(n) + double(n * 3 * c.patch * c.patch * w);
+  cost.text_macs = macs(L);
+  return cost;
+}
+
+LimoeMemory memory_of(const LimoeConfig& c, int64_t examples, bool bf16, bool recompute) {
+  LimoeCost cost = cost_of(c);
+  const double P = double(cost.parameters), tokens = double(examples) * double(c.image_tokens() + c.text_length);
+  const double element = bf16 ? 2 : 4, w = double(c.width), F = double(c.hidden) * double(std::max(1, c.router.experts_per_token));
+  LimoeMemory m;
+  m.weights = P * (bf16 ? 6 : 4);
+  m.gradients = P * 4;
+  m.optimizer = P * 8;
+  // Saved per token and block: two norm inputs and outputs, q, k, v, the attention output and the MLP's hidden layer before
+  // and after its activation; a recomputed block keeps its input only, and one block at a time keeps everything.
+  const double full = (8 * w + 2 * F) * element, kept = w * element;
+  m.activations = tokens * (recompute ? kept * double(c.depth) + full : full * double(c.depth));
+  return m;
+}
+
+void declare_model_options(OptionTable& o, LimoeConfig& c) {
+  o.add("image-size", c.image_size, "Model", "pixels per side that pictures are resized to");
+  o.add("patch", c.patch, "Model", "pixels per side of a patch").alias("patch-size");
+  o.add("text-length", c.text_length, "Model", "most tokens of a caption, end-of-text included").alias("max-length").alias("model-max-length");
+  o.add("vocab-size", c.vocabulary, "Model", "rows of the text embedding");
+  o.add("depth", c.depth, "Model", "blocks").alias("layers");
+  o.add("width", c.width, "Model", "channels");
+  o.add("heads", c.heads, "Model", "attention heads");
+  o.add("mlp", c.hidden, "Model", "channels inside an MLP or expert");
+  o.add("embed-dim", c.embedding, "Model", "channels of the joint space");
+  o.add("dropout", c.dropout, "Model", "after attention and MLP");
+  o.add("init-temperature", c.initial_temperature, "Model", "similarities are multiplied by this at the start; it is learned");
+
+  o.add("moe-layers", c.moe_layers, "MoE", "indices of the sparse blocks; empty for a dense model").alias("moe-layers-idx");
+  o.add("experts", c.router.experts, "MoE", "experts per sparse block").alias("num-experts");
+  o.add("experts-per-token", c.router.experts_per_token, "MoE", "experts that each token visits").alias("top-k-experts");
+  o.add("capacity-factor", c.router.train.factor, "MoE", "places per expert over its even share, in training; 0 = no token is dropped");
+  o.add("eval-capacity-factor", c.router.eval.factor, "MoE", "the same in evaluation");
+  o.add("router-noise", c.router.noise_std, "MoE", "deviation of the noise on router logits in training, divided by the number of experts");
+  o.add("routing-order", "MoE", "who claims places first",
+        [&c] { return std::string(c.router.order == Order::position ? "position" : c.router.order == Order::random ? "random" : "batch-priority"); },
+        [&c](const std::string& text) {
+          c.router.order = text == "position" ? Order::position : text == "random" ? Order::random : Order::batch_priority;
+          return true;
+        }).one_of({"batch-priority", "position", "random"});
+  o.add("group-examples", c.group_examples, "MoE", "whole examples per routing group: capacity and balance are counted within it");
+  o.add("dense-twin", c.dense_twin, "MoE", "replace each sparse block by one MLP of the same FLOPs");
+  o.add("independent-experts", c.independent_experts, "MoE", "draw each expert's first weights on its own instead of copying one draw");
+  o.add("aux-weight", c.aux.weight, "MoE", "coefficient of the mean of the auxiliary losses").alias("router-aux-loss-coef");
+  o.add("aux-losses", "MoE", "active auxiliary losses", [&c] { return join(c.aux.names(), ","); },
+        [&c](const std::string& text) { return c.aux.set_names(text); });
+  o.add("aux-sum-layers", c.sum_aux_over_layers, "MoE", "sum the auxiliary loss over sparse blocks instead of taking the mean");
+}
+
+std::string to_json(const LimoeConfig& config) {
+  LimoeConfig copy = config;
+  OptionTable table;
+  table.add("preset", copy.preset, "Model", "where the values came from");
+  declare_model_options(table, copy);
+  return table.to_json();
+}
+
+LimoeConfig limoe_config_from_json(const std::string& text, const std::string& source) {
+  LimoeConfig config;
+  OptionTable table;
+  table.add("preset", config.preset, "Model", "where the values came from");
+  declare_model_options(table, config);
+  table.set_from_json(text, source);
+  config.validate();
+  return config;
+}
+
+}  // namespace pumice

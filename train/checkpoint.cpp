@@ -1,0 +1,165 @@
+#include "pumice/train/checkpoint.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/safetensors.h"
+
+namespace pumice {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+std::string step_name(int64_t step) {
+  std::string digits = std::to_string(step);
+  return "step-" + std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits;
+}
+
+std::vector<std::pair<std::string, Tensor>> named_masters(const ParameterStore& parameters) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const auto& p : parameters.all()) { tensors.emplace_back(p->name(), p->master()); }
+  return tensors;
+}
+
+std::string to_json(const TrainState& s) {
+  return Json{{"step", s.step}, {"loader_position", s.loader_position}, {"metrics_bytes", s.metrics_bytes}, {"seed", s.seed},
+              {"data", s.data}, {"options", Json::parse(s.options)}}.dump(2) + "\n";
+}
+
+void remove_quietly(const fs::path& path) {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
+// `latest` is replaced in one rename: at any moment it names a complete checkpoint.
+void point_latest(const fs::path& directory, const std::string& name) {
+  fs::path link = directory / "latest", fresh = directory / ".latest-new";
+  remove_quietly(fresh);
+  fs::create_symlink(name, fresh);
+  fs::rename(fresh, link);
+}
+
+std::vector<fs::path> saved_steps(const fs::path& directory) {
+  std::vector<fs::path> steps;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    std::string name = entry.path().filename().string();
+    if (entry.is_directory() && !entry.is_symlink() && name.rfind("step-", 0) == 0 && name.find('.') == std::string::npos) {
+      steps.push_back(entry.path());
+    }
+  }
+  auto number = [](const fs::path& p) { return std::stoll(p.filename().string().substr(5)); };
+  std::sort(steps.begin(), steps.end(), [&](const fs::path& a, const fs::path& b) { return number(a) < number(b); });
+  return steps;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& run_directory, const Limoe& model, const AdamW& optimizer, const Tokenizer& tokenizer,
+                     const TrainState& state, int64_t keep) {
+  const fs::path directory = fs::path(run_directory) / "checkpoints", final = directory / step_name(state.step);
+  const fs::path partial = directory / (step_name(state.step) + ".partial");
+  try {
+    fs::create_directories(directory);
+    remove_quietly(partial);
+    fs::create_directory(partial);
+    write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
+    write_safetensors(partial / "optimizer.safetensors",
+                      {{"first_moment", optimizer.first_moment()}, {"second_moment", optimizer.second_moment()}},
+                      {{"steps", std::to_string(optimizer.steps())}});
+    write_file_atomic(partial / "config.json", to_json(model.config()));
+    tokenizer.save(partial / "tokenizer.json");
+    write_file_atomic(partial / "state.json", to_json(state));
+    if (fs::exists(final)) { remove_quietly(final); }  // the same step saved again after a resume
+    fs::rename(partial, final);
+    point_latest(directory, final.filename());
+    std::vector<fs::path> steps = saved_steps(directory);
+    for (size_t i = 0; keep > 0 && i + size_t(keep) < steps.size(); ++i) { remove_quietly(steps[i]); }
+  } catch (const fs::filesystem_error& e) {
+    remove_quietly(partial);
+    throw IoError(concat_text("[checkpoint] ", final.string(), " could not be written: ", e.code().message(),
+                              ". The previous checkpoint is untouched"), __FILE__, __LINE__);
+  } catch (const IoError& e) {
+    remove_quietly(partial);
+    throw IoError(concat_text(e.what(), ". The previous checkpoint is untouched"), e.file, e.line);
+  }
+}
+
+std::string find_checkpoint(const std::string& path) {
+  for (fs::path candidate : {fs::path(path), fs::path(path) / "checkpoints" / "latest", fs::path(path) / "latest"}) {
+    if (fs::exists(candidate / "model.safetensors")) { return candidate.string(); }
+  }
+  bool exists = fs::exists(path);
+  throw IoError(concat_text("[checkpoint] ", path, exists ? " holds no checkpoint: neither model.safetensors nor checkpoints/latest is there"
+                                                          : " does not exist",
+                            ". Give a run directory (runs/a) or one of its checkpoints (runs/a/checkpoints/step-000500)"), __FILE__, __LINE__);
+}
+
+TrainState load_state(const std::string& checkpoint) {
+  const std::string file = checkpoint + "/state.json";
+  try {
+    Json j = Json::parse(read_file(file));
+    TrainState s;
+    s.step = j.at("step").get<int64_t>();
+    s.loader_position = j.at("loader_position").get<int64_t>();
+    s.metrics_bytes = j.at("metrics_bytes").get<int64_t>();
+    s.seed = j.at("seed").get<uint64_t>();
+    s.data = j.at("data").get<std::string>();
+    s.options = j.at("options").dump();
+    return s;
+  } catch (const Json::exception& e) {
+    throw FormatError(concat_text("[checkpoint] ", file, " is not a valid training state: ", e.what()), __FILE__, __LINE__);
+  }
+}
+
+void load_parameters(const std::string& checkpoint, ParameterStore& parameters) {
+  const std::string path = checkpoint + "/model.safetensors";
+  SafetensorsFile file = SafetensorsFile::open(path);
+  std::vector<std::string> names = file.names();
+  std::ostringstream problems;
+  int count = 0;
+  auto problem = [&](const auto&... parts) {
+    if (++count <= 10) { problems << "\n  " << concat_text(parts...); }
+  };
+  for (const auto& p : parameters.all()) {
+    if (std::find(names.begin(), names.end(), p->name()) == names.end()) { problem("missing    ", p->name(), " ", p->shape()); }
+    else if (!(file.shape(p->name()) == p->shape())) {
+      problem("misshapen  ", p->name(), ": the file has ", file.shape(p->name()), ", the model ", p->shape());
+    }
+  }
+  for (const std::string& n : names) {
+    if (!parameters.find(n)) { problem("unexpected ", n, " ", file.shape(n)); }
+  }
+  REQUIRE(FormatError, count == 0, "[checkpoint] ", path, " does not fit this model (", count, " problems):", problems.str());
+  for (const auto& p : parameters.all()) { copy_into(p->change(), file.load(p->name())); }
+}
+
+void load_optimizer(const std::string& checkpoint, AdamW& optimizer, const ParameterStore& parameters) {
+  const std::string path = checkpoint + "/optimizer.safetensors";
+  SafetensorsFile file = SafetensorsFile::open(path);
+  Tensor m = file.load("first_moment"), v = file.load("second_moment");
+  REQUIRE(FormatError, m.size() == parameters.size() && v.size() == parameters.size(), "[checkpoint] ", path, " holds moments of ",
+          m.size(), " elements; the model has ", parameters.size());
+  copy_into(optimizer.first_moment(), m);
+  copy_into(optimizer.second_moment(), v);
+  optimizer.set_steps(std::stoll(file.metadata().at("steps")));
+}
+
+LoadedLimoe load_limoe(const std::string& path) {
+  std::string checkpoint = find_checkpoint(path);
+  LimoeConfig config = limoe_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
+  Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.json");
+  REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",
+          tokenizer.vocab_size(), " tokens but the model's text embedding only ", config.vocabulary,
+          " rows: this tokenizer does not belong to this model");
+  auto model = std::make_unique<Limoe>(config, 0);
+  load_parameters(checkpoint, model->parameters());
+  TrainState state = load_state(checkpoint);
+  return {checkpoint, std::move(model), std::move(tokenizer), std::move(state)};
+}
+
+}  // namespace pumice

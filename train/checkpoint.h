@@ -1,0 +1,49 @@
+// Checkpoints: a directory per saved step that holds everything needed to continue, or to evaluate, without anything else.
+//
+//   runs/a/checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json  tokenizer.json
+//   runs/a/checkpoints/latest         -> step-000500
+//
+// A checkpoint is written beside its final place and renamed when every byte is on disk: whatever happens while it is written,
+// the previous one still loads.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pumice/data/tokenizer.h"
+#include "pumice/models/limoe.h"
+#include "pumice/train/optim/adamw.h"
+
+namespace pumice {
+
+struct TrainState {
+  int64_t step = 0;            // steps done
+  int64_t loader_position = 0;
+  int64_t metrics_bytes = 0;   // length of metrics.jsonl when this was saved; a resumed run cuts the file back to it
+  uint64_t seed = 0;
+  std::string data;            // fingerprint of the training data
+  std::string options;         // the resolved training options as JSON
+};
+
+// Throws IoError (a full disk, ...) and leaves no partial directory behind. Keeps the newest `keep` checkpoints (0 = all).
+void save_checkpoint(const std::string& run_directory, const Limoe& model, const AdamW& optimizer, const Tokenizer& tokenizer,
+                     const TrainState& state, int64_t keep);
+
+// The checkpoint directory meant by a run directory, a checkpoint directory or a "latest" link. Throws IoError saying what
+// was looked for.
+std::string find_checkpoint(const std::string& path);
+
+TrainState load_state(const std::string& checkpoint);
+// Strict: throws FormatError listing missing, unexpected and misshapen tensors.
+void load_parameters(const std::string& checkpoint, ParameterStore& parameters);
+void load_optimizer(const std::string& checkpoint, AdamW& optimizer, const ParameterStore& parameters);
+// The model of a checkpoint, built from its config.json and filled with its weights, beside its tokenizer.
+struct LoadedLimoe {
+  std::string checkpoint;
+  std::unique_ptr<Limoe> model;
+  Tokenizer tokenizer;
+  TrainState state;
+};
+LoadedLimoe load_limoe(const std::string& path);
+
+}  // namespace pumice

@@ -1,0 +1,25 @@
+// Zero-shot classification: a class is the mean of its prompts' embeddings; a picture belongs to the class nearest to it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "pumice/data/eval_sets.h"
+#include "pumice/train/pipeline.h"
+
+namespace pumice {
+
+// One unit vector per class, (classes, D): each prompt is embedded, the prompts of a class are averaged, the mean is normalised
+// (the protocol of CLIP and big_vision). Templates hold "{}" or "{c}" where the class name goes.
+Tensor class_embeddings(const LimoePipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates);
+
+struct ZeroshotResult {
+  int64_t images = 0, classes = 0, templates = 0;
+  double top1 = 0, top5 = 0, mean_per_class_recall = 0;
+  double chance = 0;                        // 1 / classes
+  double colour_baseline = -1, pixel_baseline = -1;  // top-1 of nearest neighbours on the set's training side; -1: it has none
+  std::vector<double> per_class;            // recall of each class
+  std::vector<std::string> problems;        // pictures left out
+};
+ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side);
+
+}  // namespace pumice

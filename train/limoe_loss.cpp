@@ -1,0 +1,100 @@
+#include <algorithm>
+
+#include "pumice/data/loader.h"
+#include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/ops/elementwise/cast.h"
+#include "pumice/ops/index/concat.h"
+#include "pumice/ops/loss/contrastive.h"
+#include "pumice/tensor/error.h"
+#include "pumice/train/limoe_trainer.h"
+
+namespace pumice {
+namespace {
+
+// Examples [begin, end) of a batch as the model's input.
+LimoeInput part_of(const Batch& batch, int64_t begin, int64_t end) {
+  const int32_t* o = batch.text_offsets.data<int32_t>();
+  std::vector<int32_t> offsets(o + begin, o + end + 1);
+  for (int32_t& x : offsets) { x -= o[begin]; }
+  LimoeInput input;
+  input.pixels = batch.pixels.slice(0, begin, end);
+  input.tokens = batch.tokens.slice(0, o[begin], o[end]);
+  input.text_offsets = from_values<int32_t>({int64_t(offsets.size())}, offsets);
+  input.first_example = begin;
+  return input;
+}
+
+void merge_layers(std::vector<LayerReport>& into, const std::vector<LayerReport>& part, double share) {
+  if (into.empty()) {
+    into = part;
+    for (LayerReport& layer : into) {
+      for (auto& [name, value] : layer.losses) { value *= share; }
+    }
+    return;
+  }
+  for (size_t i = 0; i < part.size(); ++i) {
+    into[i].stats.merge(part[i].stats);
+    for (size_t k = 0; k < part[i].losses.size(); ++k) { into[i].losses[k].second += share * part[i].losses[k].second; }
+  }
+}
+
+void fill_report(LossReport& report, const ContrastiveResult& c, double aux) {
+  report.contrastive = c.loss.item();
+  report.aux = aux;
+  report.loss = report.contrastive + aux;
+  report.image_to_text = c.accuracy_i2t;
+  report.text_to_image = c.accuracy_t2i;
+}
+
+}  // namespace
+
+LossReport accumulate_gradients(const Limoe& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
+  const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
+  REQUIRE(UsageError, part * accum_freq == B, "[train] the batch size must be a multiple of --accum-freq, got ", B, " and ", accum_freq);
+  LossReport report;
+  if (accum_freq == 1) {
+    LimoeOutput out = model.forward(part_of(batch, 0, B), run);
+    ContrastiveResult c = contrastive_loss(out.image, out.text, model.log_temperature(), batch.caption_ids);
+    fill_report(report, c, out.aux.defined() ? out.aux.item() : 0);
+    report.layers = std::move(out.layers);
+    Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss;
+    out = LimoeOutput();
+    c.loss = Tensor();
+    backward(loss);
+    return report;
+  }
+
+  std::vector<Tensor> images, texts;
+  {
+    NoGrad no_grad;
+    LimoeRun first = run;
+    first.recompute = first.reports = false;
+    for (int64_t i = 0; i < accum_freq; ++i) {
+      LimoeOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), first);
+      images.push_back(out.image);
+      texts.push_back(out.text);
+    }
+  }
+  Tensor image = requires_grad(concat(images, 0)), text = requires_grad(concat(texts, 0));
+  ContrastiveResult c = contrastive_loss(image, text, model.log_temperature(), batch.caption_ids);
+  backward(c.loss);
+  double aux = 0;
+  for (int64_t i = 0; i < accum_freq; ++i) {
+    LimoeOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), run);
+    std::vector<Tensor> outputs = {out.image, out.text};
+    std::vector<Tensor> gradients = {grad(image).slice(0, i * part, (i + 1) * part), grad(text).slice(0, i * part, (i + 1) * part)};
+    const double share = 1.0 / double(accum_freq);  // the auxiliary loss is a mean over groups, and parts have equally many
+    if (out.aux.defined()) {
+      aux += share * out.aux.item();
+      outputs.push_back(out.aux);
+      gradients.push_back(full({}, share, out.aux.dtype()));
+    }
+    merge_layers(report.layers, out.layers, share);
+    out = LimoeOutput();
+    backward(outputs, gradients);
+  }
+  fill_report(report, c, aux);
+  return report;
+}
+
+}  // namespace pumice

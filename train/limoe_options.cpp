@@ -1,0 +1,58 @@
+#include "pumice/train/limoe_options.h"
+
+namespace pumice {
+
+void declare_training_options(OptionTable& o, LimoeTraining& t) {
+  o.add("train-data", t.train_data, "Data", "webdataset shards: a path with braces, several joined by '::'").alias("data");
+  o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it one is learned from the captions");
+  o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");
+  o.add("prefetch", t.prefetch, "Data", "batches decoded ahead by the loader's thread");
+
+  declare_model_options(o, t.model);
+
+  o.add("batch-size", t.batch_size, "Optimiser", "pairs per step: the contrastive batch").alias("per-device-train-batch-size");
+  o.add("accum-freq", t.accum_freq, "Optimiser", "microbatches per step; the contrastive batch stays whole").alias("gradient-accumulation-steps");
+  o.add("lr", t.schedule.peak, "Optimiser", "peak learning rate").alias("learning-rate");
+  o.add("wd", t.adamw.weight_decay, "Optimiser", "weight decay of matrices, times the learning rate").alias("weight-decay");
+  o.add("beta1", t.adamw.beta1, "Optimiser", "AdamW").alias("adam-beta1");
+  o.add("beta2", t.adamw.beta2, "Optimiser", "AdamW").alias("adam-beta2");
+  o.add("eps", t.adamw.eps, "Optimiser", "AdamW").alias("adam-epsilon");
+  o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
+
+  o.add("steps", t.schedule.steps, "Schedule", "optimizer steps in total").alias("max-steps");
+  o.add("warmup", t.schedule.warmup, "Schedule", "steps of linear warm-up").alias("warmup-steps");
+  o.add("lr-scheduler", "Schedule", "shape of the learning rate", [&t] { return std::string(name(t.schedule.kind)); },
+        [&t](const std::string& text) {
+          t.schedule.kind = schedule_kind(text);
+          return true;
+        }).one_of({"constant", "cosine", "rsqrt"}).alias("lr-scheduler-type");
+  o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine: the last learning rate as a fraction of the peak");
+  o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
+  o.add("lr-timescale", t.schedule.timescale, "Schedule", "rsqrt: steps after which the rate has fallen to 1/sqrt(2)");
+
+  o.add("precision", "Hardware", "of activations and weights in the forward and backward pass; masters stay fp32",
+        [&t] { return std::string(t.precision == DType::bf16 ? "bf16" : "fp32"); },
+        [&t](const std::string& text) {
+          t.precision = text == "bf16" ? DType::bf16 : DType::f32;
+          return true;
+        }).one_of({"fp32", "bf16"});
+  o.add("grad-checkpointing", t.recompute, "Hardware", "recompute each block in the backward pass instead of keeping its activations")
+      .alias("gradient-checkpointing");
+
+  o.add("out", t.out, "Run", "directory of the run").alias("output-dir");
+  o.add("seed", t.seed, "Run", "of weights, order and routing noise");
+  o.add("save-every", t.save_every, "Run", "steps between checkpoints; 0 = only at the end").alias("save-steps");
+  o.add("keep", t.keep, "Run", "newest checkpoints kept; 0 = all").alias("save-total-limit");
+  o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps");
+  o.add("resume", t.resume, "Run", "continue the run in --out from its last checkpoint, bit for bit");
+  o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out");
+}
+
+std::string to_json(const LimoeTraining& training) {
+  LimoeTraining copy = training;
+  OptionTable table;
+  declare_training_options(table, copy);
+  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "keep"});
+}
+
+}  // namespace pumice

@@ -1,0 +1,215 @@
+#include "pumice/train/limoe_trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "pumice/data/loader.h"
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/rng.h"
+#include "pumice/train/checkpoint.h"
+#include "pumice/train/limoe_options.h"
+#include "pumice/train/metrics.h"
+
+namespace pumice {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// A fresh run directory, or the one to resume. Refuses to mix two runs.
+void prepare_directory(const LimoeTraining& t) {
+  const bool used = fs::exists(fs::path(t.out) / "config.json") || fs::exists(fs::path(t.out) / "checkpoints");
+  if (t.resume) {
+    REQUIRE(UsageError, used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
+    return;
+  }
+  REQUIRE(UsageError, !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
+          "--overwrite, or choose another --out");
+  std::error_code error;
+  for (const char* old : {"checkpoints", "metrics.jsonl", "config.json", "tokenizer.json"}) {
+    if (used) { fs::remove_all(fs::path(t.out) / old, error); }
+  }
+  fs::create_directories(t.out, error);
+  REQUIRE(IoError, !error, "[train] the run directory ", t.out, " cannot be made: ", error.message());
+}
+
+Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const TrainObserver& observer) {
+  if (!t.tokenizer.empty()) {
+    Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
+    REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
+            " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
+    return tokenizer;
+  }
+  std::vector<std::string> captions;
+  for (int64_t i = 0; i < source.size(); ++i) { captions.push_back(source.pair(i).caption); }
+  TokenizerTraining options;
+  options.vocab_size = int(t.model.vocabulary);
+  Tokenizer tokenizer = Tokenizer::train(captions, options);
+  observer.message(concat_text("tokenizer: ", tokenizer.vocab_size(), " byte-level BPE tokens learned from ", captions.size(), " captions"));
+  return tokenizer;
+}
+
+// The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
+[[noreturn]] void explain_broken_loss(const Limoe& model, const Batch& batch, const LimoeTraining& t, const LimoeRun& run, int64_t step,
+                                      double loss) {
+  std::string cause = "no single op could be named";
+  try {
+    ValueCheck check;
+    accumulate_gradients(model, batch, t.accum_freq, run);
+  } catch (const NumericError& e) {
+    cause = e.what();
+  }
+  throw NumericError(concat_text("[train] the loss of step ", step, " is ", loss, ". First op with a value that is not finite: ", cause,
+                                 ". The last checkpoint in ", t.out, " is untouched; try a lower --lr or a longer --warmup"), __FILE__, __LINE__);
+}
+
+class Run {
+ public:
+  Run(const LimoeTraining& t, const TrainObserver& observer)
+      : t_(t),
+        observer_(observer),
+        source_(open_pairs(t.train_data)),
+        tokenizer_(t.resume ? Tokenizer::load(find_checkpoint(t.out) + "/tokenizer.json") : make_tokenizer(t, *source_, observer)),
+        model_(t.model, t.seed),
+        optimizer_(model_.parameters(), t.adamw) {
+    state_.seed = t.seed;
+    state_.data = source_->fingerprint();
+    state_.options = to_json(t);
+    if (t.resume) { restore(); }
+    else { write_file_atomic(t.out + "/config.json", state_.options); }
+    metrics_ = std::make_unique<MetricsFile>(t.out + "/metrics.jsonl", state_.metrics_bytes);
+    if (!source_->report().empty()) { observer.message(source_->report()); }
+    loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
+        .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
+        .shuffle = t.overfit == 0, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
+  }
+
+  TrainOutcome train() {
+    const auto start = Clock::now();
+    const int64_t first = state_.step;
+    TrainOutcome outcome;
+    while (state_.step < t_.schedule.steps && !observer_.should_stop()) {
+      auto begin = Clock::now();
+      StepMetrics m = one_step();
+      outcome.loss = m.loss;
+      double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+      double per_step = std::chrono::duration<double>(Clock::now() - start).count() / double(state_.step - first);
+      m.pairs_per_second = double(t_.batch_size) / seconds;
+      m.seconds_left = per_step * double(t_.schedule.steps - state_.step);
+      m.seconds_waited = loader_->seconds_waited();
+      if (state_.step % t_.log_every == 0 || state_.step == 1 || state_.step == t_.schedule.steps) { metrics_->write(m); }
+      observer_.step(m);
+      if (t_.save_every > 0 && state_.step % t_.save_every == 0 && state_.step < t_.schedule.steps) { save(); }
+    }
+    if (state_.step > first) { save(); }
+    for (const std::string& problem : loader_->report().first_problems) { observer_.message("left out: " + problem); }
+    outcome.step = state_.step;
+    outcome.finished = state_.step >= t_.schedule.steps;
+    outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return outcome;
+  }
+
+ private:
+  void restore() {
+    const std::string checkpoint = find_checkpoint(t_.out);
+    TrainState saved = load_state(checkpoint);
+    REQUIRE(UsageError, nlohmann::json::parse(saved.options) == nlohmann::json::parse(state_.options), "[train] --resume: the options differ "
+            "from those of ", checkpoint, ":\n  then ", saved.options, "\n  now  ", nlohmann::json::parse(state_.options).dump(),
+            "\nResume with the same options, or start a new --out");
+    REQUIRE(UsageError, saved.data == state_.data, "[train] --resume: the training data changed since ", checkpoint, " was saved (", saved.data,
+            " then, ", state_.data, " now)");
+    load_parameters(checkpoint, model_.parameters());
+    load_optimizer(checkpoint, optimizer_, model_.parameters());
+    state_ = saved;
+    observer_.message(concat_text("resumed from ", checkpoint, " at step ", state_.step));
+  }
+
+  StepMetrics one_step() {
+    Batch batch = loader_->next();
+    ParameterStore& parameters = model_.parameters();
+    RandomScope scope({.seed = t_.seed, .step = uint32_t(state_.step)});
+    LimoeRun run{.dtype = t_.precision, .training = true, .recompute = t_.recompute};
+    parameters.zero_gradients();
+    LossReport report = accumulate_gradients(model_, batch, t_.accum_freq, run);
+    if (!std::isfinite(report.loss)) { explain_broken_loss(model_, batch, t_, run, state_.step + 1, report.loss); }
+    if (state_.step == 0) { warn_unreached(); }
+
+    StepMetrics m;
+    m.gradient_norm = gradient_norm(parameters);
+    REQUIRE(NumericError, std::isfinite(m.gradient_norm), "[train] the gradient norm of step ", state_.step + 1, " is ", m.gradient_norm,
+            " although the loss is ", report.loss, ". The last checkpoint in ", t_.out, " is untouched; try a lower --lr");
+    m.learning_rate = learning_rate(t_.schedule, state_.step);
+    optimizer_.step(m.learning_rate, t_.clip > 0 && m.gradient_norm > t_.clip ? t_.clip / m.gradient_norm : 1);
+    ++state_.step;
+    state_.loader_position = batch.position;
+
+    m.step = state_.step;
+    m.steps = t_.schedule.steps;
+    m.epoch = batch.epoch;
+    m.loss = report.loss;
+    m.contrastive = report.contrastive;
+    m.aux = report.aux;
+    m.chance = std::log(double(t_.batch_size));
+    m.image_to_text = report.image_to_text;
+    m.text_to_image = report.text_to_image;
+    m.temperature = std::exp(model_.log_temperature().item());
+    m.layers = std::move(report.layers);
+    m.corrupt_samples = loader_->report().corrupt;
+    return m;
+  }
+
+  void warn_unreached() {
+    for (const std::string& name : model_.parameters().unreached()) {
+      observer_.message(concat_text("warning: no gradient has reached the parameter ", name));
+    }
+  }
+
+  void save() {
+    state_.metrics_bytes = metrics_->bytes();
+    save_checkpoint(t_.out, model_, optimizer_, tokenizer_, state_, t_.keep);
+    observer_.message(concat_text("saved ", t_.out, "/checkpoints at step ", state_.step));
+  }
+
+  const LimoeTraining& t_;
+  const TrainObserver& observer_;
+  std::unique_ptr<PairSource> source_;
+  Tokenizer tokenizer_;
+  Limoe model_;
+  AdamW optimizer_;
+  TrainState state_;
+  std::unique_ptr<MetricsFile> metrics_;
+  std::unique_ptr<Loader> loader_;
+};
+
+}  // namespace
+
+void LimoeTraining::validate() const {
+  model.validate();
+  REQUIRE(UsageError, !train_data.empty(), "[train] --train-data is required, for example --train-data 'datasets/scenes/train/train-{000000..000019}.tar'");
+  REQUIRE(UsageError, !out.empty(), "[train] --out is required: the directory of this run, for example --out runs/a");
+  REQUIRE(UsageError, batch_size >= 2, "[train] --batch-size must be at least 2 (a contrastive loss needs something to tell apart), got ", batch_size);
+  REQUIRE(UsageError, accum_freq >= 1 && batch_size % accum_freq == 0, "[train] --batch-size must be a multiple of --accum-freq, got ",
+          batch_size, " and ", accum_freq);
+  REQUIRE(UsageError, accum_freq == 1 || batch_size / accum_freq % model.group_examples == 0, "[train] each of the ", accum_freq,
+          " microbatches must hold whole routing groups of ", model.group_examples, " examples, got ", batch_size / accum_freq,
+          " examples. Change --accum-freq, --batch-size or --group-examples");
+  REQUIRE(UsageError, schedule.steps > 0 && schedule.peak > 0, "[train] --steps and --lr must be positive, got ", schedule.steps, " and ", schedule.peak);
+  REQUIRE(UsageError, schedule.warmup >= 0 && schedule.warmup <= schedule.steps, "[train] --warmup must be in [0, --steps], got ",
+          schedule.warmup, " of ", schedule.steps);
+  REQUIRE(UsageError, precision == DType::f32 || precision == DType::bf16, "[train] --precision must be fp32 or bf16");
+  REQUIRE(UsageError, overfit == 0 || overfit >= batch_size, "[train] --overfit must be at least the batch size ", batch_size, ", got ", overfit);
+  REQUIRE(UsageError, !(resume && overwrite), "[train] --resume and --overwrite exclude each other");
+  REQUIRE(UsageError, log_every > 0 && save_every >= 0 && keep >= 0, "[train] --log-every must be positive, --save-every and --keep not negative");
+}
+
+TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& observer) {
+  training.validate();
+  prepare_directory(training);
+  Run run(training, observer);
+  return run.train();
+}
+
+}  // namespace pumice

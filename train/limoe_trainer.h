@@ -1,0 +1,68 @@
+// Contrastive training of a LIMoE, from data on disk to checkpoints. Everything that decides a number is in LimoeTraining; the
+// observer sees what happens and may ask to stop.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "pumice/models/limoe.h"
+#include "pumice/train/optim/adamw.h"
+#include "pumice/train/schedule.h"
+
+namespace pumice {
+
+struct LimoeTraining {
+  LimoeConfig model;
+  std::string train_data;       // see open_pairs()
+  std::string tokenizer;        // a tokenizer.json; empty: one is trained on the captions
+  std::string out;              // run directory
+  int64_t batch_size = 128;     // examples per optimizer step: the contrastive batch
+  int64_t accum_freq = 1;       // microbatches per step; the contrastive batch stays whole
+  Schedule schedule;
+  AdamWOptions adamw;
+  double clip = 1.0;            // gradient norm; 0 = off
+  DType precision = DType::f32; // f32 or bf16
+  bool recompute = false;       // activation checkpointing
+  uint64_t seed = 0;
+  int64_t save_every = 500, keep = 3, log_every = 10;
+  int64_t overfit = 0;          // use only the first N pairs, unshuffled
+  int64_t prefetch = 3;
+  bool resume = false, overwrite = false;
+
+  void validate() const;        // throws UsageError naming the flag
+};
+struct StepMetrics {
+  int64_t step = 0, steps = 0;  // done, in total
+  double epoch = 0;
+  double loss = 0, contrastive = 0, aux = 0, chance = 0;  // chance = ln(batch): the loss of guessing
+  double image_to_text = 0, text_to_image = 0;            // in-batch top-1
+  double learning_rate = 0, gradient_norm = 0, temperature = 0;
+  double pairs_per_second = 0, seconds_left = 0, seconds_waited = 0;
+  std::vector<LayerReport> layers;
+  int64_t corrupt_samples = 0;
+};
+
+struct TrainObserver {
+  std::function<void(const std::string&)> message = [](const std::string&) {};  // one line about something that happened
+  std::function<void(const StepMetrics&)> step = [](const StepMetrics&) {};     // after every step
+  std::function<bool()> should_stop = [] { return false; };                     // true: save and return
+};
+
+struct TrainOutcome {
+  int64_t step = 0;
+  bool finished = false;  // false when should_stop() ended it
+  double loss = 0, seconds = 0;
+};
+TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& observer);
+
+// One step's losses and gradients for a batch, split into `accum_freq` microbatches: pass one embeds them all without a graph,
+// the loss over the whole batch gives the gradient of every embedding, pass two runs each microbatch again with its graph
+// (GradCache: Gao, Zhang, Han, Callan 2021, arXiv:2101.06983). Gradients are added to the arena.
+struct Batch;
+struct LossReport {
+  double loss = 0, contrastive = 0, aux = 0, image_to_text = 0, text_to_image = 0;
+  std::vector<LayerReport> layers;
+};
+LossReport accumulate_gradients(const Limoe& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run);
+
+}  // namespace pumice

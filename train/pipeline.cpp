@@ -1,0 +1,56 @@
+#include "pumice/train/pipeline.h"
+
+#include "pumice/data/image.h"
+#include "pumice/data/loader.h"
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+
+LimoePipeline::LimoePipeline(const std::string& path, DType precision) : loaded_(load_limoe(path)), run_{.dtype = precision, .reports = false} {}
+
+Tensor LimoePipeline::encode_texts(std::span<const std::string> texts, int64_t chunk) const {
+  NoGrad no_grad;
+  Tensor all = empty({int64_t(texts.size()), config().embedding});
+  for (int64_t begin = 0; begin < int64_t(texts.size()); begin += chunk) {
+    int64_t end = std::min<int64_t>(begin + chunk, int64_t(texts.size()));
+    std::vector<int32_t> tokens, offsets = {0};
+    for (int64_t i = begin; i < end; ++i) {
+      std::vector<int32_t> ids = encode_caption(loaded_.tokenizer, texts[i], config().text_length);
+      tokens.insert(tokens.end(), ids.begin(), ids.end());
+      offsets.push_back(int32_t(tokens.size()));
+    }
+    LimoeInput input;
+    input.tokens = from_values<int32_t>({int64_t(tokens.size())}, tokens);
+    input.text_offsets = from_values<int32_t>({int64_t(offsets.size())}, offsets);
+    copy_into(all.slice(0, begin, end), loaded_.model->forward(input, run_).text);
+  }
+  return all;
+}
+
+Tensor LimoePipeline::encode_pixels(const Tensor& pixels, int64_t chunk) const {
+  NoGrad no_grad;
+  Tensor all = empty({pixels.dim(0), config().embedding});
+  for (int64_t begin = 0; begin < pixels.dim(0); begin += chunk) {
+    LimoeInput input;
+    int64_t end = std::min(begin + chunk, pixels.dim(0));
+    input.pixels = pixels.slice(0, begin, end);
+    copy_into(all.slice(0, begin, end), loaded_.model->forward(input, run_).image);
+  }
+  return all;
+}
+
+bool PixelBatch::add(std::string_view bytes, const std::string& name) {
+  try {
+    Image image = resize_and_crop(decode_image(bytes, name), int(size_));
+    data_.insert(data_.end(), image.rgb.begin(), image.rgb.end());
+    ++count_;
+    return true;
+  } catch (const Error& e) {
+    problems_.push_back(e.what());
+    return false;
+  }
+}
+
+Tensor PixelBatch::pixels() const { return from_values<uint8_t>({count_, size_, size_, 3}, data_); }
+
+}  // namespace pumice

@@ -1,0 +1,48 @@
+// Tokenizer, preprocessing and model together: from pictures and sentences to points of the joint space.
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pumice/train/checkpoint.h"
+
+namespace pumice {
+
+class LimoePipeline {
+ public:
+  // `path`: a run directory or a checkpoint. Throws IoError, FormatError.
+  explicit LimoePipeline(const std::string& path, DType precision = DType::f32);
+
+  // (N, D) f32, L2-normalised, in chunks of `chunk` inputs, without a graph.
+  Tensor encode_texts(std::span<const std::string> texts, int64_t chunk = 256) const;
+  // u8 (N, H, W, 3) at the model's size.
+  Tensor encode_pixels(const Tensor& pixels, int64_t chunk = 256) const;
+
+  int64_t image_size() const { return loaded_.model->config().image_size; }
+  const LimoeConfig& config() const { return loaded_.model->config(); }
+  const std::string& checkpoint() const { return loaded_.checkpoint; }
+  int64_t step() const { return loaded_.state.step; }
+
+ private:
+  LoadedLimoe loaded_;
+  LimoeRun run_;
+};
+
+// Decoded and resized pictures packed for a model: u8 (N, size, size, 3). Pictures that cannot be read are left out and named.
+class PixelBatch {
+ public:
+  explicit PixelBatch(int64_t image_size) : size_(image_size) {}
+  // False, with the reason noted, when the picture cannot be read.
+  bool add(std::string_view bytes, const std::string& name);
+  int64_t count() const { return count_; }
+  Tensor pixels() const;
+  const std::vector<std::string>& problems() const { return problems_; }
+
+ private:
+  int64_t size_, count_ = 0;
+  std::vector<uint8_t> data_;
+  std::vector<std::string> problems_;
+};
+
+}  // namespace pumice

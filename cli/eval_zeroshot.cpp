@@ -1,0 +1,77 @@
+#include <nlohmann/json.hpp>
+
+#include "pumice/cli/command.h"
+#include "pumice/cli/terminal.h"
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+#include "pumice/train/eval/zeroshot.h"
+
+namespace pumice {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+class EvalZeroshot : public Command {
+ public:
+  std::string name() const override { return "eval zeroshot"; }
+  std::string summary() const override { return "classify pictures by the text of their class names"; }
+  std::string examples() const override {
+    return "  pumice eval zeroshot --model runs/a --data datasets/scenes/eval-objects\n"
+           "  pumice eval zeroshot --model runs/a --data pictures-by-class --templates 'a photo of a {}.,a drawing of a {}.'\n";
+  }
+  void declare(OptionTable& o) override {
+    o.add("model", model_, "Input", "a run directory or a checkpoint");
+    o.add("data", data_, "Input", "a folder per class, a CLIP_benchmark directory, or webdataset shards with .cls");
+    o.add("templates", templates_, "Input", "prompt templates with {} for the class name, separated by commas; default: those of the set");
+    o.add("output", output_, "Output", "write the result as JSON to this file");
+    o.add("baselines", baselines_, "Output", "measure nearest-neighbour baselines where the set has a training side");
+  }
+
+  int run(OptionTable&, const std::vector<std::string>&) override {
+    REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
+    LabelledSet set = open_labelled_set(data_, "test");
+    if (!templates_.empty()) { set.templates = templates_; }
+    LimoePipeline pipeline(model_);
+    std::unique_ptr<LabelledSet> train_side;
+    if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
+    ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get());
+
+    print_line(format("%lld pictures, %lld classes, %lld prompts each, model at step %lld", static_cast<long long>(r.images),
+                      static_cast<long long>(r.classes), static_cast<long long>(r.templates), static_cast<long long>(pipeline.step())));
+    print_line(format("  zero-shot top-1            %8s", percent(r.top1).c_str()));
+    print_line(format("  zero-shot top-5            %8s", percent(r.top5).c_str()));
+    print_line(format("  mean per-class recall      %8s", percent(r.mean_per_class_recall).c_str()));
+    print_line(format("  chance                     %8s", percent(r.chance).c_str()));
+    if (r.colour_baseline >= 0) {
+      print_line(format("  colour histogram, nearest  %8s   (sees labelled pictures; the model saw captions only)", percent(r.colour_baseline).c_str()));
+      print_line(format("  pixels, nearest            %8s", percent(r.pixel_baseline).c_str()));
+    }
+    for (const std::string& problem : r.problems) { print_line("  left out: " + problem); }
+    if (!output_.empty()) { write_file_atomic(output_, json_of(r, pipeline).dump(2) + "\n"); }
+    return 0;
+  }
+
+ private:
+  Json json_of(const ZeroshotResult& r, const LimoePipeline& pipeline) const {
+    Json j;
+    j["dataset"] = data_;
+    j["model"] = pipeline.checkpoint();
+    j["task"] = "zeroshot_classification";
+    j["metrics"] = {{"acc1", r.top1}, {"acc5", r.top5}, {"mean_per_class_recall", r.mean_per_class_recall}};
+    j["chance"] = {{"acc1", r.chance}};
+    if (r.colour_baseline >= 0) { j["baselines"] = {{"colour_histogram_1nn", r.colour_baseline}, {"pixel_1nn", r.pixel_baseline}}; }
+    j["images"] = r.images;
+    j["left_out"] = r.problems;
+    return j;
+  }
+
+  std::string model_, data_, output_;
+  std::vector<std::string> templates_;
+  bool baselines_ = true;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_eval_zeroshot() { return std::make_unique<EvalZeroshot>(); }
+
+}  // namespace pumice

@@ -1,0 +1,122 @@
+#include <cmath>
+
+#include "pumice/cli/command.h"
+#include "pumice/cli/terminal.h"
+#include "pumice/tensor/isa.h"
+#include "pumice/tensor/memory.h"
+#include "pumice/tensor/parallel.h"
+#include "pumice/train/limoe_options.h"
+
+namespace pumice {
+namespace {
+
+// Choices that a preset makes beside the model: what fits its size.
+void apply_training_preset(LimoeTraining& t, const std::string& preset) {
+  t.model = limoe_preset(preset);
+  if (preset == "micro") { t.batch_size = 8; }
+}
+
+std::string status_of(const StepMetrics& m) {
+  return format("step %lld/%lld  loss %.3f (chance %.2f)  in-batch %s  %.0f pairs/s  %s left", static_cast<long long>(m.step),
+                static_cast<long long>(m.steps), m.loss, m.chance, percent((m.image_to_text + m.text_to_image) / 2).c_str(), m.pairs_per_second,
+                human_time(m.seconds_left).c_str());
+}
+
+// One line per sparse block: how many tokens found a place, and over how many experts each modality spreads.
+void print_routing(const StepMetrics& m) {
+  for (const LayerReport& layer : m.layers) {
+    const ModalityStats &image = layer.stats.image(), &text = layer.stats.text();
+    print_line(format("  block %lld  image: %s kept, %.1f experts   text: %s kept, %.1f experts   dropped %s",
+                      static_cast<long long>(layer.block), percent(image.success_rate()).c_str(), image.effective_experts(),
+                      percent(text.success_rate()).c_str(), text.effective_experts(), percent(1 - layer.stats.all().success_rate()).c_str()));
+  }
+}
+
+class TrainLimoe : public Command {
+ public:
+  std::string name() const override { return "train limoe"; }
+  std::string summary() const override { return "train a sparse image-text model with a contrastive loss"; }
+  std::string examples() const override {
+    return "  pumice train limoe --preset tiny --train-data 'datasets/scenes/train/train-{000000..000019}.tar' --out runs/a --steps 1000\n"
+           "  pumice train limoe --out runs/a --resume\n"
+           "  pumice train limoe --preset small --train-data shards.tar --out runs/b --dry-run\n";
+  }
+  void declare(OptionTable& options) override {
+    apply_training_preset(training_, "tiny");
+    preset_ = "tiny";
+    options.add("preset", preset_, "Model", "sizes and defaults; see pumice presets");
+    options.add("config", config_, "Run", "a JSON file of option names and values");
+    options.add("dry-run", dry_run_, "Run", "print what would be trained, its parameters, FLOPs and memory, and stop");
+    declare_training_options(options, training_);
+  }
+  void apply_preset(const std::string& preset) override { apply_training_preset(training_, preset); }
+  std::string implied_config(const std::map<std::string, std::string>& flags) const override {
+    auto resume = flags.find("resume"), out = flags.find("out");
+    return resume != flags.end() && resume->second != "false" && out != flags.end() ? out->second + "/config.json" : "";
+  }
+
+  int run(OptionTable& options, const std::vector<std::string>&) override {
+    training_.model.preset = preset_;
+    if (dry_run_) {
+      print_plan(options);
+      return 0;
+    }
+    training_.validate();
+    print_header();
+    catch_stop_signals();
+    TrainObserver observer;
+    observer.message = [](const std::string& text) { print_line(text); };
+    observer.should_stop = stop_requested;
+    observer.step = [this](const StepMetrics& m) {
+      if (m.step % (10 * training_.log_every) == 0 || m.step == 1 || m.step == m.steps) {
+        print_line(status_of(m) + format("  lr %.2e  |g| %.2f", m.learning_rate, m.gradient_norm));
+        print_routing(m);
+      } else {
+        print_status(status_of(m));
+      }
+    };
+    TrainOutcome outcome = train_limoe(training_, observer);
+    clear_status();
+    if (!outcome.finished) {
+      print_line(format("stopped at step %lld; continue with: pumice train limoe --out %s --resume", static_cast<long long>(outcome.step), training_.out.c_str()));
+      return stop_exit_code();
+    }
+    print_line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.step),
+                      human_time(outcome.seconds).c_str(), outcome.loss, std::log(double(training_.batch_size))));
+    return 0;
+  }
+
+ private:
+  void print_header() const {
+    LimoeCost cost = cost_of(training_.model);
+    print_line(format("%s: %s parameters, %s active per token; %d threads, %s kernels, %s", preset_.c_str(), human_count(double(cost.parameters)).c_str(),
+                      human_count(double(cost.active_parameters)).c_str(), thread_count(), name_of_isa(), training_.precision == DType::bf16 ? "bf16" : "fp32"));
+  }
+  static const char* name_of_isa() { return pumice::name(active_isa()); }
+
+  void print_plan(OptionTable& options) const {
+    training_.model.validate();
+    for (const Option& o : options.all()) {
+      if (!o.source.empty()) { print_line(format("%-22s %-28s from %s", o.name.c_str(), o.get().c_str(), o.source.c_str())); }
+    }
+    LimoeCost cost = cost_of(training_.model);
+    LimoeMemory memory = memory_of(training_.model, training_.batch_size / training_.accum_freq, training_.precision == DType::bf16, training_.recompute);
+    double flops = 6 * (cost.image_macs + cost.text_macs) * double(training_.batch_size) * (training_.recompute || training_.accum_freq > 1 ? 4.0 / 3 : 1);
+    print_line(format("parameters    %s total, %s active per token", human_count(double(cost.parameters)).c_str(), human_count(double(cost.active_parameters)).c_str()));
+    print_line(format("compute       %sFLOP per step of %lld pairs, %sFLOP for %lld steps", human_count(flops).c_str(), static_cast<long long>(training_.batch_size),
+                      human_count(flops * double(training_.schedule.steps)).c_str(), static_cast<long long>(training_.schedule.steps)));
+    print_line(format("memory        about %s: weights %s, gradients %s, optimizer %s, activations %s", human_bytes(memory.total()).c_str(),
+                      human_bytes(memory.weights).c_str(), human_bytes(memory.gradients).c_str(), human_bytes(memory.optimizer).c_str(),
+                      human_bytes(memory.activations).c_str()));
+  }
+
+  LimoeTraining training_;
+  std::string preset_, config_;
+  bool dry_run_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_train_limoe() { return std::make_unique<TrainLimoe>(); }
+
+}  // namespace pumice

@@ -73,7 +73,7 @@ void choose_second_gumbel(const double* z, const TokenGroups& groups, int64_t E,
 }
 
 // Who claims first among the tokens of group g.
-std::vector<int64_t> claim_order(const TokenGroups& groups, int64_t g, Order order, const double* p, const int32_t* expert, int64_t E, int64_t K, uint32_t site) {
+std::vector<int64_t> claim_order(const TokenGroups& groups, int64_t g, Order order, const double* p, const int32_t* expert, int64_t E, int64_t K, const RandomKey& key) {
   const int64_t first = groups.offsets[g], n = groups.offsets[g + 1] - first;
   std::vector<int64_t> place(n);
   std::iota(place.begin(), place.end(), 0);
@@ -81,7 +81,6 @@ std::vector<int64_t> claim_order(const TokenGroups& groups, int64_t g, Order ord
     auto score = [&](int64_t i) { return p[(first + i) * E + expert[(first + i) * K]]; };
     std::stable_sort(place.begin(), place.end(), [&](int64_t a, int64_t b) { return score(a) > score(b); });
   } else if (order == Order::random) {
-    const RandomKey key = random_key(site ^ kOrder);
     std::vector<uint32_t> ticket(n);
     for (int64_t i = 0; i < n; ++i) { ticket[i] = random_bits(key, element_of(groups, g, i, 1)); }
     std::stable_sort(place.begin(), place.end(), [&](int64_t a, int64_t b) { return ticket[a] < ticket[b]; });
@@ -91,12 +90,12 @@ std::vector<int64_t> claim_order(const TokenGroups& groups, int64_t g, Order ord
 
 // Slots of group g: every token's first choice in claim order, then every second choice, ... counters never stop, so an expert
 // that is full stays full.
-void assign(Routing& r, int64_t g, Order order, const double* p, uint32_t site) {
+void assign(Routing& r, int64_t g, Order order, const double* p, const RandomKey& key) {
   const int64_t E = r.experts(), K = r.experts_per_token(), first = r.groups.offsets[g];
   const int32_t* expert = r.expert.data<int32_t>();
   int32_t* slot = r.slot.data<int32_t>();
   std::vector<int64_t> claims(E);
-  const std::vector<int64_t> places = claim_order(r.groups, g, order, p, expert, E, K, site);
+  const std::vector<int64_t> places = claim_order(r.groups, g, order, p, expert, E, K, key);
   for (int64_t k = 0; k < K; ++k) {
     for (int64_t i : places) {
       const int64_t at = (first + i) * K + k, claim = claims[expert[at]]++;
@@ -194,8 +193,9 @@ Routing route(const Tensor& logits, const TokenGroups& groups, const RouterOptio
   for (int64_t g = 0; g < groups.count(); ++g) {
     r.capacity.push_back(capacity_of(groups.offsets[g + 1] - groups.offsets[g], int(E), int(K), training ? options.train : options.eval));
   }
+  const RandomKey order_key = random_key(site ^ kOrder);  // of this thread's scope; the pool's threads have their own
   parallel_for(groups.count(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g) { assign(r, g, options.order, p.data(), site); }
+    for (int64_t g = begin; g < end; ++g) { assign(r, g, options.order, p.data(), order_key); }
   });
   lay_out_rows(r);
   r.gate = make_gates(r, options.gates);

@@ -1,0 +1,287 @@
+#include "pumice/train/limoe_trainer.h"
+
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <gtest/gtest.h>
+
+#include "pumice/data/loader.h"
+#include "pumice/data/scenes/scenes.h"
+#include "pumice/data/tar.h"
+#include "pumice/data/webdataset.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/parallel.h"
+#include "pumice/tensor/rng.h"
+#include "pumice/train/checkpoint.h"
+#include "../message_of.h"
+#include "../temporary.h"
+
+namespace pumice {
+namespace {
+
+using testing::message_of;
+using testing::Temporary;
+
+const std::string& scenes() {  // drawn once for all tests
+  static Temporary* directory = [] {
+    auto* d = new Temporary;
+    SceneOptions o;
+    o.out = *d / "scenes";
+    o.train = 128;
+    o.val = 8;
+    o.eval_per_class = 1;
+    o.size = 16;
+    o.concepts = 8;
+    o.shapes = true;
+    write_scenes(o, [](double) {});
+    return d;
+  }();
+  static std::string shard = *directory / "scenes/train/train-000000.tar";
+  return shard;
+}
+
+LimoeTraining toy(const std::string& out) {
+  LimoeTraining t;
+  LimoeConfig& c = t.model;
+  c.image_size = 16;
+  c.patch = 4;
+  c.text_length = 8;
+  c.vocabulary = 320;
+  c.depth = 2;
+  c.width = 32;
+  c.heads = 2;
+  c.hidden = 64;
+  c.embedding = 32;
+  c.moe_layers = {1};
+  c.router.experts = 4;
+  c.group_examples = 8;
+  t.train_data = scenes();
+  t.out = out;
+  t.batch_size = 32;
+  t.schedule = {.kind = Schedule::kCosine, .peak = 3e-3, .steps = 12, .warmup = 2};
+  t.save_every = 4;
+  t.log_every = 1;
+  t.seed = 5;
+  return t;
+}
+
+struct Losses {
+  std::vector<double> loss;
+  TrainObserver observer;
+  int64_t stop_after = 1 << 30;
+  std::vector<std::string> messages;
+  Losses() {
+    observer.step = [this](const StepMetrics& m) { loss.push_back(m.loss); };
+    observer.should_stop = [this] { return int64_t(loss.size()) >= stop_after; };
+    observer.message = [this](const std::string& text) { messages.push_back(text); };
+  }
+};
+
+TEST(Trainer, OverfitsABatch) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  t.overfit = 32;
+  t.schedule.steps = 100;
+  t.save_every = 0;
+  Losses run;
+  TrainOutcome outcome = train_limoe(t, run.observer);
+  EXPECT_TRUE(outcome.finished);
+  EXPECT_GT(run.loss[0], 0.8 * std::log(32.0));  // no better than a guess
+  EXPECT_LT(outcome.loss, 0.9);  // captions repeat: several are right for one picture, so the loss does not reach 0
+}
+
+// Metrics without what depends on the clock.
+std::string metrics_of(const std::string& run) {
+  std::string text = read_file(run + "/metrics.jsonl"), kept;
+  const std::string key = ",\"pairs_per_second\":";
+  for (size_t begin = 0; begin < text.size();) {
+    size_t at = text.find(key, begin);
+    if (at == std::string::npos) { return kept + text.substr(begin); }
+    kept += text.substr(begin, at - begin);
+    begin = text.find_first_of(",}", at + key.size());
+  }
+  return kept;
+}
+
+TEST(Trainer, ResumesToTheSameBits) {
+  for (bool bf16 : {false, true}) {
+    Temporary d;
+    LimoeTraining t = toy(d / "whole");
+    t.precision = bf16 ? DType::bf16 : DType::f32;
+    Losses whole;
+    train_limoe(t, whole.observer);
+
+    t.out = d / "pieces";
+    Losses first, second;
+    first.stop_after = 6;  // after the checkpoint of step 4: stopping saves step 6
+    EXPECT_FALSE(train_limoe(t, first.observer).finished);
+    t.resume = true;
+    second.stop_after = 100;
+    train_limoe(t, second.observer);
+    first.loss.insert(first.loss.end(), second.loss.begin(), second.loss.end());
+    EXPECT_EQ(first.loss, whole.loss);
+    EXPECT_EQ(metrics_of(d / "pieces"), metrics_of(d / "whole"));
+    EXPECT_EQ(read_file(d / "pieces/checkpoints/latest/model.safetensors"), read_file(d / "whole/checkpoints/latest/model.safetensors"));
+  }
+}
+
+// A run that was killed after a checkpoint has written metrics beyond it; resuming cuts them back.
+TEST(Trainer, ResumesFromACheckpointBehindTheMetrics) {
+  Temporary d;
+  LimoeTraining t = toy(d / "whole");
+  Losses whole, first, second;
+  train_limoe(t, whole.observer);
+  t.out = d / "killed";
+  first.stop_after = 7;
+  train_limoe(t, first.observer);
+  std::filesystem::remove_all(d / "killed/checkpoints/step-000007");  // as if the kill had come before this save
+  std::filesystem::remove(d / "killed/checkpoints/latest");
+  std::filesystem::create_symlink("step-000004", d / "killed/checkpoints/latest");
+  t.resume = true;
+  train_limoe(t, second.observer);
+  EXPECT_EQ(second.loss, std::vector<double>(whole.loss.begin() + 4, whole.loss.end()));
+  EXPECT_EQ(metrics_of(d / "killed"), metrics_of(d / "whole"));
+}
+
+TEST(Trainer, ThreadsDoNotChangeBits) {
+  std::vector<double> loss[2];
+  for (int threads : {1, 2}) {
+    Temporary d;
+    set_thread_count(threads);
+    LimoeTraining t = toy(d / "run");
+    t.schedule.steps = 4;
+    Losses run;
+    train_limoe(t, run.observer);
+    loss[threads - 1] = run.loss;
+  }
+  EXPECT_EQ(loss[0], loss[1]);
+}
+
+Batch first_batch(const LimoeTraining& t, const Tokenizer& tokenizer) {
+  auto source = open_pairs(t.train_data);
+  Loader loader(*source, tokenizer, {.batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = 1, .prefetch = 0});
+  return loader.next();
+}
+
+Tokenizer byte_tokenizer() { return Tokenizer::train({}, {.vocab_size = 257}); }
+
+TEST(Trainer, MicrobatchesGiveTheGradientsOfTheWholeBatch) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  t.model.text_length = 24;
+  Limoe model(t.model, 3);
+  Tokenizer tokenizer = byte_tokenizer();
+  Batch batch = first_batch(t, tokenizer);
+  RandomScope scope({.seed = 9, .step = 4});
+  std::vector<double> gradients[2];
+  LossReport report[2];
+  for (int i : {0, 1}) {
+    model.parameters().zero_gradients();
+    report[i] = accumulate_gradients(model, batch, i ? 4 : 1, {.training = true});
+    gradients[i] = model.parameters().gradients().to_vector<double>();
+  }
+  EXPECT_NEAR(report[0].loss, report[1].loss, 1e-5);
+  EXPECT_NEAR(report[0].aux, report[1].aux, 1e-6);
+  EXPECT_EQ(report[0].layers[0].stats.all().kept, report[1].layers[0].stats.all().kept);
+  double scale = 0;
+  for (double g : gradients[0]) { scale = std::max(scale, std::abs(g)); }
+  for (size_t i = 0; i < gradients[0].size(); ++i) { ASSERT_NEAR(gradients[0][i], gradients[1][i], 2e-5 * scale + 1e-6) << i; }
+}
+
+TEST(Trainer, RefusesToMixRuns) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  t.schedule.steps = 2;
+  Losses run;
+  train_limoe(t, run.observer);
+  EXPECT_EQ(message_of<UsageError>([&] { train_limoe(t, run.observer); }),
+            "[train] " + t.out + " holds a run already. Continue it with --resume, replace it with --overwrite, or choose another --out");
+  t.resume = true;
+  t.schedule.peak = 1e-4;
+  EXPECT_NE(message_of<UsageError>([&] { train_limoe(t, run.observer); }).find("the options differ"), std::string::npos);
+  t = toy(d / "run");
+  t.overwrite = true;
+  t.schedule.steps = 2;
+  EXPECT_TRUE(train_limoe(t, run.observer).finished);
+}
+
+TEST(Trainer, ABrokenLossNamesTheFirstOp) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  t.schedule.peak = 1e30;
+  t.clip = 0;
+  Losses run;
+  std::string text = message_of<NumericError>([&] { train_limoe(t, run.observer); });
+  EXPECT_NE(text.find("[train] the loss of step "), std::string::npos) << text;
+  EXPECT_NE(text.find("First op with a value that is not finite: ["), std::string::npos) << text;
+}
+
+TEST(Trainer, CorruptPicturesAreCountedAndLeftOut) {
+  Temporary d;
+  {
+    WebDataset good(scenes());
+    TarWriter tar(d / "mixed.tar");
+    for (int64_t i = 0; i < 64; ++i) {
+      std::string key = std::to_string(1000 + i), png(*good.image(i));
+      tar.add(key + ".png", i % 16 == 3 ? png.substr(0, png.size() / 2) : png);
+      tar.add(key + ".txt", *good.find(i, "txt"));
+    }
+    tar.close();
+  }
+  LimoeTraining t = toy(d / "run");
+  t.train_data = d / "mixed.tar";
+  t.schedule.steps = 2;
+  t.schedule.warmup = 0;
+  Losses run;
+  int64_t corrupt = 0;
+  run.observer.step = [&](const StepMetrics& m) { corrupt = m.corrupt_samples; };
+  train_limoe(t, run.observer);
+  EXPECT_GE(corrupt, 3);  // of the first 64 pictures tried; the loader may be ahead
+  bool named = false;
+  for (const std::string& m : run.messages) { named |= m.find("mixed.tar: 1003 is not a readable PNG") != std::string::npos; }
+  EXPECT_TRUE(named);
+}
+
+TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  t.schedule.steps = 2;
+  Losses run;
+  train_limoe(t, run.observer);
+  LoadedLimoe before = load_limoe(d / "run");
+  AdamW optimizer(before.model->parameters(), {});
+  TrainState state = before.state;
+  state.step = 3;
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit old, small;
+  getrlimit(RLIMIT_FSIZE, &old);
+  small = {4096, old.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, before.tokenizer, state, 3); });
+  setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
+  EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
+  EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003.partial"));
+  EXPECT_EQ(load_limoe(d / "run").state.step, 2);
+}
+
+TEST(Checkpoint, ErrorsSayWhatIsMissing) {
+  Temporary d;
+  EXPECT_EQ(message_of<IoError>([&] { find_checkpoint(d / "nowhere"); }),
+            "[checkpoint] " + (d / "nowhere") + " does not exist. Give a run directory (runs/a) or one of its checkpoints (runs/a/checkpoints/step-000500)");
+  LimoeTraining t = toy(d / "run");
+  t.schedule.steps = 1;
+  t.schedule.warmup = 0;
+  Losses run;
+  train_limoe(t, run.observer);
+  t.model.hidden = 48;
+  Limoe other(t.model, 0);
+  std::string text = message_of<FormatError>([&] { load_parameters(find_checkpoint(d / "run"), other.parameters()); });
+  EXPECT_NE(text.find("misshapen  blocks.0.mlp.up.weight: the file has (64, 32), the model (48, 32)"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace pumice

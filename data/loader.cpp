@@ -126,6 +126,7 @@ class Loader::Impl {
   }
 
   void note_problem(const std::string& message) {
+    if (first_problem_.empty()) { first_problem_ = message; }
     std::lock_guard lock(mutex_);
     ++report_.corrupt;
     if (report_.first_problems.size() < 5) { report_.first_problems.push_back(message); }
@@ -140,7 +141,7 @@ class Loader::Impl {
     for (int64_t filled = 0, tried = 0; filled < B; ++position_) {
       // A whole epoch without one readable image cannot fill a batch.
       REQUIRE(FormatError, tried++ < samples_ + B, "[loader] none of the last ", samples_, " samples could be read; the first problem: ",
-              report_.first_problems.empty() ? "unknown" : report_.first_problems[0]);
+              first_problem_);
       Pair pair = source_.pair(sample_at(position_));
       Image image;
       try {
@@ -171,6 +172,7 @@ class Loader::Impl {
   int64_t samples_ = 0, position_ = 0;  // position_ belongs to whoever makes batches
   int64_t epoch_ = -1;
   std::vector<int64_t> order_;
+  std::string first_problem_;
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

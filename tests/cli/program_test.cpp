@@ -1,0 +1,122 @@
+// The `pumice` program as a user types it.
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <gtest/gtest.h>
+
+#include "pumice/tensor/file.h"
+#include "../temporary.h"
+
+namespace pumice {
+namespace {
+
+struct Outcome {
+  int code;
+  std::string text;  // stdout and stderr together
+};
+
+Outcome run(const std::string& arguments) {
+  FILE* pipe = popen(("'" PUMICE_PROGRAM "' " + arguments + " 2>&1").c_str(), "r");
+  std::string text;
+  char buffer[4096];
+  for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) { text.append(buffer, n); }
+  int status = pclose(pipe);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text};
+}
+
+bool holds(const Outcome& o, const std::string& part) { return o.text.find(part) != std::string::npos; }
+
+TEST(Program, HelpAndMistypedNames) {
+  Outcome o = run("--help");
+  EXPECT_EQ(o.code, 0);
+  EXPECT_TRUE(holds(o, "train limoe")) << o.text;
+  EXPECT_EQ(run("").code, 2);
+
+  o = run("trian limoe");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "error: pumice: there is no command 'trian limoe'. Did you mean 'train limoe'?")) << o.text;
+  o = run("train limoe --batchsize 3");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "there is no flag --batchsize. Did you mean 'batch-size'?")) << o.text;
+  o = run("train limoe --preset tinny");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "there is no preset 'tinny'")) << o.text;
+  o = run("train limoe --steps many");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "--steps must be an integer (optimizer steps in total), got 'many'")) << o.text;
+  o = run("train limoe --steps");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "--steps needs a value")) << o.text;
+  o = run("train limoe --help");
+  EXPECT_EQ(o.code, 0);
+  EXPECT_TRUE(holds(o, "--capacity-factor X")) << o.text;
+}
+
+TEST(Program, DryRunShowsWhereValuesComeFrom) {
+  testing::Temporary d;
+  write_file_atomic(d / "c.json", "{\"preset\": \"small\", \"lr\": 0.002, // a comment\n \"batch_size\": 64}");
+  Outcome o = run("train limoe --config " + (d / "c.json") + " --batch-size 32 --moe-layers 1,3 --bf16_unknown 1");
+  EXPECT_EQ(o.code, 2);
+  o = run("train limoe --config " + (d / "c.json") + " --batch_size 32 --precision bf16 --grad-checkpointing True --dry-run");
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "width                  192                          from preset small")) << o.text;
+  EXPECT_TRUE(holds(o, "lr                     0.002                        from " + (d / "c.json"))) << o.text;
+  EXPECT_TRUE(holds(o, "batch-size             32                           from --batch_size")) << o.text;
+  EXPECT_TRUE(holds(o, "parameters    ")) << o.text;
+  o = run("train limoe --preset h14 --dry-run");
+  EXPECT_TRUE(holds(o, "5.55G total, 676M active per token")) << o.text;
+}
+
+TEST(Program, DoctorAndPresets) {
+  Outcome o = run("doctor");
+  EXPECT_EQ(o.code, 0);
+  EXPECT_TRUE(holds(o, "PUMICE_THREADS")) << o.text;
+  o = run("presets tiny");
+  EXPECT_EQ(o.code, 0);
+  EXPECT_TRUE(holds(o, "\"moe-layers\": [")) << o.text;
+}
+
+// From nothing to numbers: scenes, training, an interrupted run resumed, evaluation, and what a wrong path says.
+TEST(Program, TheWholePath) {
+  testing::Temporary d;
+  Outcome o = run("data scenes --shapes --train 200 --val 20 --eval-per-class 2 --concepts 8 --size 32 --out " + (d / "scenes"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "shapes-v1: 200 training pictures, 20 for validation, 16 of 8 single objects")) << o.text;
+  o = run("data scenes --out " + (d / "scenes"));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "is not empty")) << o.text;
+
+  const std::string small = " --preset tiny --image-size 32 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 32 --group-examples 16 --seed 3";
+  o = run("train limoe --train-data '" + (d / "scenes/train/train-{000000..000003}.tar") + "' --out " + (d / "run") + small + " --steps 6 --warmup 2");
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "train-000001.tar does not exist (1 of 4 shards")) << o.text;
+  const std::string data = " --train-data " + (d / "scenes/train/train-000000.tar");
+  o = run("train limoe" + data + " --out " + (d / "run") + small + " --steps 6 --warmup 2");
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "trained 6 steps")) << o.text;
+  o = run("train limoe" + data + " --out " + (d / "run") + small + " --steps 6 --warmup 2");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "holds a run already")) << o.text;
+  o = run("train limoe --resume --out " + (d / "run"));
+  EXPECT_EQ(o.code, 0) << o.text;
+
+  o = run("eval zeroshot --model " + (d / "run") + " --data " + (d / "scenes/eval-objects") + " --output " + (d / "z.json"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "16 pictures, 8 classes")) << o.text;
+  EXPECT_NE(read_file(d / "z.json").find("\"colour_histogram_1nn\""), std::string::npos);
+  o = run("eval retrieval --model " + (d / "run") + " --data " + (d / "scenes/val.csv"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "20 pictures, 60 captions")) << o.text;
+  o = run("eval retrieval --model " + (d / "run") + " --data " + (d / "scenes/val.csv") + " --csv-img-key picture");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "no column 'picture'. Columns: filepath, caption (separator ','). Try: --csv-img-key filepath")) << o.text;
+  o = run("model info " + (d / "run"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "step 6")) << o.text;
+  o = run("eval zeroshot --model " + (d / "nothing") + " --data " + (d / "scenes/eval-objects"));
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "does not exist. Give a run directory")) << o.text;
+}
+
+}  // namespace
+}  // namespace pumice

@@ -1,0 +1,78 @@
+#include "pumice/data/image.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "pumice/tensor/file.h"
+#include "../message_of.h"
+
+namespace pumice {
+namespace {
+
+using testing::message_of;
+
+std::string fnv(const Image& image) {
+  uint64_t h = 14695981039346656037ull;
+  for (uint8_t b : image.rgb) { h = (h ^ b) * 1099511628211ull; }
+  return std::to_string(h);
+}
+
+const std::string kFixtures = std::string(PUMICE_FIXTURES) + "/data/fixtures/images/";
+
+TEST(Image, DecodesAndResizesAsPillowDoes) {
+  auto expected = nlohmann::json::parse(read_file(kFixtures + "expected.json"));
+  ASSERT_EQ(expected.size(), 11u);
+  for (const auto& e : expected) {
+    const std::string file = e["file"];
+    Image image = decode_image(read_file(kFixtures + file), file);
+    EXPECT_EQ(image.width, e["width"]) << file;
+    EXPECT_EQ(fnv(image), e["rgb"]) << file;
+    EXPECT_EQ(fnv(resize(image, 9, 13)), e["bicubic_9x13"]) << file;
+    EXPECT_EQ(fnv(resize(image, 40, 31, Filter::bilinear)), e["bilinear_40x31"]) << file;
+    EXPECT_EQ(fnv(resize_and_crop(image, 8)), e["crop_8"]) << file;
+  }
+}
+
+TEST(Image, PngRoundTrip) {
+  Image image{3, 2, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 255}};
+  std::string png = encode_png(image);
+  EXPECT_EQ(png, encode_png(image));
+  EXPECT_EQ(decode_image(png, "p").rgb, image.rgb);
+}
+
+TEST(Image, ResizeToTheSameSizeIsTheIdentity) {
+  Image image{2, 1, {10, 20, 30, 40, 50, 60}};
+  EXPECT_EQ(resize(image, 2, 1).rgb, image.rgb);
+  EXPECT_EQ(resize(image, 1, 1, Filter::bilinear).rgb, (std::vector<uint8_t>{25, 35, 45}));
+}
+
+TEST(Image, TruncatedFilesAreErrorsAtEveryLength) {
+  for (const char* file : {"rgb.png", "rgb.jpg", "progressive.jpg"}) {
+    std::string bytes = read_file(kFixtures + file);
+    for (size_t n = 0; n + 12 < bytes.size(); n += 7) { EXPECT_THROW(decode_image(bytes.substr(0, n), file), FormatError) << file << " cut to " << n; }
+  }
+}
+
+TEST(Image, MessagesSayWhatTheFileIs) {
+  auto text = [](const std::string& bytes) { return message_of<FormatError>([&] { decode_image(bytes, "a/b.png"); }); };
+  EXPECT_EQ(text(""), "[image] a/b.png is an empty file; a PNG or JPEG is required. Convert it first");
+  EXPECT_EQ(text("GIF89a..."), "[image] a/b.png is a GIF; a PNG or JPEG is required. Convert it first");
+  EXPECT_EQ(text("version https://git-lfs.github.com/spec/v1\n"),
+            "[image] a/b.png is a git-lfs pointer, not the file itself (git lfs pull); a PNG or JPEG is required. Convert it first");
+  EXPECT_EQ(text(read_file(kFixtures + "rgb.png").substr(0, 60)), "[image] a/b.png is not a readable PNG: the file ends too early. Replace or remove the file");
+}
+
+TEST(Image, HugeHeadersAreRefusedBeforeAnythingIsAllocated) {
+  std::string png = read_file(kFixtures + "rgb.png");
+  // width and height in the IHDR chunk, with its CRC-32 left wrong or set right: both must be errors
+  png.replace(16, 8, std::string("\x00\x0f\x42\x40\x00\x0f\x42\x40", 8));
+  EXPECT_THROW(decode_image(png, "huge"), FormatError);
+  std::string jpeg = read_file(kFixtures + "rgb.jpg");
+  size_t sof = jpeg.find("\xff\xc0");
+  jpeg.replace(sof + 5, 4, "\xea\x60\xea\x60");
+  EXPECT_EQ(message_of<FormatError>([&] { decode_image(jpeg, "huge.jpg"); }),
+            "[image] huge.jpg is 60000 x 60000 pixels, more than the limit of 25000000. Shrink the picture or raise --max-image-pixels");
+}
+
+}  // namespace
+}  // namespace pumice

@@ -1,0 +1,123 @@
+#include "pumice/data/tar.h"
+
+#include <gtest/gtest.h>
+
+#include "pumice/data/braces.h"
+#include "pumice/data/csv.h"
+#include "pumice/data/gzip.h"
+#include "pumice/data/pairs.h"
+#include "pumice/data/webdataset.h"
+#include "pumice/tensor/file.h"
+#include "../message_of.h"
+#include "../temporary.h"
+
+namespace pumice {
+namespace {
+
+using testing::message_of;
+using testing::Temporary;
+
+std::string archive(const std::vector<std::pair<std::string, std::string>>& files) {
+  Temporary d;
+  TarWriter tar(d / "t.tar");
+  for (const auto& [name, content] : files) { tar.add(name, content); }
+  tar.close();
+  return read_file(d / "t.tar");
+}
+
+TEST(Tar, RoundTripWithReproducibleBytes) {
+  std::string bytes = archive({{"a.txt", "hello"}, {"d/b.png", std::string(600, 'x')}, {"empty", ""}});
+  EXPECT_EQ(bytes, archive({{"a.txt", "hello"}, {"d/b.png", std::string(600, 'x')}, {"empty", ""}}));
+  EXPECT_EQ(bytes.size() % 512, 0u);
+  std::vector<TarEntry> entries = read_tar_index(bytes, "t");
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[1].name, "d/b.png");
+  EXPECT_EQ(bytes.substr(entries[0].offset, entries[0].size), "hello");
+  EXPECT_EQ(entries[1].size, 600u);
+}
+
+TEST(Tar, ReadsLongNamesOfGnuAndPax) {
+  for (const char* file : {"gnu_long", "pax"}) {
+    std::vector<TarEntry> entries = read_tar_index(read_file(std::string(PUMICE_FIXTURES) + "/fuzz/corpus/tar/" + file), file);
+    ASSERT_EQ(entries.size(), 1u) << file;
+    EXPECT_GT(entries[0].name.size(), 100u) << file;
+    EXPECT_EQ(entries[0].size, 5u);
+  }
+}
+
+TEST(Tar, ErrorsNameTheByte) {
+  std::string bytes = archive({{"a.txt", "hello"}, {"b.txt", "world"}});
+  auto text = [](const std::string& b) { return message_of<FormatError>([&] { read_tar_index(b, "x.tar"); }); };
+  EXPECT_EQ(text(""), "[tar] x.tar is empty; a tar archive of at least one block of 512 bytes is required");
+  EXPECT_EQ(text(bytes.substr(0, 1200)), "[tar] x.tar at byte 1024: the archive ends inside a header. It was cut short; copy it again");
+  EXPECT_EQ(text(bytes.substr(0, 514)), "[tar] x.tar at byte 0: the entry 'a.txt' has 5 bytes but only 2 follow. The archive was cut short; copy it again");
+  EXPECT_EQ(text("\x1f\x8b" + std::string(600, 'z')), "[tar] x.tar at byte 0: this is not a tar archive. It is gzip-compressed: name it .tar.gz.");
+  bytes[1024] ^= 1;
+  EXPECT_EQ(text(bytes), "[tar] x.tar at byte 1024: a header's checksum is wrong: the archive is damaged.");
+}
+
+TEST(Braces, AsAShellExpandsThem) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(expand_braces("a-{008..011}.tar"), (Names{"a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"}));
+  EXPECT_EQ(expand_braces("{a,b{1..2}}x"), (Names{"ax", "b1x", "b2x"}));
+  EXPECT_EQ(expand_braces("p::q{2..0}"), (Names{"p", "q2", "q1", "q0"}));
+  EXPECT_EQ(message_of<UsageError>([] { expand_braces("a{1..2"); }), "[shards] 'a{1..2' has a '{' without its '}'. Write ranges as name-{000000..000019}.tar");
+}
+
+TEST(Gzip, DamageIsAnError) {
+  const unsigned char hello[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 7, 0, 0x86, 0xa6, 0x10, 0x36, 5, 0, 0, 0};
+  std::string gz(reinterpret_cast<const char*>(hello), sizeof hello);
+  EXPECT_EQ(gunzip(gz, "g"), "hello");
+  EXPECT_EQ(gunzip(gz + gz, "g"), "hellohello");
+  EXPECT_EQ(message_of<FormatError>([&] { gunzip(gz.substr(0, 15), "g.gz"); }), "[gzip] g.gz was cut short; copy it again");
+  std::string bad = gz;
+  bad[18] ^= 1;
+  EXPECT_NE(message_of<FormatError>([&] { gunzip(bad, "g.gz"); }).find("[gzip] g.gz is damaged: "), std::string::npos);
+  EXPECT_NE(message_of<FormatError>([&] { gunzip(gz, "g.gz", 3); }).find("grows beyond 0 MiB"), std::string::npos);
+}
+
+TEST(WebDataset, GroupsByTheFirstDotAndSkipsWhatIsNoSample) {
+  Temporary d;
+  write_file_atomic(d / "a.tar", archive({{"x/1.seg.PNG", "s"}, {"x/1.png", "p"}, {"x/1.txt", "one"}, {".hidden", ""}, {"nodot", ""}, {"__key__/m.json", ""}, {"2.txt", "two"}}));
+  WebDataset set(d / "a.tar");
+  ASSERT_EQ(set.size(), 2);
+  EXPECT_EQ(*set.find(0, "seg.png"), "s");
+  EXPECT_EQ(*set.image(0), "p");
+  EXPECT_EQ(set.name(0), (d / "a.tar") + ": x/1");
+  EXPECT_FALSE(set.image(1));
+  auto pairs = open_pairs(d / "a.tar");
+  EXPECT_EQ(pairs->size(), 1);
+  EXPECT_EQ(pairs->report(), "left out 1 of 2 samples as incomplete; the first: " + (d / "a.tar") + ": 2 lacks an image (.png, .jpg)");
+}
+
+TEST(WebDataset, Errors) {
+  Temporary d;
+  write_file_atomic(d / "0.tar", archive({{"1.txt", "a"}, {"1.txt", "b"}}));
+  EXPECT_NE(message_of<FormatError>([&] { WebDataset w(d / "0.tar"); }).find("the sample '1' has two entries '.txt'"), std::string::npos);
+  std::string missing = message_of<IoError>([&] { WebDataset w(d / "{0..4}.tar"); });
+  EXPECT_NE(missing.find("1.tar does not exist (1 of 5 shards of "), std::string::npos) << missing;
+  write_file_atomic(d / "e.tar", archive({}));
+  EXPECT_NE(message_of<UsageError>([&] { open_pairs(d / "e.tar"); }).find("holds no complete pair among 0 samples"), std::string::npos);
+}
+
+TEST(Csv, QuotesSeparatorsAndMarks) {
+  CsvTable t = parse_csv("\xef\xbb\xbf" "path;title\r\na.png;\"one;\"\"two\"\"\nthree\"\r\n\nb.png;x\n", "c");
+  EXPECT_EQ(t.separator, ';');
+  ASSERT_EQ(t.rows.size(), 2u);
+  EXPECT_EQ(t.rows[0][1], "one;\"two\"\nthree");
+  EXPECT_EQ(t.lines[1], 5);
+  EXPECT_EQ(column_of(t, "c", "", {"filepath", "path"}, "--csv-img-key"), 0u);
+  EXPECT_EQ(csv_row({"a,b", "c\"d", "e"}), "\"a,b\",\"c\"\"d\",e\n");
+}
+
+TEST(Csv, Errors) {
+  EXPECT_EQ(message_of<FormatError>([] { parse_csv("a,b\n1,2,3\n", "x.csv"); }),
+            "[csv] x.csv line 2: 3 fields, but the header has 2 (separator ','). Quote fields that contain the separator");
+  EXPECT_EQ(message_of<FormatError>([] { parse_csv("a,b\n1,\"2\n", "x.csv"); }), "[csv] x.csv line 2: a quote begins here and is never closed");
+  CsvTable t = parse_csv("image\tcaption\n", "x.tsv");
+  EXPECT_EQ(message_of<UsageError>([&] { column_of(t, "x.tsv", "", {"title", "text"}, "--csv-caption-key"); }),
+            "[csv] x.tsv: no column 'title' or 'text'. Columns: image, caption (separator tab). Try: --csv-caption-key image");
+}
+
+}  // namespace
+}  // namespace pumice

@@ -2,32 +2,46 @@
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/moe/dispatch_kernels.h"
-#include "pumice/ops/index/gather_rows.h"
 #include "pumice/ops/require.h"
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(combine_fwd, CombineFwd);
-PUMICE_DEFINE_KERNEL(combine_bwd, CombineBwd);
+PUMICE_DEFINE_KERNEL(dispatch_rows, DispatchRows);
+PUMICE_DEFINE_KERNEL(combine_rows, CombineRows);
+PUMICE_DEFINE_KERNEL(combine_rows_bwd, CombineRowsBwd);
 
-Tensor dispatch(const Tensor& x, const Routing& routing) {
-  REQUIRE(ShapeError, x.rank() == 2 && x.dim(0) == routing.groups.tokens(), "[dispatch] x must be (T, C) with T = ", routing.groups.tokens(), ", got ", x.shape());
-  return gather_rows(x, routing.token_of_row);
+Tensor dispatch(const Tensor& input, const Routing& routing) {
+  require_float("dispatch", "x", input);
+  require_same_device("dispatch", input, routing.token_of_row);
+  REQUIRE(ShapeError, input.rank() == 2 && input.dim(0) == routing.tokens(), "[dispatch] x must be (T, C) with T = ", routing.tokens(),
+          " routed tokens, got ", input.shape());
+  const int64_t T = input.dim(0), C = input.dim(1), R = routing.rows(), K = routing.experts_per_token();
+  Tensor x = packed(input.detach()), y = empty({R, C}, x.dtype(), x.device());
+  dispatch_rows(x.device(), {y, x, routing.token_of_row, R, C});
+
+  // dx[t] = sum_k(dy[row[t, k]])
+  return record("dispatch", y, {input}, [row = routing.row, T, C, K](const Tensor& dy, std::span<GradSink> dx) {
+    Tensor dinput = empty({T, C}, dy.dtype(), dy.device());
+    combine_rows(dy.device(), {dinput, packed(dy), Tensor(), row, T, K, C});
+    dx[0].put(dinput);
+  });
 }
 
 Tensor combine(const Tensor& input, const Routing& routing) {
   require_float("combine", "y", input);
-  REQUIRE(ShapeError, input.rank() == 2 && input.dim(0) == routing.token_of_row.size(), "[combine] y must be (R, C) with R = ", routing.token_of_row.size(),
-          ", got ", input.shape());
-  require_parameter_dtype("combine", "the gate", routing.gate, input.dtype());
-  Tensor y = packed(input), gate = routing.gate.detach();
-  Tensor out = empty({routing.groups.tokens(), y.dim(1)}, y.dtype(), y.device());
-  combine_fwd(y.device(), {out, y, gate, routing.row});
+  require_same_device("combine", input, routing.row);
+  REQUIRE(ShapeError, input.rank() == 2 && input.dim(0) == routing.rows(), "[combine] y must be (R, C) with R = ", routing.rows(),
+          " dispatched rows, got ", input.shape());
+  require_parameter_dtype("combine", "gate", routing.gate, input.dtype());
+  const int64_t T = routing.tokens(), C = input.dim(1), K = routing.experts_per_token();
+  Tensor y = packed(input.detach()), gate = packed(routing.gate.detach()), out = empty({T, C}, y.dtype(), y.device());
+  combine_rows(y.device(), {out, y, gate, routing.row, T, K, C});
 
-  // dy[row] = gate dout[t]     dgate[t, k] = <dout[t], y[row]>, 0 where dropped
-  return record("combine", out, {input, routing.gate}, [y, gate, row = routing.row](const Tensor& dout, std::span<GradSink> dx) {
+  // dy[row[t, k]] = gate[t, k] * dout[t]      dgate[t, k] = dout[t] . y[row[t, k]], and 0 for dropped choices
+  return record("combine", out, {input, routing.gate},
+                [y, gate, row = routing.row, T, K, C](const Tensor& dout, std::span<GradSink> dx) {
     Tensor dy = dx[0].needed() ? empty_like(y) : Tensor(), dgate = dx[1].needed() ? empty_like(gate) : Tensor();
-    combine_bwd(y.device(), {dy, dgate, packed(dout), y, gate, row});
+    combine_rows_bwd(y.device(), {dy, dgate, packed(dout), y, gate, row, T, K, C});
     if (dx[0].needed()) { dx[0].put(dy); }
     if (dx[1].needed()) { dx[1].put(dgate); }
   });

@@ -1,15 +1,17 @@
-// Moving tokens to their experts and back by index lists (V-MoE's "indices" dispatcher). dispatch_einsum.h is the same as dense
-// one-hot products: slower, and the definition.
+// Moving tokens to their experts and back by index lists (V-MoE's "indices" dispatcher). dispatch_einsum.h is the same as one-hot
+// products: the definition.
 #pragma once
 #include "pumice/moe/routing.h"
 
 namespace pumice {
 
-// x (T, C) -> (R, C): the rows that exist, sorted by expert.
+// Copies every kept token to the experts that it chose: y[row[t, k]] = x[t].
+//   x (T, C)   ->   y (R, C), dtype of x, sorted by expert for grouped_linear        dx[t] = sum_k(dy[row[t, k]]), k in order
 Tensor dispatch(const Tensor& x, const Routing& routing);
 
-// y (R, C) -> (T, C): sum over k of gate[t, k] y[row[t, k]], in f32 (f64) and in the order of k; a dropped choice adds nothing.
-// Gradients go to y and to the gates.
+// Brings the experts' outputs back: out[t] = sum_k(gate[t, k] * y[row[t, k]]), k in order, summed in f32 (f64).
+//   y (R, C)   ->   out (T, C), dtype of y        dgate[t, k] = dout[t] . y[row[t, k]]
+// A dropped choice contributes exactly 0, and its gate gets no gradient. Throws ShapeError, DTypeError.
 Tensor combine(const Tensor& y, const Routing& routing);
 
 }  // namespace pumice

@@ -3,9 +3,23 @@
 
 namespace pumice {
 
-struct CombineFwd { View out, y, gate, row; };                    // (T, C), (R, C), (T, K) f32 or f64, i32 (T, K)
-struct CombineBwd { View dy, dgate, dout, y, gate, row; };  // dy or dgate may be absent
-PUMICE_DECLARE_KERNEL(combine_fwd, CombineFwd);
-PUMICE_DECLARE_KERNEL(combine_bwd, CombineBwd);
+struct DispatchRows {
+  View y, x, token_of_row;     // (R, C), (T, C), i32 (R)
+  int64_t rows, cols;
+};
+// out[t] = sum_k(gate[t, k] * y[row[t, k]]). Without a gate every kept choice counts once: the gradient of DispatchRows.
+struct CombineRows {
+  View out, y, gate, row;      // (T, C), (R, C), (T, K) f32 (f64 beside f64) or absent, i32 (T, K)
+  int64_t tokens, per_token, cols;
+};
+struct CombineRowsBwd {
+  View dy, dgate;              // (R, C) every row is written, (T, K); either may be absent
+  View dout, y, gate, row;
+  int64_t tokens, per_token, cols;
+};
+
+PUMICE_DECLARE_KERNEL(dispatch_rows, DispatchRows);
+PUMICE_DECLARE_KERNEL(combine_rows, CombineRows);
+PUMICE_DECLARE_KERNEL(combine_rows_bwd, CombineRowsBwd);
 
 }  // namespace pumice

@@ -55,15 +55,18 @@ ModalityStats RoutingStats::all() const {
 }
 double RoutingStats::importance_cv2() const { return cv2(all().probability); }
 double RoutingStats::load_cv2() const { return cv2(all().first_choices); }
+double RoutingStats::mean_lse() const { return ratio(lse_, double(parts_[0].tokens + parts_[1].tokens)); }
 
 void RoutingStats::merge(const RoutingStats& other) {
   for (int m : {0, 1}) { add(parts_[m], other.parts_[m]); }
   max_logit_ = std::max(max_logit_, other.max_logit_);
+  lse_ += other.lse_;
 }
 
 std::vector<std::pair<std::string, double>> RoutingStats::values() const {
   std::vector<std::pair<std::string, double>> all_values = {
-      {"success_rate", all().success_rate()}, {"importance_cv2", importance_cv2()}, {"load_cv2", load_cv2()}, {"max_logit", max_logit_}};
+      {"success_rate", all().success_rate()}, {"importance_cv2", importance_cv2()}, {"load_cv2", load_cv2()}, {"max_logit", max_logit_},
+      {"mean_lse", mean_lse()}};
   for (int m : {0, 1}) {
     const ModalityStats& s = parts_[m];
     if (s.tokens == 0) { continue; }
@@ -104,6 +107,7 @@ RoutingStats collect_stats(const Routing& routing) {
     }
   }
   for (double v : z) { stats.max_logit_ = std::max(stats.max_logit_, std::abs(v)); }
+  for (double v : routing.lse.to_vector<double>()) { stats.lse_ += v; }
   return stats;
 }
 

@@ -30,7 +30,8 @@ class RoutingStats {
   ModalityStats all() const;
   double importance_cv2() const;  // squared coefficient of variation of summed probabilities over experts
   double load_cv2() const;        // the same of tokens per expert
-  double max_logit() const { return max_logit_; }
+  double max_logit() const { return max_logit_; }  // largest magnitude
+  double mean_lse() const;        // of the tokens' log(sum_E(exp(logits))), which the z-loss holds near 0
   void merge(const RoutingStats& other);
   // Flat names and values for metrics: "image/success_rate", "text/expert3", ...
   std::vector<std::pair<std::string, double>> values() const;
@@ -38,7 +39,7 @@ class RoutingStats {
  private:
   friend RoutingStats collect_stats(const Routing& routing);
   ModalityStats parts_[2];
-  double max_logit_ = 0;
+  double max_logit_ = 0, lse_ = 0;  // lse_: the sum over tokens
 };
 
 RoutingStats collect_stats(const Routing& routing);

@@ -1,0 +1,24 @@
+#pragma once
+#include "pumice/moe/policy.h"
+#include "pumice/tensor/kernel.h"
+#include "pumice/tensor/philox.h"
+
+namespace pumice {
+
+struct AssignSlots {
+  View slot, claims;                     // i32 (T, K); i32 (G, E): claims on each expert, kept or dropped
+  View expert, gate, offsets, capacity;  // i32 (T, K); f32 or f64 (T, K); i64 (G + 1); i64 (G)
+  int64_t groups, experts, per_token, first_group;
+  Order order;
+  RandomKey key;                         // microbatch 0
+};
+struct AssignRows {
+  View row, token_of_row;                // i32 (T, K), i32 (R)
+  View slot, expert, first_row, offsets; // first_row i32 (G, E): the row of slot 0
+  int64_t groups, experts, per_token;
+};
+
+PUMICE_DECLARE_KERNEL(assign_slots_kernel, AssignSlots);
+PUMICE_DECLARE_KERNEL(assign_rows_kernel, AssignRows);
+
+}  // namespace pumice

@@ -25,9 +25,10 @@ void require_operands(const Tensor& q, const Tensor& k, const Tensor& v, const T
   REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] offsets must be a packed (N + 1), got ", offsets.shape());
   const int32_t* o = offsets.data<int32_t>();
   const int64_t N = offsets.dim(0) - 1;
-  bool rising = o[0] == 0 && o[N] == q.dim(0);
-  for (int64_t n = 0; n < N; ++n) { rising &= o[n] <= o[n + 1]; }
-  REQUIRE(ShapeError, rising, "[attention] offsets must rise from 0 to T = ", q.dim(0), ", got ", o[0], " to ", o[N]);
+  REQUIRE(ShapeError, o[0] == 0 && o[N] == q.dim(0), "[attention] offsets must run from 0 to T = ", q.dim(0), ", got ", o[0], " to ", o[N]);
+  for (int64_t n = 0; n < N; ++n) {
+    REQUIRE(ShapeError, o[n] <= o[n + 1], "[attention] offsets must not fall, sequence ", n, " is [", o[n], ", ", o[n + 1], ")");
+  }
 }
 
 Tensor dense_rows(const Tensor& x) { return x.dim(-1) <= 1 || x.strides()[x.rank() - 1] == 1 ? x.detach() : packed(x); }

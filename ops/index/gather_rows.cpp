@@ -9,12 +9,12 @@ namespace pumice {
 PUMICE_DEFINE_KERNEL(gather_rows_kernel, GatherRows);
 PUMICE_DEFINE_KERNEL(scatter_add_rows_kernel, ScatterAddRows);
 
-void require_rows(const char* op, const Tensor& rows, int64_t lowest, int64_t T) {
-  require_dtype(op, "rows", rows, DType::i32);
-  REQUIRE(ShapeError, rows.rank() == 1, "[", op, "] rows must be (R), got ", rows.shape());
+void require_rows(const char* op, const char* operand, const Tensor& rows, int64_t lowest, int64_t T) {
+  require_dtype(op, operand, rows, DType::i32);
+  REQUIRE(ShapeError, rows.rank() == 1, "[", op, "] ", operand, " must be (R), got ", rows.shape());
   const int32_t* r = rows.data<int32_t>();
   for (int64_t i = 0; i < rows.size(); ++i) {
-    REQUIRE(ShapeError, r[i] >= lowest && r[i] < T, "[", op, "] rows must be in [", lowest, ", ", T, "), got ", r[i], " at ", i);
+    REQUIRE(ShapeError, r[i] >= lowest && r[i] < T, "[", op, "] ", operand, " must be in [", lowest, ", ", T, "), got ", r[i], " at ", i);
   }
 }
 
@@ -27,7 +27,7 @@ Tensor gather_rows(const Tensor& input, const Tensor& row_index) {
   require_float("gather_rows", "x", input);
   REQUIRE(ShapeError, input.rank() == 2, "[gather_rows] x must be (T, C), got ", input.shape());
   Tensor rows = packed(row_index), x = packed(input);
-  require_rows("gather_rows", rows, -1, x.dim(0));
+  require_rows("gather_rows", "rows", rows, -1, x.dim(0));
   Tensor y = empty({rows.size(), x.dim(1)}, x.dtype(), x.device());
   gather_rows_kernel(x.device(), {y, x, rows});
 
@@ -48,7 +48,7 @@ Tensor scatter_add_rows(const Tensor& x, const Tensor& row_index, int64_t T) {
   Tensor rows = packed(row_index);
   REQUIRE(ShapeError, x.rank() == 2 && rows.shape() == Shape{x.dim(0)}, "[scatter_add_rows] x (R, C) and rows (R) are required, got ", x.shape(),
           " and ", rows.shape());
-  require_rows("scatter_add_rows", rows, -1, T);
+  require_rows("scatter_add_rows", "rows", rows, -1, T);
   Tensor y = empty({T, x.dim(1)}, x.dtype(), x.device());
   scatter_add_into(y, x, rows, 0);
 

@@ -20,6 +20,6 @@ PUMICE_DECLARE_KERNEL(scatter_add_rows_kernel, ScatterAddRows);
 class Tensor;
 void scatter_add_into(const Tensor& y, const Tensor& x, const Tensor& rows, int beta);
 // Throws ShapeError, naming `op`, unless rows is i32 (R) with values in [lowest, T).
-void require_rows(const char* op, const Tensor& rows, int64_t lowest, int64_t T);
+void require_rows(const char* op, const char* operand, const Tensor& rows, int64_t lowest, int64_t T);
 
 }  // namespace pumice

@@ -1,6 +1,7 @@
 #include "pumice/models/limoe_config.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/suggest.h"
@@ -56,8 +57,9 @@ void LimoeConfig::validate() const {
     REQUIRE(UsageError, i >= 0 && i < depth, "[limoe] moe_layers are block indices in [0, ", depth, "), got ", i);
   }
   if (!moe_layers.empty()) {
-    REQUIRE(UsageError, router.experts >= 1 && router.experts_per_token >= 1 && router.experts_per_token <= router.experts,
-            "[limoe] 1 <= experts_per_token <= experts is required, got ", router.experts_per_token, " and ", router.experts);
+    require_valid(router);
+    soft_min_of(aux, Modality::image, router.experts);
+    soft_min_of(aux, Modality::text, router.experts);
   }
 }
 
@@ -154,6 +156,14 @@ void declare_model_options(OptionTable& o, LimoeConfig& c) {
   o.add("experts-per-token", c.router.experts_per_token, "MoE", "experts that each token visits").alias("top-k-experts");
   o.add("capacity-factor", c.router.train.factor, "MoE", "places per expert over its even share, in training; 0 = no token is dropped");
   o.add("eval-capacity-factor", c.router.eval.factor, "MoE", "the same in evaluation");
+  o.add("capacity-multiple", "MoE", "places per expert are rounded up to a multiple of this, which is at least 1",
+        [&c] { return std::to_string(c.router.train.multiple_of); },
+        [&c](const std::string& text) {
+          int n = 0;
+          if (std::from_chars(text.data(), text.data() + text.size(), n).ptr != text.data() + text.size() || n < 1) { return false; }
+          c.router.train.multiple_of = c.router.eval.multiple_of = n;
+          return true;
+        }).type = Option::kInteger;
   o.add("router-noise", c.router.noise_std, "MoE", "deviation of the noise on router logits in training, divided by the number of experts");
   o.add("routing-order", "MoE", "who claims places first",
         [&c] { return std::string(c.router.order == Order::position ? "position" : c.router.order == Order::random ? "random" : "batch-priority"); },
@@ -167,6 +177,14 @@ void declare_model_options(OptionTable& o, LimoeConfig& c) {
   o.add("aux-weight", c.aux.weight, "MoE", "coefficient of the mean of the auxiliary losses").alias("router-aux-loss-coef");
   o.add("aux-losses", "MoE", "active auxiliary losses", [&c] { return join(c.aux.names(), ","); },
         [&c](const std::string& text) { return c.aux.set_names(text); });
+  o.add("aux-scope", "MoE", "tokens that an auxiliary loss is computed over: each routing group, or the whole batch at once",
+        [&c] { return std::string(c.aux.scope == LossScope::group ? "group" : "global"); },
+        [&c](const std::string& text) {
+          c.aux.scope = text == "group" ? LossScope::group : LossScope::global;
+          return true;
+        }).one_of({"group", "global"});
+  o.add("soft-min-image", c.aux.soft_min_image, "MoE", "experts that images should use at least (global_image loss); 0 = min(20, 0.62 experts)");
+  o.add("soft-min-text", c.aux.soft_min_text, "MoE", "experts that text should use at least (global_text loss); 0 = min(9, 0.28 experts)");
   o.add("aux-sum-layers", c.sum_aux_over_layers, "MoE", "sum the auxiliary loss over sparse blocks instead of taking the mean");
 }
 

@@ -1,8 +1,9 @@
 // Auxiliary losses of a router: functions of its Routing, each with a closed-form gradient in the logits. There is no square root and
 // no division by a spread, so balance and a zero router give finite gradients. Values are f32 scalars (f64 for f64 logits).
 //
-// auxiliary_losses() in losses.h makes one loss of them. Each is computed over the tokens of each group, or over all tokens at once, and averaged over the groups that have tokens of its
-// modality. A loss without any such token is 0. Letters: n tokens of the group, p = softmax(logits), sums over its tokens i.
+// auxiliary_losses() in losses.h makes one loss of them. Each is computed over the tokens of each group, or over all tokens at once,
+// and averaged over the groups that have tokens of its modality. A loss without any such token is 0.
+// Letters: n tokens of the group, p = softmax(logits), sums over its tokens i.
 #pragma once
 #include "pumice/moe/routing.h"
 

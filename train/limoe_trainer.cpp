@@ -196,6 +196,8 @@ void LimoeTraining::validate() const {
   REQUIRE(UsageError, accum_freq == 1 || batch_size / accum_freq % model.group_examples == 0, "[train] each of the ", accum_freq,
           " microbatches must hold whole routing groups of ", model.group_examples, " examples, got ", batch_size / accum_freq,
           " examples. Change --accum-freq, --batch-size or --group-examples");
+  REQUIRE(UsageError, accum_freq == 1 || model.aux.scope == LossScope::group, "[train] --aux-scope global needs the whole batch at once; use "
+          "--accum-freq 1 or --aux-scope group");
   REQUIRE(UsageError, schedule.steps > 0 && schedule.peak > 0, "[train] --steps and --lr must be positive, got ", schedule.steps, " and ", schedule.peak);
   REQUIRE(UsageError, schedule.warmup >= 0 && schedule.warmup <= schedule.steps, "[train] --warmup must be in [0, --steps], got ",
           schedule.warmup, " of ", schedule.steps);

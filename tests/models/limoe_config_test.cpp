@@ -39,11 +39,18 @@ TEST(LimoeConfig, JsonRoundTrip) {
   LimoeConfig c = limoe_preset("tiny");
   c.moe_layers = {0, 2};
   c.router.order = Order::random;
-  c.router.train.factor = 1.25;
+  c.router.train.factor = 1.5;
+  c.router.train.multiple_of = c.router.eval.multiple_of = 1;
+  c.aux.scope = LossScope::global;
+  c.aux.soft_min_text = 3;
   LimoeConfig back = limoe_config_from_json(to_json(c), "config.json");
   EXPECT_EQ(to_json(back), to_json(c));
   EXPECT_EQ(back.moe_layers, c.moe_layers);
   EXPECT_EQ(back.router.order, Order::random);
+  EXPECT_EQ(back.router.train.factor, 1.5);
+  EXPECT_EQ(back.router.eval.multiple_of, 1);
+  EXPECT_EQ(back.aux.scope, LossScope::global);
+  EXPECT_EQ(back.aux.soft_min_text, 3);
 }
 
 TEST(LimoeConfig, Errors) {
@@ -69,6 +76,18 @@ TEST(LimoeConfig, Errors) {
               c.validate();
             }),
             "[limoe] moe_layers are block indices in [0, 4), got 9");
+  EXPECT_EQ(message([] {
+              LimoeConfig c = limoe_preset("tiny");
+              c.aux.soft_min_text = 9;
+              c.validate();
+            }).substr(0, 62),
+            "[auxiliary_losses] soft_min_text must be in [1, 8], the number");
+  EXPECT_EQ(message([] {
+              LimoeConfig c = limoe_preset("tiny");
+              c.router.experts_per_token = 9;
+              c.validate();
+            }).substr(0, 42),
+            "[router] experts_per_token must be in 1..8");
 }
 
 }  // namespace

@@ -48,6 +48,10 @@ int run(const std::vector<std::string>& words, bool& verbose) {
     std::fputs(help_of_program(commands).c_str(), stdout);
     return words.empty() ? 2 : 0;
   }
+  if (words[0] == "--version") {
+    std::puts("pumice " PUMICE_VERSION);
+    return 0;
+  }
   size_t used = 0;
   Command* command = find_command(commands, words, used);
   if (!command) {

@@ -1,4 +1,7 @@
 #include <cmath>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
@@ -22,11 +25,33 @@ std::string status_of(const StepMetrics& m) {
                 human_time(m.seconds_left).c_str());
 }
 
+// Lines for the terminal that are kept in the run's directory as well, with the time. The directory is made by the trainer, so the
+// file is opened when the first line comes after that; earlier lines wait.
+class RunLog {
+ public:
+  explicit RunLog(const std::string& directory) : directory_(directory) {}
+  void line(const std::string& text) {
+    print_line(text);
+    char stamp[32];
+    std::time_t now = std::time(nullptr);
+    std::strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S  ", std::localtime(&now));
+    pending_ += stamp + text + "\n";
+    if (!file_.is_open() && std::filesystem::exists(directory_ + "/config.json")) { file_.open(directory_ + "/log.txt", std::ios::app); }
+    if (!file_.is_open()) { return; }
+    file_ << pending_ << std::flush;
+    pending_.clear();
+  }
+
+ private:
+  std::string directory_, pending_;
+  std::ofstream file_;
+};
+
 // One line per sparse block: how many tokens found a place, and over how many experts each modality spreads.
-void print_routing(const StepMetrics& m) {
+void print_routing(const StepMetrics& m, RunLog& log) {
   for (const LayerReport& layer : m.layers) {
     const ModalityStats &image = layer.stats.image(), &text = layer.stats.text();
-    print_line(format("  block %lld  image: %s kept, %.1f experts   text: %s kept, %.1f experts   dropped %s",
+    log.line(format("  block %lld  image: %s kept, %.1f experts   text: %s kept, %.1f experts   dropped %s",
                       static_cast<long long>(layer.block), percent(image.success_rate()).c_str(), image.effective_experts(),
                       percent(text.success_rate()).c_str(), text.effective_experts(), percent(1 - layer.stats.all().success_rate()).c_str()));
   }
@@ -62,15 +87,16 @@ class TrainLimoe : public Command {
       return 0;
     }
     training_.validate();
-    print_header();
+    RunLog log(training_.out);
+    log.line(header());
     catch_stop_signals();
     TrainObserver observer;
-    observer.message = [](const std::string& text) { print_line(text); };
+    observer.message = [&log](const std::string& text) { log.line(text); };
     observer.should_stop = stop_requested;
-    observer.step = [this](const StepMetrics& m) {
+    observer.step = [this, &log](const StepMetrics& m) {
       if (m.step % (10 * training_.log_every) == 0 || m.step == 1 || m.step == m.steps) {
-        print_line(status_of(m) + format("  lr %.2e  |g| %.2f", m.learning_rate, m.gradient_norm));
-        print_routing(m);
+        log.line(status_of(m) + format("  lr %.2e  |g| %.2f", m.learning_rate, m.gradient_norm));
+        print_routing(m, log);
       } else {
         print_status(status_of(m));
       }
@@ -78,19 +104,19 @@ class TrainLimoe : public Command {
     TrainOutcome outcome = train_limoe(training_, observer);
     clear_status();
     if (!outcome.finished) {
-      print_line(format("stopped at step %lld; continue with: pumice train limoe --out %s --resume", static_cast<long long>(outcome.step), training_.out.c_str()));
+      log.line(format("stopped at step %lld; continue with: pumice train limoe --out %s --resume", static_cast<long long>(outcome.step), training_.out.c_str()));
       return stop_exit_code();
     }
-    print_line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.step),
+    log.line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.step),
                       human_time(outcome.seconds).c_str(), outcome.loss, std::log(double(training_.batch_size))));
     return 0;
   }
 
  private:
-  void print_header() const {
+  std::string header() const {
     LimoeCost cost = cost_of(training_.model);
-    print_line(format("%s: %s parameters, %s active per token; %d threads, %s kernels, %s", preset_.c_str(), human_count(double(cost.parameters)).c_str(),
-                      human_count(double(cost.active_parameters)).c_str(), thread_count(), name_of_isa(), training_.precision == DType::bf16 ? "bf16" : "fp32"));
+    return format("pumice %s, %s: %s parameters, %s active per token; %d threads, %s kernels, %s", PUMICE_VERSION, preset_.c_str(), human_count(double(cost.parameters)).c_str(),
+                      human_count(double(cost.active_parameters)).c_str(), thread_count(), name_of_isa(), training_.precision == DType::bf16 ? "bf16" : "fp32");
   }
   static const char* name_of_isa() { return pumice::name(active_isa()); }
 

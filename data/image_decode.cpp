@@ -21,7 +21,7 @@ namespace {
 void require_size(const std::string& name, int64_t width, int64_t height, const ImageLimits& limits) {
   REQUIRE(FormatError, width > 0 && height > 0, "[image] ", name, " is empty: ", width, " x ", height, " pixels");
   REQUIRE(FormatError, height <= limits.max_pixels / width, "[image] ", name, " is ", width, " x ", height, " pixels, more than the limit of ",
-          limits.max_pixels, ". Shrink the picture or raise --max-image-pixels");
+          limits.max_pixels, ". Shrink the picture");
 }
 
 // ---- JPEG

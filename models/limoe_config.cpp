@@ -85,7 +85,8 @@ LimoeConfig limoe_preset(const std::string& name) {
     c.embedding = s.embedding;
     c.router.experts_per_token = 1;
     c.router.experts = s.experts ? int(s.experts) : 1;
-    c.router.train.factor = c.router.eval.factor = 1.25;
+    c.router.train.factor = 1.25;
+    c.router.eval = Capacity::dropless();  // an embedding must not depend on what else is in the batch
     if (s.experts) { c.moe_layers = every_second(s.depth); }
     // H/14 has twelve sparse blocks, denser towards the end; the paper's exact list is not published in a form we could check.
     if (name == "h14") { c.moe_layers = {3, 7, 11, 15, 18, 21, 24, 26, 28, 29, 30, 31}; }

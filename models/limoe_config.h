@@ -24,7 +24,7 @@ struct LimoeConfig {
   bool sum_aux_over_layers = false;  // V-MoE sums; the default is the mean
   bool dense_twin = false;         // the sparse blocks hold one dense MLP of experts_per_token * hidden instead
   bool independent_experts = false;  // experts start as copies of one draw unless set
-  int64_t group_examples = 32;     // routing groups are this many whole examples, images first
+  int64_t group_examples = 128;    // routing groups are this many whole examples, images first
   double dropout = 0;
   double initial_temperature = 10; // logits are multiplied by exp(t), t = ln of this at the start
   PixelScale pixels = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}};  // to [-1, 1]

@@ -160,9 +160,10 @@ Option* OptionTable::find(const std::string& given) {
 
 void OptionTable::set(Option& option, const std::string& value, const std::string& source) {
   const auto& choices = option.choices;
-  REQUIRE(UsageError, choices.empty() || std::find(choices.begin(), choices.end(), value) != choices.end(), source, ": --", option.name,
-          " must be one of ", join(choices), ", got '", value, "'.", did_you_mean(value, choices));
-  REQUIRE(UsageError, option.parse(value), source, ": --", option.name, " must be ", must_be(option), " (", option.help, "), got '", value, "'");
+  const std::string flag = "--" + option.name, where = source == flag ? flag : source + ": " + flag;
+  REQUIRE(UsageError, choices.empty() || std::find(choices.begin(), choices.end(), value) != choices.end(), where, " must be one of ",
+          join(choices), ", got '", value, "'.", did_you_mean(value, choices));
+  REQUIRE(UsageError, option.parse(value), where, " must be ", must_be(option), " (", option.help, "), got '", value, "'");
   option.source = source;
 }
 

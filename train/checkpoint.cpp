@@ -89,6 +89,8 @@ void save_checkpoint(const std::string& run_directory, const Limoe& model, const
   }
 }
 
+bool has_checkpoint(const std::string& run_directory) { return fs::exists(fs::path(run_directory) / "checkpoints" / "latest" / "model.safetensors"); }
+
 std::string find_checkpoint(const std::string& path) {
   for (fs::path candidate : {fs::path(path), fs::path(path) / "checkpoints" / "latest", fs::path(path) / "latest"}) {
     if (fs::exists(candidate / "model.safetensors")) { return candidate.string(); }

@@ -32,6 +32,7 @@ void save_checkpoint(const std::string& run_directory, const Limoe& model, const
 // The checkpoint directory meant by a run directory, a checkpoint directory or a "latest" link. Throws IoError saying what
 // was looked for.
 std::string find_checkpoint(const std::string& path);
+bool has_checkpoint(const std::string& run_directory);  // whether the run has saved one
 
 TrainState load_state(const std::string& checkpoint);
 // Strict: throws FormatError listing missing, unexpected and misshapen tensors.

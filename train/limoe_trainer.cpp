@@ -29,7 +29,7 @@ void prepare_directory(const LimoeTraining& t) {
   REQUIRE(UsageError, !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
           "--overwrite, or choose another --out");
   std::error_code error;
-  for (const char* old : {"checkpoints", "metrics.jsonl", "config.json", "tokenizer.json"}) {
+  for (const char* old : {"checkpoints", "metrics.jsonl", "log.txt", "config.json"}) {
     if (used) { fs::remove_all(fs::path(t.out) / old, error); }
   }
   fs::create_directories(t.out, error);
@@ -72,14 +72,19 @@ class Run {
       : t_(t),
         observer_(observer),
         source_(open_pairs(t.train_data)),
-        tokenizer_(t.resume ? Tokenizer::load(find_checkpoint(t.out) + "/tokenizer.json") : make_tokenizer(t, *source_, observer)),
+        resume_from_(t.resume && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
+        tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
         model_(t.model, t.seed),
         optimizer_(model_.parameters(), t.adamw) {
     state_.seed = t.seed;
     state_.data = source_->fingerprint();
     state_.options = to_json(t);
-    if (t.resume) { restore(); }
-    else { write_file_atomic(t.out + "/config.json", state_.options); }
+    if (!resume_from_.empty()) {
+      restore();
+    } else {
+      if (t.resume) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
+      write_file_atomic(t.out + "/config.json", state_.options);
+    }
     metrics_ = std::make_unique<MetricsFile>(t.out + "/metrics.jsonl", state_.metrics_bytes);
     if (!source_->report().empty()) { observer.message(source_->report()); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
@@ -114,7 +119,7 @@ class Run {
 
  private:
   void restore() {
-    const std::string checkpoint = find_checkpoint(t_.out);
+    const std::string& checkpoint = resume_from_;
     TrainState saved = load_state(checkpoint);
     REQUIRE(UsageError, nlohmann::json::parse(saved.options) == nlohmann::json::parse(state_.options), "[train] --resume: the options differ "
             "from those of ", checkpoint, ":\n  then ", saved.options, "\n  now  ", nlohmann::json::parse(state_.options).dump(),
@@ -176,6 +181,7 @@ class Run {
   const LimoeTraining& t_;
   const TrainObserver& observer_;
   std::unique_ptr<PairSource> source_;
+  std::string resume_from_;  // a checkpoint, or empty
   Tokenizer tokenizer_;
   Limoe model_;
   AdamW optimizer_;

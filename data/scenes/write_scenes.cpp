@@ -145,8 +145,8 @@ void prepare_directory(const SceneOptions& o) {
 
 SceneReport write_scenes(const SceneOptions& options, const std::function<void(double)>& progress) {
   REQUIRE(UsageError, !options.out.empty(), "[scenes] --out is required: the directory to fill, for example --out datasets/scenes");
-  REQUIRE(UsageError, options.size >= 16 && options.size <= 1024 && options.train >= 0 && options.val >= 1 && options.eval_per_class >= 1 && options.concepts >= 4,
-          "[scenes] --size must be in [16, 1024], --val and --eval-per-class at least 1 and --concepts at least 4, got ", options.size, ", ", options.val, ", ",
+  REQUIRE(UsageError, options.size >= 16 && options.size <= 1024 && options.train >= 0 && options.val >= 1 && options.eval_per_class >= 1 && options.concepts >= 8,
+          "[scenes] --size must be in [16, 1024], --val and --eval-per-class at least 1 and --concepts at least 8, got ", options.size, ", ", options.val, ", ",
           options.eval_per_class, " and ", options.concepts);
   SceneReport report;
   report.font = options.shapes ? "" : find_emoji_font(options.font);

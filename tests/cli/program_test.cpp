@@ -1,7 +1,10 @@
 // The `pumice` program as a user types it.
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
+#include <fstream>
 #include <gtest/gtest.h>
 
 #include "pumice/tensor/file.h"
@@ -31,6 +34,7 @@ TEST(Program, HelpAndMistypedNames) {
   EXPECT_EQ(o.code, 0);
   EXPECT_TRUE(holds(o, "train limoe")) << o.text;
   EXPECT_EQ(run("").code, 2);
+  EXPECT_EQ(run("--version").text.substr(0, 7), "pumice ");
 
   o = run("trian limoe");
   EXPECT_EQ(o.code, 2);
@@ -116,6 +120,58 @@ TEST(Program, TheWholePath) {
   o = run("eval zeroshot --model " + (d / "nothing") + " --data " + (d / "scenes/eval-objects"));
   EXPECT_EQ(o.code, 1);
   EXPECT_TRUE(holds(o, "does not exist. Give a run directory")) << o.text;
+}
+
+// Starts `pumice train limoe` in the background, waits until it has logged `lines` steps, and sends `signal`. Returns the wait status.
+int train_and_signal(const std::string& out, const std::string& data, const std::string& flags, int lines, int signal) {
+  const std::string command = "exec '" PUMICE_PROGRAM "' train limoe --train-data " + data + " --out " + out + flags + " > " + out + ".log 2>&1";
+  const pid_t child = fork();
+  if (child == 0) {
+    execl("/bin/sh", "sh", "-c", command.c_str(), static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  int status = 0;
+  for (int waited = 0; waited < 3000; ++waited) {  // at most a minute
+    std::ifstream metrics(out + "/metrics.jsonl");
+    std::string line;
+    int have = 0;
+    while (std::getline(metrics, line)) { ++have; }
+    if (have >= lines) { break; }
+    if (waitpid(child, &status, WNOHANG) == child) { return status; }
+    usleep(20'000);
+  }
+  kill(child, signal);
+  waitpid(child, &status, 0);
+  return status;
+}
+
+TEST(Program, SignalsLoseNothing) {
+  testing::Temporary d;
+  Outcome o = run("data scenes --shapes --train 64 --val 4 --eval-per-class 1 --concepts 8 --size 32 --out " + (d / "scenes"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  const std::string data = d / "scenes/train/train-000000.tar";
+  const std::string flags = " --preset tiny --image-size 32 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 16 --group-examples 16 "
+                            "--steps 2000 --log-every 1 --save-every 0";
+  // SIGTERM and SIGINT end after the step and save it.
+  for (int signal : {SIGTERM, SIGINT}) {
+    const std::string out = d / std::to_string(signal);
+    int status = train_and_signal(out, data, flags, 3, signal);
+    std::string log = read_file(out + ".log");
+    ASSERT_TRUE(WIFEXITED(status)) << log;
+    EXPECT_EQ(WEXITSTATUS(status), signal == SIGINT ? 130 : 0) << log;
+    EXPECT_NE(log.find("continue with: pumice train limoe --out " + out + " --resume"), std::string::npos) << log;
+    EXPECT_EQ(read_file(out + "/log.txt").find("stopped at step") != std::string::npos, true);
+    o = run("model info " + out);
+    EXPECT_EQ(o.code, 0) << o.text;
+  }
+  // SIGKILL before the first checkpoint: there is a run to resume, from its first step.
+  const std::string killed = d / "killed";
+  int status = train_and_signal(killed, data, flags, 3, SIGKILL);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  o = run("train limoe --resume --steps 5 --out " + killed);
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "was stopped before its first checkpoint; starting from step 0")) << o.text;
+  EXPECT_TRUE(holds(o, "trained 5 steps")) << o.text;
 }
 
 }  // namespace

@@ -140,6 +140,24 @@ TEST(Scenes, HeldOutCombinationsStayHeldOut) {
   for (const auto& c : held_out) { EXPECT_FALSE(train.count(c)); }
 }
 
+// Sampling looks for a combination of the split until it finds one, so each split must have some however few concepts there are.
+TEST(Scenes, EverySplitHasCombinations) {
+  for (int64_t n = 8; n < 40; ++n) {
+    Catalogue catalogue(shape_concepts(n), "");
+    for (SceneSplit split : {SceneSplit::train, SceneSplit::compositional}) {
+      int counts = 0, pairs = 0;
+      for (uint64_t i = 0; i < 100; ++i) {
+        SceneRandom random(1, uint64_t(split), i);
+        Scene s = sample_scene(split, n, catalogue, 32, random);
+        counts += s.kind == Scene::kCount;
+        pairs += s.kind == Scene::kPair;
+      }
+      EXPECT_GT(counts, 0) << n << " concepts";
+      EXPECT_GT(pairs, 0) << n << " concepts";
+    }
+  }
+}
+
 TEST(Scenes, RefusesToOverwriteWhatIsNotItsOwn) {
   Temporary d;
   write_file_atomic(d / "letter.txt", "dear");
@@ -151,6 +169,8 @@ TEST(Scenes, RefusesToOverwriteWhatIsNotItsOwn) {
   o.out = d / "s";
   write(o);
   EXPECT_EQ(write(o).train, 40);
+  o.concepts = 7;
+  EXPECT_NE(message_of<UsageError>([&] { write(o); }).find("--concepts at least 8, got 32, 6, 1 and 7"), std::string::npos);
   o.size = 8;
   EXPECT_NE(message_of<UsageError>([&] { write(o); }).find("--size must be in [16, 1024]"), std::string::npos);
 }

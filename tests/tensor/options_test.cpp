@@ -54,9 +54,9 @@ TEST(Options, ParsesEveryType) {
 TEST(Options, BadValuesNameTheFlagAndWhatItNeeds) {
   Settings s;
   OptionTable t = table_of(s);
-  EXPECT_EQ(message_of([&] { t.set(*t.find("steps"), "many", "--steps"); }), "--steps: --steps must be an integer (optimizer steps), got 'many'");
-  EXPECT_EQ(message_of([&] { t.set(*t.find("lr"), "nan", "--lr"); }), "--lr: --lr must be a number (learning rate), got 'nan'");
-  EXPECT_EQ(message_of([&] { t.set(*t.find("mode"), "fats", "--mode"); }), "--mode: --mode must be one of fast, slow, got 'fats'. Did you mean 'fast'?");
+  EXPECT_EQ(message_of([&] { t.set(*t.find("steps"), "many", "--steps"); }), "--steps must be an integer (optimizer steps), got 'many'");
+  EXPECT_EQ(message_of([&] { t.set(*t.find("lr"), "nan", "--lr"); }), "--lr must be a number (learning rate), got 'nan'");
+  EXPECT_EQ(message_of([&] { t.set(*t.find("mode"), "fats", "--mode"); }), "--mode must be one of fast, slow, got 'fats'. Did you mean 'fast'?");
   EXPECT_EQ(s.steps, 100);
 }
 

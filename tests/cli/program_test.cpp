@@ -168,7 +168,7 @@ TEST(Program, SignalsLoseNothing) {
   const std::string killed = d / "killed";
   int status = train_and_signal(killed, data, flags, 3, SIGKILL);
   ASSERT_TRUE(WIFSIGNALED(status));
-  o = run("train limoe --resume --steps 5 --out " + killed);
+  o = run("train limoe --resume --steps 5 --warmup 1 --out " + killed);
   EXPECT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "was stopped before its first checkpoint; starting from step 0")) << o.text;
   EXPECT_TRUE(holds(o, "trained 5 steps")) << o.text;

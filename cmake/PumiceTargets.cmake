@@ -3,7 +3,7 @@
 # each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h.
 
 # "pumice/<folder>/..." is the include prefix everywhere, in the tree as after install.
-set(PUMICE_INCLUDE_ROOT ${CMAKE_BINARY_DIR}/include)
+set(PUMICE_INCLUDE_ROOT ${CMAKE_CURRENT_BINARY_DIR}/include)
 file(MAKE_DIRECTORY ${PUMICE_INCLUDE_ROOT})
 file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${PUMICE_INCLUDE_ROOT}/pumice SYMBOLIC)
 
@@ -18,7 +18,7 @@ find_package(Threads REQUIRED)
 
 function(pumice_compile_options target)
   target_compile_features(${target} PUBLIC cxx_std_20)
-  target_include_directories(${target} PUBLIC ${PUMICE_INCLUDE_ROOT})
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PUMICE_INCLUDE_ROOT}> $<INSTALL_INTERFACE:include>)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-missing-field-initializers)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${target} PRIVATE -Wno-restrict)  # g++ 12 warns of std::string + in its own headers (GCC bug 105651)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same LIMoE training step in PyTorch, beside Pumice's, in interleaved rounds.
 
-Usage: bench/vs_pytorch/limoe_step.py build-bench/bench/bench_limoe_step [tiny|small|medium ...]
+Usage: bench/vs_pytorch/limoe_step.py build/bench/bench_limoe_step [tiny|small|medium ...]
 PyTorch eager, two threads, f32 and bf16 autocast: one packed stream per modality, scaled_dot_product_attention (captions have equal
 lengths here, so no padding), experts as an index-select loop with batch-priority order and the same capacity, importance, load, z and
 entropy losses. A step is forward, backward, clipping and fused AdamW. Memory is the growth of the process's peak above weights,
@@ -19,7 +19,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 PRESETS = {"tiny": (64, 8, 16, 2048, 4, 128, 4, 512, 128), "small": (64, 8, 16, 2048, 6, 192, 3, 768, 192), "medium": (64, 8, 32, 2048, 6, 384, 6, 1536, 384)}
-E, GROUP, WORDS, B = 8, 32, 10, 128
+E, GROUP, WORDS, B = 8, 128, 10, 128
 
 
 class Moe(nn.Module):

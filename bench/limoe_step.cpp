@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 
 #include "pumice/data/loader.h"
 #include "pumice/tensor/isa.h"
@@ -13,8 +14,11 @@
 #include "pumice/tensor/rng.h"
 #include "pumice/train/limoe_trainer.h"
 
-int main(int argc, char** argv) {
-  using namespace pumice;
+namespace {
+
+using namespace pumice;
+
+void measure(int argc, char** argv) {
   LimoeConfig config = limoe_preset(argc > 1 ? argv[1] : "tiny");
   DType dtype = DType::f32;
   int steps = 15;
@@ -55,4 +59,15 @@ int main(int argc, char** argv) {
               config.preset.c_str(), config.dense_twin ? "true" : "false", dtype == DType::bf16 ? "bf16" : "fp32", thread_count(), name(active_isa()),
               times[times.size() / 2], times.front(), times.back(), double(memory_stats().peak - resident) / (1 << 20),
               static_cast<long long>(memory_stats().system_calls - calls_after_first));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    measure(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    return 1;
+  }
 }

@@ -1,4 +1,4 @@
-// Caching allocator. Freed blocks are kept by size class and handed out again, so that after the first training step no
+// Caching allocator. Freed blocks are kept by size class and handed out again, so that after the first training steps almost no
 // memory is asked of the system. Blocks are 64-byte aligned; large ones ask for huge pages. Thread-safe.
 #pragma once
 #include <cstddef>

@@ -130,26 +130,31 @@ def ours(program, preset, precision):
     return json.loads(subprocess.run([program, preset, precision, "5"], capture_output=True, text=True, check=True).stdout)
 
 
-def main():
+def compare(program, preset, precision):
     torch.set_num_threads(2)
+    rival = Rival(preset, precision == "bf16")
+    base = peak_mib() + 3 * 4 * sum(p.numel() for p in rival.model.parameters()) / 2**20  # gradients and two moments to come
+    rival.step()
+    a, b, memory = [], [], 0
+    for _ in range(3):  # interleaved rounds
+        r = ours(program, preset, precision)
+        a += [r["ms_min"], r["ms"], r["ms_max"]]
+        memory = r["activation_mib"]
+        b += [rival.step() for _ in range(5)]
+    ma, mb = statistics.median(a), statistics.median(b)
+    print(f"| {preset} | {precision} | {ma:.0f} ({min(a):.0f}-{max(a):.0f}) | {mb:.0f} ({min(b):.0f}-{max(b):.0f}) | {mb / ma:.2f} | {memory:.0f} | "
+          f"{max(0, peak_mib() - base):.0f} |", flush=True)
+
+
+def main():
+    if sys.argv[1] == "--row":
+        return compare(*sys.argv[2:])
     program, presets = sys.argv[1], sys.argv[2:] or ["tiny", "medium"]
-    print(f"PyTorch {torch.__version__} eager, {torch.get_num_threads()} threads; batch {B}, {WORDS} tokens per caption, E = {E}, K = 1, capacity 1.25\n")
-    print("| preset | precision | Pumice ms (min-max) | PyTorch ms (min-max) | PyTorch / Pumice | activations MiB, Pumice | PyTorch |\n|---|---|---|---|---|---|---|")
+    print(f"PyTorch {torch.__version__} eager, 2 threads; batch {B}, {WORDS} tokens per caption, E = {E}, K = 1, capacity 1.25\n")
+    print("| preset | precision | Pumice ms (min-max) | PyTorch ms (min-max) | PyTorch / Pumice | activations MiB, Pumice | PyTorch |\n" + "|---" * 7 + "|", flush=True)
     for preset in presets:
-        for precision in ("fp32", "bf16"):
-            base = None
-            rival = Rival(preset, precision == "bf16")
-            base = peak_mib() + 3 * 4 * sum(p.numel() for p in rival.model.parameters()) / 2**20  # gradients and two moments to come
-            rival.step()
-            a, b, memory = [], [], 0
-            for _ in range(3):  # interleaved rounds
-                r = ours(program, preset, precision)
-                a += [r["ms_min"], r["ms"], r["ms_max"]]
-                memory = r["activation_mib"]
-                b += [rival.step() for _ in range(5)]
-            ma, mb = statistics.median(a), statistics.median(b)
-            print(f"| {preset} | {precision} | {ma:.0f} ({min(a):.0f}-{max(a):.0f}) | {mb:.0f} ({min(b):.0f}-{max(b):.0f}) | {mb / ma:.2f} | {memory:.0f} | "
-                  f"{max(0, peak_mib() - base):.0f} |", flush=True)
+        for precision in ("fp32", "bf16"):  # a process for each: the peak of memory never falls
+            subprocess.run([sys.executable, __file__, "--row", program, preset, precision], check=True)
 
 
 main()

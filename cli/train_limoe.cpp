@@ -5,6 +5,7 @@
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
+#include "pumice/tensor/error.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"
@@ -25,25 +26,30 @@ std::string status_of(const StepMetrics& m) {
                 human_time(m.seconds_left).c_str());
 }
 
-// Lines for the terminal that are kept in the run's directory as well, with the time. The directory is made by the trainer, so the
-// file is opened when the first line comes after that; earlier lines wait.
+// Lines for the terminal that are kept in the run's directory as well, with the time. The trainer prepares the directory, so lines
+// wait until open() is called at the first step.
 class RunLog {
  public:
-  explicit RunLog(const std::string& directory) : directory_(directory) {}
   void line(const std::string& text) {
     print_line(text);
     char stamp[32];
     std::time_t now = std::time(nullptr);
     std::strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S  ", std::localtime(&now));
-    pending_ += stamp + text + "\n";
-    if (!file_.is_open() && std::filesystem::exists(directory_ + "/config.json")) { file_.open(directory_ + "/log.txt", std::ios::app); }
-    if (!file_.is_open()) { return; }
-    file_ << pending_ << std::flush;
-    pending_.clear();
+    waiting_ += stamp + text + "\n";
+    flush();
+  }
+  void open(const std::string& directory) {
+    if (!file_.is_open()) { file_.open(directory + "/log.txt", std::ios::app); }
+    flush();
   }
 
  private:
-  std::string directory_, pending_;
+  void flush() {
+    if (!file_.is_open()) { return; }
+    file_ << waiting_ << std::flush;
+    waiting_.clear();
+  }
+  std::string waiting_;
   std::ofstream file_;
 };
 
@@ -77,7 +83,10 @@ class TrainLimoe : public Command {
   void apply_preset(const std::string& preset) override { apply_training_preset(training_, preset); }
   std::string implied_config(const std::map<std::string, std::string>& flags) const override {
     auto resume = flags.find("resume"), out = flags.find("out");
-    return resume != flags.end() && resume->second != "false" && out != flags.end() ? out->second + "/config.json" : "";
+    if (resume == flags.end() || resume->second == "false" || out == flags.end()) { return ""; }
+    REQUIRE(UsageError, std::filesystem::exists(out->second + "/config.json"), "[train] --resume: ", out->second, " holds no run to resume (no config.json). "
+            "Leave --resume out to start one");
+    return out->second + "/config.json";
   }
 
   int run(OptionTable& options, const std::vector<std::string>&) override {
@@ -87,13 +96,14 @@ class TrainLimoe : public Command {
       return 0;
     }
     training_.validate();
-    RunLog log(training_.out);
+    RunLog log;
     log.line(header());
     catch_stop_signals();
     TrainObserver observer;
     observer.message = [&log](const std::string& text) { log.line(text); };
     observer.should_stop = stop_requested;
     observer.step = [this, &log](const StepMetrics& m) {
+      log.open(training_.out);
       if (m.step % (10 * training_.log_every) == 0 || m.step == 1 || m.step == m.steps) {
         log.line(status_of(m) + format("  lr %.2e  |g| %.2f", m.learning_rate, m.gradient_norm));
         print_routing(m, log);

@@ -83,7 +83,10 @@ std::vector<TarEntry> read_tar_index(std::string_view bytes, const std::string& 
   uint64_t pax_size = 0;
   bool has_pax_size = false;
   for (uint64_t at = 0; at < bytes.size();) {
-    if (bytes.size() - at < kBlock) { throw wrong(at, "the archive ends inside a header. It was cut short; copy it again"); }
+    if (bytes.size() - at < kBlock) {
+      throw wrong(at, at == 0 ? "this is not a tar archive, or its first header was cut short." : "the archive ends inside a header. It was cut short; copy it again",
+                  at == 0 ? what_instead(bytes) : "");
+    }
     Header h;
     std::memcpy(&h, bytes.data() + at, kBlock);
     const char* raw = reinterpret_cast<const char*>(&h);
@@ -100,7 +103,8 @@ std::vector<TarEntry> read_tar_index(std::string_view bytes, const std::string& 
     }
     std::string_view data = bytes.substr(content, size);
     const uint64_t padded = (size + kBlock - 1) / kBlock * kBlock;
-    at = padded > left ? bytes.size() : content + padded;
+    if (padded > left) { throw wrong(at, "the archive ends before the next multiple of 512 bytes. It was cut short; copy it again"); }
+    at = content + padded;
     if (h.type == 'L') { long_name = field(data.data(), data.size()); continue; }
     if (h.type == 'x') {
       if (!read_pax(data, long_name, pax_size, has_pax_size)) { throw wrong(content, "a pax header is malformed"); }

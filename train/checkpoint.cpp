@@ -92,7 +92,8 @@ void save_checkpoint(const std::string& run_directory, const Limoe& model, const
 bool has_checkpoint(const std::string& run_directory) { return fs::exists(fs::path(run_directory) / "checkpoints" / "latest" / "model.safetensors"); }
 
 std::string find_checkpoint(const std::string& path) {
-  for (fs::path candidate : {fs::path(path), fs::path(path) / "checkpoints" / "latest", fs::path(path) / "latest"}) {
+  const fs::path given = fs::path(path).filename() == "model.safetensors" ? fs::path(path).parent_path() : fs::path(path);
+  for (fs::path candidate : {given, given / "checkpoints" / "latest", given / "latest"}) {
     if (fs::exists(candidate / "model.safetensors")) { return candidate.string(); }
   }
   bool exists = fs::exists(path);

@@ -29,8 +29,8 @@ struct TrainState {
 void save_checkpoint(const std::string& run_directory, const Limoe& model, const AdamW& optimizer, const Tokenizer& tokenizer,
                      const TrainState& state, int64_t keep);
 
-// The checkpoint directory meant by a run directory, a checkpoint directory or a "latest" link. Throws IoError saying what
-// was looked for.
+// The checkpoint directory meant by a run directory, a checkpoint directory, a "latest" link or the model.safetensors in one. Throws
+// IoError saying what was looked for.
 std::string find_checkpoint(const std::string& path);
 bool has_checkpoint(const std::string& run_directory);  // whether the run has saved one
 

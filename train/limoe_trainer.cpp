@@ -19,21 +19,31 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-// A fresh run directory, or the one to resume. Refuses to mix two runs.
-void prepare_directory(const LimoeTraining& t) {
+// Refuses to mix two runs. Touches nothing: what is in the directory stays until the new run is known to work.
+void check_directory(const LimoeTraining& t) {
   const bool used = fs::exists(fs::path(t.out) / "config.json") || fs::exists(fs::path(t.out) / "checkpoints");
-  if (t.resume) {
-    REQUIRE(UsageError, used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
-    return;
-  }
-  REQUIRE(UsageError, !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
+  REQUIRE(UsageError, !t.resume || used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
+  REQUIRE(UsageError, t.resume || !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
           "--overwrite, or choose another --out");
+}
+
+void make_fresh_directory(const std::string& out) {
   std::error_code error;
-  for (const char* old : {"checkpoints", "metrics.jsonl", "log.txt", "config.json"}) {
-    if (used) { fs::remove_all(fs::path(t.out) / old, error); }
+  for (const char* old : {"checkpoints", "metrics.jsonl", "log.txt", "config.json"}) { fs::remove_all(fs::path(out) / old, error); }
+  fs::create_directories(out, error);
+  REQUIRE(IoError, !error, "[train] the run directory ", out, " cannot be made: ", error.message());
+}
+
+// "lr: 0.001 then, 0.5 now", a line for each option that differs.
+std::string differences(const nlohmann::json& then, const nlohmann::json& now) {
+  std::string text;
+  auto value = [](const nlohmann::json& j, const std::string& key) { return j.contains(key) ? j[key].dump() : "not there"; };
+  nlohmann::json keys = then;
+  keys.update(now);
+  for (const auto& [key, unused] : keys.items()) {
+    if (value(then, key) != value(now, key)) { text += concat_text("\n  ", key, ": ", value(then, key), " then, ", value(now, key), " now"); }
   }
-  fs::create_directories(t.out, error);
-  REQUIRE(IoError, !error, "[train] the run directory ", t.out, " cannot be made: ", error.message());
+  return text;
 }
 
 Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const TrainObserver& observer) {
@@ -79,17 +89,17 @@ class Run {
     state_.seed = t.seed;
     state_.data = source_->fingerprint();
     state_.options = to_json(t);
-    if (!resume_from_.empty()) {
-      restore();
-    } else {
-      if (t.resume) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
-      write_file_atomic(t.out + "/config.json", state_.options);
-    }
-    metrics_ = std::make_unique<MetricsFile>(t.out + "/metrics.jsonl", state_.metrics_bytes);
+    if (!resume_from_.empty()) { restore(); }
     if (!source_->report().empty()) { observer.message(source_->report()); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
         .shuffle = t.overfit == 0, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
+    if (resume_from_.empty()) {
+      if (t.resume) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
+      make_fresh_directory(t.out);
+      write_file_atomic(t.out + "/config.json", state_.options);
+    }
+    metrics_ = std::make_unique<MetricsFile>(t.out + "/metrics.jsonl", state_.metrics_bytes);
   }
 
   TrainOutcome train() {
@@ -121,8 +131,8 @@ class Run {
   void restore() {
     const std::string& checkpoint = resume_from_;
     TrainState saved = load_state(checkpoint);
-    REQUIRE(UsageError, nlohmann::json::parse(saved.options) == nlohmann::json::parse(state_.options), "[train] --resume: the options differ "
-            "from those of ", checkpoint, ":\n  then ", saved.options, "\n  now  ", nlohmann::json::parse(state_.options).dump(),
+    const std::string changed = differences(nlohmann::json::parse(saved.options), nlohmann::json::parse(state_.options));
+    REQUIRE(UsageError, changed.empty(), "[train] --resume: these options differ from those of ", checkpoint, ":", changed,
             "\nResume with the same options, or start a new --out");
     REQUIRE(UsageError, saved.data == state_.data, "[train] --resume: the training data changed since ", checkpoint, " was saved (", saved.data,
             " then, ", state_.data, " now)");
@@ -215,7 +225,7 @@ void LimoeTraining::validate() const {
 
 TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& observer) {
   training.validate();
-  prepare_directory(training);
+  check_directory(training);
   Run run(training, observer);
   return run.train();
 }

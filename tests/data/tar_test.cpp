@@ -51,6 +51,9 @@ TEST(Tar, ErrorsNameTheByte) {
   EXPECT_EQ(text(""), "[tar] x.tar is empty; a tar archive of at least one block of 512 bytes is required");
   EXPECT_EQ(text(bytes.substr(0, 1200)), "[tar] x.tar at byte 1024: the archive ends inside a header. It was cut short; copy it again");
   EXPECT_EQ(text(bytes.substr(0, 514)), "[tar] x.tar at byte 0: the entry 'a.txt' has 5 bytes but only 2 follow. The archive was cut short; copy it again");
+  EXPECT_EQ(text(bytes.substr(0, 520)), "[tar] x.tar at byte 0: the archive ends before the next multiple of 512 bytes. It was cut short; copy it again");
+  EXPECT_EQ(text("hello"), "[tar] x.tar at byte 0: this is not a tar archive, or its first header was cut short.");
+  EXPECT_EQ(text("version https://git-lfs.github.com/spec/v1"), "[tar] x.tar at byte 0: this is not a tar archive, or its first header was cut short. It is a git-lfs pointer: run git lfs pull.");
   EXPECT_EQ(text("\x1f\x8b" + std::string(600, 'z')), "[tar] x.tar at byte 0: this is not a tar archive. It is gzip-compressed: name it .tar.gz.");
   bytes[1024] ^= 1;
   EXPECT_EQ(text(bytes), "[tar] x.tar at byte 1024: a header's checksum is wrong: the archive is damaged.");

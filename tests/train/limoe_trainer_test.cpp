@@ -201,7 +201,20 @@ TEST(Trainer, RefusesToMixRuns) {
             "[train] " + t.out + " holds a run already. Continue it with --resume, replace it with --overwrite, or choose another --out");
   t.resume = true;
   t.schedule.peak = 1e-4;
-  EXPECT_NE(message_of<UsageError>([&] { train_limoe(t, run.observer); }).find("the options differ"), std::string::npos);
+  std::string text = message_of<UsageError>([&] { train_limoe(t, run.observer); });
+  EXPECT_NE(text.find("\n  lr: 0.003 then, 0.0001 now\nResume"), std::string::npos) << text;
+  EXPECT_EQ(text.find("batch-size"), std::string::npos) << text;  // only what differs
+
+  // A new run that cannot start leaves the old one alone.
+  t = toy(d / "run");
+  t.overwrite = true;
+  t.batch_size = 100'000;
+  EXPECT_NE(message_of<UsageError>([&] { train_limoe(t, run.observer); }).find("fewer than the batch size"), std::string::npos);
+  EXPECT_EQ(load_limoe(d / "run").state.step, 2);
+  t.out = d / "other";
+  message_of<UsageError>([&] { train_limoe(t, run.observer); });
+  EXPECT_FALSE(std::filesystem::exists(d / "other"));
+
   t = toy(d / "run");
   t.overwrite = true;
   t.schedule.steps = 2;

@@ -117,7 +117,11 @@ class TrainLimoe : public Command {
       log.line(format("stopped at step %lld; continue with: pumice train limoe --out %s --resume", static_cast<long long>(outcome.step), training_.out.c_str()));
       return stop_exit_code();
     }
-    log.line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.step),
+    if (outcome.steps_done == 0) {
+      log.line(format("nothing to do: %s has all its %lld steps. Start a longer run with another --out", training_.out.c_str(), static_cast<long long>(outcome.step)));
+      return 0;
+    }
+    log.line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.steps_done),
                       human_time(outcome.seconds).c_str(), outcome.loss, std::log(double(training_.batch_size))));
     return 0;
   }

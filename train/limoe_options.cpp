@@ -51,6 +51,7 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
 std::string to_json(const LimoeTraining& training) {
   LimoeTraining copy = training;
   OptionTable table;
+  if (!copy.model.preset.empty()) { table.add("preset", copy.model.preset, "Model", "where the values came from"); }
   declare_training_options(table, copy);
   return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "keep"});
 }

@@ -122,6 +122,7 @@ class Run {
     if (state_.step > first) { save(); }
     for (const std::string& problem : loader_->report().first_problems) { observer_.message("left out: " + problem); }
     outcome.step = state_.step;
+    outcome.steps_done = state_.step - first;
     outcome.finished = state_.step >= t_.schedule.steps;
     outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     return outcome;

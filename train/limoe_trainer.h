@@ -49,7 +49,7 @@ struct TrainObserver {
 };
 
 struct TrainOutcome {
-  int64_t step = 0;
+  int64_t step = 0, steps_done = 0;  // reached in all, and by this call
   bool finished = false;  // false when should_stop() ended it
   double loss = 0, seconds = 0;
 };

@@ -145,9 +145,10 @@ void prepare_directory(const SceneOptions& o) {
 
 SceneReport write_scenes(const SceneOptions& options, const std::function<void(double)>& progress) {
   REQUIRE(UsageError, !options.out.empty(), "[scenes] --out is required: the directory to fill, for example --out datasets/scenes");
-  REQUIRE(UsageError, options.size >= 16 && options.size <= 1024 && options.train >= 0 && options.val >= 1 && options.eval_per_class >= 1 && options.concepts >= 8,
-          "[scenes] --size must be in [16, 1024], --val and --eval-per-class at least 1 and --concepts at least 8, got ", options.size, ", ", options.val, ", ",
-          options.eval_per_class, " and ", options.concepts);
+  REQUIRE(UsageError, options.size >= 16 && options.size <= 1024, "[scenes] --size must be in [16, 1024], got ", options.size);
+  REQUIRE(UsageError, options.concepts >= 8, "[scenes] --concepts must be at least 8, got ", options.concepts, ": with fewer, no combination could be held out");
+  REQUIRE(UsageError, options.train >= 0 && options.val >= 1 && options.eval_per_class >= 1,
+          "[scenes] --train must not be negative, --val and --eval-per-class must be at least 1, got ", options.train, ", ", options.val, " and ", options.eval_per_class);
   SceneReport report;
   report.font = options.shapes ? "" : find_emoji_font(options.font);
   report.version = report.font.empty() ? "shapes-v1" : "emoji-v1";

@@ -103,6 +103,7 @@ TEST(Program, TheWholePath) {
   EXPECT_TRUE(holds(o, "holds a run already")) << o.text;
   o = run("train limoe --resume --out " + (d / "run"));
   EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "nothing to do: " + (d / "run") + " has all its 6 steps")) << o.text;
 
   o = run("eval zeroshot --model " + (d / "run") + " --data " + (d / "scenes/eval-objects") + " --output " + (d / "z.json"));
   ASSERT_EQ(o.code, 0) << o.text;

@@ -1,10 +1,10 @@
 // tokenizer.json in and out. What this library does not do is refused by name: an ignored setting would give wrong ids silently.
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "pumice/data/tokenizer_impl.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/strict_json.h"
 
 namespace pumice {
 namespace {
@@ -21,24 +21,9 @@ struct Reader {
   }
 
   Json parse(const std::string& text) const {
-    std::vector<std::set<std::string>> keys;
-    std::string duplicate;
-    bool deep = false;
-    auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-      deep |= depth > kMaxDepth;
-      if (event == Json::parse_event_t::object_start) { keys.emplace_back(); }
-      if (event == Json::parse_event_t::object_end && !keys.empty()) { keys.pop_back(); }
-      if (event == Json::parse_event_t::key && !keys.empty() && !keys.back().insert(value.get<std::string>()).second) { duplicate = value.get<std::string>(); }
-      return !deep;
-    };
     Json j;
-    try {
-      j = Json::parse(text, watch);
-    } catch (const Json::exception& e) {
-      fail("the file", std::string("is not valid JSON: ") + e.what());
-    }
-    if (deep) { fail("the file", "nests deeper than 32 levels"); }
-    if (!duplicate.empty()) { fail("the key '" + duplicate + "'", "appears twice in one object"); }
+    std::string wrong = parse_strict_json(text, kMaxDepth, j);
+    if (!wrong.empty()) { fail("the file", wrong); }
     if (!j.is_object() || !j.contains("model")) { fail("the file", "must be an object with a 'model': is it a tokenizer.json?"); }
     return j;
   }

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/strict_json.h"
 
 namespace pumice {
 namespace {
@@ -54,26 +54,10 @@ bool tensor_type(const std::string& name, DType& dtype) {
   return false;
 }
 
-// nlohmann keeps the last of duplicate keys silently and nests without limit; the callback refuses both.
 Json parse_header(std::string_view text, const std::string& source) {
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  bool deep = false;
-  auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > 4) { deep = true; }
-    if (event == Json::parse_event_t::object_start) { keys.emplace_back(); }
-    if (event == Json::parse_event_t::object_end && !keys.empty()) { keys.pop_back(); }
-    if (event == Json::parse_event_t::key && !keys.empty() && !keys.back().insert(value.get<std::string>()).second) { duplicate = value.get<std::string>(); }
-    return !deep;
-  };
   Json j;
-  try {
-    j = Json::parse(text, watch);
-  } catch (const Json::exception& e) {
-    throw FormatError(concat_text("[safetensors] ", source, ": InvalidHeaderDeserialization: ", e.what()), __FILE__, __LINE__);
-  }
-  REQUIRE(FormatError, !deep, "[safetensors] ", source, ": InvalidHeaderDeserialization: the header nests deeper than 4 levels");
-  REQUIRE(FormatError, duplicate.empty(), "[safetensors] ", source, ": InvalidHeaderDeserialization: the name '", duplicate, "' appears twice");
+  std::string wrong = parse_strict_json(text, 4, j);
+  REQUIRE(FormatError, wrong.empty(), "[safetensors] ", source, ": InvalidHeaderDeserialization: the header ", wrong);
   REQUIRE(FormatError, j.is_object(), "[safetensors] ", source, ": InvalidHeaderDeserialization: the header must be an object");
   return j;
 }

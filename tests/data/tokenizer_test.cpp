@@ -62,7 +62,7 @@ TEST(Tokenizer, ErrorsNameThePlace) {
   EXPECT_NE(text("{").find("[tokenizer] t.json: the file is not valid JSON"), std::string::npos);
   EXPECT_EQ(text("{}"), "[tokenizer] t.json: the file must be an object with a 'model': is it a tokenizer.json?");
   EXPECT_EQ(text(R"({"model": {"type": "Unigram"}})"), "[tokenizer] t.json: model.type 'Unigram' is not supported (BPE)");
-  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"), "[tokenizer] t.json: the key 'a' appears twice in one object");
+  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"), "[tokenizer] t.json: the file has the key 'a' twice in one object");
   EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}})"),
             "[tokenizer] t.json: model.merges[0] names a piece that model.vocab lacks");
   EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": -3}, "merges": []}})"), "[tokenizer] t.json: model.vocab['a'] must be an id from 0 to 10000000");

@@ -77,7 +77,7 @@ def main():
         points = [p for p in match[1].split() if p != "FE0F"]
         if len(points) == 1 and match[2] in KEEP and " of " not in plural(match[2]):  # "a socks" is no caption
             rows.append((points[0], match[2], plural(match[2]), category_of.get(subgroup, "object"), int(match[2].split()[0] in COLOURS)))
-    print("// Made by scripts/make_concepts.py from Unicode's emoji-test.txt (names (c) Unicode, Inc., Unicode License v3).")
+    print("// Made by scripts/make_concepts.py from Unicode's emoji-test.txt (names (c) Unicode, Inc., see THIRD_PARTY.md).")
     print("// code point, name, plural, category, whether the name holds its colour")
     for point, name, many, category, coloured in rows:
         print('{0x%s, "%s", "%s", "%s", %s},' % (point, name, many, category, "true" if coloured else "false"))

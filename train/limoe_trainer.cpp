@@ -115,7 +115,7 @@ class Run {
       m.pairs_per_second = double(t_.batch_size) / seconds;
       m.seconds_left = per_step * double(t_.schedule.steps - state_.step);
       m.seconds_waited = loader_->seconds_waited();
-      if (state_.step % t_.log_every == 0 || state_.step == 1 || state_.step == t_.schedule.steps) { metrics_->write(m); }
+      if (logged(state_.step)) { metrics_->write(m); }
       observer_.step(m);
       if (t_.save_every > 0 && state_.step % t_.save_every == 0 && state_.step < t_.schedule.steps) { save(); }
     }
@@ -143,11 +143,13 @@ class Run {
     observer_.message(concat_text("resumed from ", checkpoint, " at step ", state_.step));
   }
 
+  bool logged(int64_t step) const { return step % t_.log_every == 0 || step == 1 || step == t_.schedule.steps; }
+
   StepMetrics one_step() {
     Batch batch = loader_->next();
     ParameterStore& parameters = model_.parameters();
     RandomScope scope({.seed = t_.seed, .step = uint32_t(state_.step)});
-    LimoeRun run{.dtype = t_.precision, .training = true, .recompute = t_.recompute};
+    LimoeRun run{.dtype = t_.precision, .training = true, .recompute = t_.recompute, .reports = logged(state_.step + 1)};
     parameters.zero_gradients();
     LossReport report = accumulate_gradients(model_, batch, t_.accum_freq, run);
     if (!std::isfinite(report.loss)) { explain_broken_loss(model_, batch, t_, run, state_.step + 1, report.loss); }

@@ -38,7 +38,7 @@ struct StepMetrics {
   double image_to_text = 0, text_to_image = 0;            // in-batch top-1
   double learning_rate = 0, gradient_norm = 0, temperature = 0;
   double pairs_per_second = 0, seconds_left = 0, seconds_waited = 0;
-  std::vector<LayerReport> layers;
+  std::vector<LayerReport> layers;  // on steps that are logged
   int64_t corrupt_samples = 0;
 };
 

@@ -81,7 +81,7 @@ class Writer {
     for (const Concept& c : catalogue_.concepts()) { j["concepts"].push_back({{"name", c.name}, {"category", c.category}}); }
     j["hash"] = std::to_string(report.hash);
     if (!report.font.empty()) {
-      j["licences"] = {{"glyphs", "Noto Color Emoji: SIL Open Font License 1.1"}, {"names", "Unicode, Inc.: Unicode License v3"}};
+      j["licences"] = {{"glyphs", "Noto Color Emoji: SIL Open Font License 1.1"}, {"names", "Unicode, Inc.: https://www.unicode.org/copyright.html"}};
     }
     write_file_atomic(path("dataset.json"), j.dump(2) + "\n");
   }

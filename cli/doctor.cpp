@@ -4,6 +4,7 @@
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
+#include "pumice/data/libraries.h"
 #include "pumice/data/scenes/scenes.h"
 #include "pumice/tensor/flags.h"
 #include "pumice/tensor/isa.h"
@@ -29,6 +30,8 @@ class Doctor : public Command {
     print_line(format("  %d compute threads of %u cores, %s of memory", thread_count(), std::thread::hardware_concurrency(),
                       human_bytes(double(memory.totalram) * memory.mem_unit).c_str()));
     print_line("CUDA\n  not in this build");
+    print_line("Libraries");
+    for (const auto& [library, version] : data_libraries()) { print_line(format("  %-22s %s", library.c_str(), version.c_str())); }
     std::string font = find_emoji_font("");
     print_line("Sample scenes\n  " + (font.empty() ? "no emoji font: scenes are drawn with procedural shapes. For emoji: apt-get install fonts-noto-color-emoji"
                                                    : "emoji font " + font));

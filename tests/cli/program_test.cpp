@@ -75,6 +75,7 @@ TEST(Program, DoctorAndPresets) {
   Outcome o = run("doctor");
   EXPECT_EQ(o.code, 0);
   EXPECT_TRUE(holds(o, "PUMICE_THREADS")) << o.text;
+  EXPECT_TRUE(holds(o, "utf8proc ")) << o.text;
   o = run("presets tiny");
   EXPECT_EQ(o.code, 0);
   EXPECT_TRUE(holds(o, "\"moe-layers\": [")) << o.text;

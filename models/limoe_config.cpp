@@ -186,6 +186,7 @@ void declare_model_options(OptionTable& o, LimoeConfig& c) {
         }).one_of({"group", "global"});
   o.add("soft-min-image", c.aux.soft_min_image, "MoE", "experts that images should use at least (global_image loss); 0 = min(20, 0.62 experts)");
   o.add("soft-min-text", c.aux.soft_min_text, "MoE", "experts that text should use at least (global_text loss); 0 = min(9, 0.28 experts)");
+  o.add("aux-noisy-entropies", c.aux.noisy_entropies, "MoE", "entropy losses of the noisy probabilities that chose, instead of the clean ones");
   o.add("aux-sum-layers", c.sum_aux_over_layers, "MoE", "sum the auxiliary loss over sparse blocks instead of taking the mean");
 }
 

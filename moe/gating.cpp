@@ -36,9 +36,11 @@ Gating gate_tokens(const Tensor& input, const Tensor& noise, const Tensor& gumbe
   Gating g;
   g.lse = empty({T}, logits.dtype(), logits.device());
   g.expert = empty({T, K}, DType::i32, logits.device());
+  g.noisy_lse = noise.defined() ? empty_like(g.lse) : g.lse;
   g.noisy = noise.defined() ? empty_like(logits) : logits;
   g.clean = noise.defined() ? empty_like(logits) : probs.detach();
-  gating_fwd(logits.device(), {noise.defined() ? g.noisy : Tensor(), noise.defined() ? g.clean : Tensor(), g.lse, probs, g.expert, gate, logits,
+  gating_fwd(logits.device(), {noise.defined() ? g.noisy : Tensor(), noise.defined() ? g.clean : Tensor(), g.lse,
+                               noise.defined() ? g.noisy_lse : Tensor(), probs, g.expert, gate, logits,
                                noise.defined() ? packed(noise) : Tensor(), gumbel.defined() ? packed(gumbel) : Tensor(), T, E, K});
 
   // dp = dprobs + sum_k(dgate_k at expert k)      dlogits = p * (dp - sum_E(dp * p))

@@ -8,7 +8,7 @@ namespace pumice {
 struct Gating {
   Tensor noisy;   // (T, E)  logits + noise, without a graph
   Tensor clean;   // (T, E)  softmax(logits), without a graph
-  Tensor lse;     // (T)     log(sum_E(exp(logits))), without a graph
+  Tensor lse, noisy_lse;  // (T)  log(sum_E(exp(logits))), and of noisy, without a graph
   Tensor probs;   // (T, E)  softmax(noisy), with the graph
   Tensor expert;  // (T, K)  i32, best first
   Tensor gate;    // (T, K)  probs of the chosen experts, with the graph; not renormalised

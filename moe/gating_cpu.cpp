@@ -47,7 +47,7 @@ void gating_fwd(const GatingFwd& a) {
           T* noisy = a.noisy.as<T>() + t * E;
           for (int64_t e = 0; e < E; ++e) { noisy[e] = z[e] + T(noise[e]); }
           a.lse.as<T>()[t] = softmax_row(z, a.clean.as<T>() + t * E, E);
-          softmax_row<T>(noisy, p, E);
+          a.noisy_lse.as<T>()[t] = softmax_row<T>(noisy, p, E);
           z = noisy;
         } else {
           a.lse.as<T>()[t] = softmax_row(z, p, E);

@@ -5,8 +5,8 @@
 namespace pumice {
 
 struct GatingFwd {
-  View noisy, clean, lse, probs, expert, gate;  // (T, E), (T, E), (T), (T, E), i32 (T, K), (T, K)
-  View logits, noise, gumbel;                   // (T, E); noise and gumbel may be absent. Without noise, noisy and clean are absent
+  View noisy, clean, lse, noisy_lse, probs, expert, gate;  // (T, E), (T, E), (T), (T), (T, E), i32 (T, K), (T, K)
+  View logits, noise, gumbel;                   // (T, E); noise and gumbel may be absent. Without noise, noisy, noisy_lse and clean are absent
   int64_t tokens, experts, per_token;
 };
 struct GatingBwd {

@@ -11,7 +11,23 @@ namespace {
 constexpr AuxLoss kAll[] = {AuxLoss::importance, AuxLoss::load, AuxLoss::z, AuxLoss::balance, AuxLoss::local_image, AuxLoss::local_text,
                             AuxLoss::global_image, AuxLoss::global_text};
 
+// The routing as if its noisy logits were what the router had said. Noise is a constant: gradients pass to the logits unchanged.
+Routing with_noise_taken_for_signal(const Routing& r) {
+  Routing noisy = r;
+  noisy.logits = r.noisy_logits.detach();
+  noisy.logits.set_autograd(r.logits.autograd());
+  noisy.lse = r.noisy_lse;
+  noisy.clean_probs = r.probs.detach();
+  return noisy;
+}
+
 Tensor evaluate(AuxLoss loss, const Routing& r, const AuxOptions& o) {
+  const bool entropy = loss == AuxLoss::local_image || loss == AuxLoss::local_text || loss == AuxLoss::global_image || loss == AuxLoss::global_text;
+  if (entropy && o.noisy_entropies && r.noise_std > 0) {
+    AuxOptions clean = o;
+    clean.noisy_entropies = false;
+    return evaluate(loss, with_noise_taken_for_signal(r), clean);
+  }
   switch (loss) {
     case AuxLoss::importance: return importance_loss(r, o.scope);
     case AuxLoss::load: return load_loss(r, o.scope);

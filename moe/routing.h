@@ -20,6 +20,7 @@ struct Routing {
   Tensor logits;        // (T, E) f32 (f64)  with graph, clean
   Tensor noisy_logits;  // (T, E)            logits + noise, no graph
   Tensor lse;           // (T)               log(sum_E(exp(logits))), no graph
+  Tensor noisy_lse;     // (T)               the same of noisy_logits
   Tensor clean_probs;   // (T, E)            softmax(logits), no graph
   Tensor probs;         // (T, E)            softmax(noisy_logits), with graph: what chose the experts
 

@@ -18,17 +18,20 @@ Doubles softmax_of(const double* z, int64_t E) {
   return p;
 }
 
-// probs, gate, expert, clean, noisy, lse
+// probs, gate, expert, clean, noisy, lse, noisy_lse
 std::vector<Doubles> reference(const std::vector<Tensor>& in, int K) {
   const int64_t T = in[0].dim(0), E = in[0].dim(1);
-  std::vector<Doubles> out(6);
+  std::vector<Doubles> out(7);
   for (int64_t t = 0; t < T; ++t) {
     const double* logits = in[0].data<double>() + t * E;
     Doubles z(logits, logits + E), clean = softmax_of(logits, E);
     for (int64_t e = 0; in.size() > 1 && e < E; ++e) { z[e] += in[1].data<float>()[t * E + e]; }
     Doubles p = softmax_of(z.data(), E), left = p;
-    double sum = 0;
-    for (int64_t e = 0; e < E; ++e) { sum += std::exp(logits[e]); }
+    double sum = 0, noisy_sum = 0;
+    for (int64_t e = 0; e < E; ++e) {
+      sum += std::exp(logits[e]);
+      noisy_sum += std::exp(z[size_t(e)]);
+    }
     for (int k = 0; k < K; ++k) {
       size_t best = size_t(std::max_element(left.begin(), left.end()) - left.begin());  // the first of equals
       out[1].push_back(p[best]);
@@ -39,6 +42,7 @@ std::vector<Doubles> reference(const std::vector<Tensor>& in, int K) {
     out[3].insert(out[3].end(), clean.begin(), clean.end());
     out[4].insert(out[4].end(), z.begin(), z.end());
     out[5].push_back(std::log(sum));
+    out[6].push_back(std::log(noisy_sum));
   }
   return out;
 }
@@ -50,11 +54,11 @@ OpCase gating_case(int64_t T, int64_t E, int K, bool noise, bool with_graph) {
   return {.name = concat_text(with_graph ? "gating" : "gating_values", " T=", T, " E=", E, " K=", K, noise ? " noise" : ""), .inputs = inputs,
           .run = [=](const std::vector<Tensor>& in) {
             Gating g = gate_tokens(in[0], in.size() > 1 ? in[1] : Tensor(), Tensor(), K);
-            return with_graph ? std::vector{g.probs, g.gate, g.expert} : std::vector{g.clean, g.noisy, g.lse};
+            return with_graph ? std::vector{g.probs, g.gate, g.expert} : std::vector{g.clean, g.noisy, g.lse, g.noisy_lse};
           },
           .reference = [=](const std::vector<Tensor>& in) {
             std::vector<Doubles> all = reference(in, K);
-            return with_graph ? std::vector{all[0], all[1], all[2]} : std::vector{all[3], all[4], all[5]};
+            return with_graph ? std::vector{all[0], all[1], all[2]} : std::vector{all[3], all[4], all[5], all[6]};
           },
           .bytes = (noise ? 20 : 8) * n, .flops = 5 * n, .gradient = with_graph, .bf16 = false};
 }

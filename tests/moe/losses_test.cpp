@@ -3,6 +3,7 @@
 
 #include "../message_of.h"
 #include "pumice/autograd/autograd.h"
+#include "pumice/ops/elementwise/arithmetic.h"
 #include "routing_fixture.h"
 
 namespace pumice {
@@ -108,6 +109,28 @@ TEST(AuxLosses, TotalIsTheWeightedMeanOfTheActiveOnes) {
   Routing noisy = route(random_logits(8, 3), groups_of({0, 8}, 4), {.experts = 3}, true, 1);
   EXPECT_EQ(auxiliary_losses(noisy, {}).values.size(), 6u);
   EXPECT_EQ(auxiliary_losses(r, {.losses = {}}).total.item(), 0);
+}
+
+// With noisy_entropies the entropies are those of a router that had said the noisy logits itself; the other losses do not change.
+TEST(AuxLosses, EntropiesOfTheNoisyProbabilities) {
+  Tensor logits = requires_grad(to_dtype(random_logits(12, 5), DType::f64)), noise = to_dtype(mul(random_logits(12, 5, 2), full({}, 0.3)), DType::f32);
+  Routing r = route_with_noise(logits, noise, .45, groups_of({0, 12}, 5), {.experts = 5}, true, 0);
+  AuxLosses clean = auxiliary_losses(r, {}), noisy = auxiliary_losses(r, {.noisy_entropies = true});
+  Tensor said = requires_grad(add(logits.detach(), to_dtype(noise, DType::f64)));
+  Routing alone = route(said, groups_of({0, 12}, 5), {.experts = 5}, false, 0);
+  for (size_t i = 0; i < noisy.values.size(); ++i) {
+    const auto& [name, value] = noisy.values[i];
+    if (name == "local_text") { EXPECT_NEAR(value, local_entropy_loss(alone, Modality::text).item(), 1e-12); }
+    else if (name == "global_text") { EXPECT_NEAR(value, global_entropy_loss(alone, Modality::text, soft_min_of({}, Modality::text, 5)).item(), 1e-12); }
+    else if (name == "global_image") { EXPECT_NEAR(value, global_entropy_loss(alone, Modality::image, soft_min_of({}, Modality::image, 5)).item(), 1e-12); }
+    else { EXPECT_EQ(value, clean.values[i].second) << name; }
+  }
+  EXPECT_NE(noisy.values[3].second, clean.values[3].second);
+  AuxOptions local{.weight = 1, .losses = {AuxLoss::local_text}, .noisy_entropies = true};
+  backward(auxiliary_losses(r, local).total);
+  backward(local_entropy_loss(alone, Modality::text));
+  std::vector<double> got = grad(logits).to_vector<double>(), want = grad(said).to_vector<double>();
+  for (size_t i = 0; i < got.size(); ++i) { EXPECT_NEAR(got[i], want[i], 1e-12); }
 }
 
 TEST(AuxLosses, SoftMinimaFollowTheNumberOfExperts) {

@@ -281,6 +281,22 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   EXPECT_EQ(load_limoe(d / "run").state.step, 2);
 }
 
+// A copy may lose the link "latest"; the newest checkpoint is found, and a resumed run does not start afresh over it.
+TEST(Checkpoint, TheNewestIsFoundWithoutItsLink) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  Losses run;
+  run.stop_after = 6;
+  train_limoe(t, run.observer);
+  std::filesystem::remove(d / "run/checkpoints/latest");
+  std::filesystem::create_directory(d / "run/checkpoints/step-old");  // somebody else's
+  EXPECT_EQ(find_checkpoint(d / "run"), d / "run/checkpoints/step-000006");
+  EXPECT_EQ(find_checkpoint(d / "run/checkpoints/step-000004/model.safetensors"), d / "run/checkpoints/step-000004");
+  t.resume = true;
+  Losses rest;
+  EXPECT_EQ(train_limoe(t, rest.observer).steps_done, 6);
+}
+
 TEST(Checkpoint, ErrorsSayWhatIsMissing) {
   Temporary d;
   EXPECT_EQ(message_of<IoError>([&] { find_checkpoint(d / "nowhere"); }),

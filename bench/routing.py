@@ -39,7 +39,7 @@ def main():
         result = run / "zeroshot.json"
         if not result.exists():
             subprocess.run([a.program, "train", "limoe", "--preset", "tiny", "--train-data", f"{a.data}/train/train-{{000000..000019}}.tar", "--out", run, "--overwrite",
-                            "--steps", str(a.steps), "--warmup", str(min(100, a.steps // 4)), "--capacity-factor", capacity, *flags],
+                            "--steps", str(a.steps), "--capacity-factor", capacity, *flags],
                            check=True, stdout=subprocess.DEVNULL, env=environment)
             subprocess.run([a.program, "eval", "zeroshot", "--model", run, "--data", a.data / "eval-objects", "--output", result], check=True,
                            stdout=subprocess.DEVNULL, env=environment)

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <ctime>
 #include <filesystem>
@@ -91,6 +92,7 @@ class TrainLimoe : public Command {
 
   int run(OptionTable& options, const std::vector<std::string>&) override {
     training_.model.preset = preset_;
+    if (options.find("warmup")->source.empty()) { training_.schedule.warmup = std::min(training_.schedule.warmup, training_.schedule.steps / 4); }
     if (dry_run_) {
       print_plan(options);
       return 0;

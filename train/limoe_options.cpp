@@ -20,7 +20,7 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
 
   o.add("steps", t.schedule.steps, "Schedule", "optimizer steps in total").alias("max-steps");
-  o.add("warmup", t.schedule.warmup, "Schedule", "steps of linear warm-up").alias("warmup-steps");
+  o.add("warmup", t.schedule.warmup, "Schedule", "steps of linear warm-up; by default at most a quarter of --steps").alias("warmup-steps");
   o.add("lr-scheduler", "Schedule", "shape of the learning rate", [&t] { return std::string(name(t.schedule.kind)); },
         [&t](const std::string& text) {
           t.schedule.kind = schedule_kind(text);

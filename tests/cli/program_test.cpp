@@ -102,6 +102,10 @@ TEST(Program, TheWholePath) {
   o = run("train limoe" + data + " --out " + (d / "run") + small + " --steps 6 --warmup 2");
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "holds a run already")) << o.text;
+  o = run("train limoe" + data + " --out " + (d / "short") + small + " --steps 3");  // the default warm-up is longer than that
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run("train limoe --resume --out " + (d / "short"));
+  EXPECT_TRUE(holds(o, "nothing to do")) << o.text;
   o = run("train limoe --resume --out " + (d / "run"));
   EXPECT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "nothing to do: " + (d / "run") + " has all its 6 steps")) << o.text;

@@ -45,7 +45,8 @@ void Gemm(benchmark::State& state) {  // rows x in -> out, without bias
   for (auto _ : state) { benchmark::DoNotOptimize(matmul(a, b, false, true).raw()); }
   report(state, 2.0 * double(M * N * K), bf16);
 }
-BENCHMARK(Gemm)->ArgNames({"M", "K", "N", "bf16"})->ArgsProduct({{kTokens}, {128, 384}, {512, 1536}, {0, 1}})->Args({1024, 1024, 1024, 0})->Args({1024, 1024, 1024, 1})->UseRealTime();
+BENCHMARK(Gemm)->ArgNames({"M", "K", "N", "bf16"})->ArgsProduct({{kTokens}, {128, 384}, {512, 1536}, {0, 1}})
+    ->Args({1024, 1024, 1024, 0})->Args({1024, 1024, 1024, 1})->UseRealTime();
 
 void Attention(benchmark::State& state) {  // self-attention layer over 128 sequences
   const int64_t C = state.range(0), length = state.range(1), bf16 = state.range(2), N = 128;

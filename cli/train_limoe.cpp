@@ -131,10 +131,10 @@ class TrainLimoe : public Command {
  private:
   std::string header() const {
     LimoeCost cost = cost_of(training_.model);
-    return format("pumice %s, %s: %s parameters, %s active per token; %d threads, %s kernels, %s", PUMICE_VERSION, preset_.c_str(), human_count(double(cost.parameters)).c_str(),
-                      human_count(double(cost.active_parameters)).c_str(), thread_count(), name_of_isa(), training_.precision == DType::bf16 ? "bf16" : "fp32");
+    return format("pumice %s, %s: %s parameters, %s active per token; %d threads, %s kernels, %s", PUMICE_VERSION, preset_.c_str(),
+                  human_count(double(cost.parameters)).c_str(), human_count(double(cost.active_parameters)).c_str(), thread_count(),
+                  pumice::name(active_isa()), training_.precision == DType::bf16 ? "bf16" : "fp32");
   }
-  static const char* name_of_isa() { return pumice::name(active_isa()); }
 
   void print_plan(OptionTable& options) const {
     training_.model.validate();

@@ -18,7 +18,8 @@ struct AuxOptions {
   // are LIMoE's 20 and 9 of 32 experts, and at least 1.
   double soft_min_image = 0, soft_min_text = 0;
   LossScope scope = LossScope::group;
-  bool noisy_entropies = false;  // entropies of the probabilities that chose, noise included, instead of the clean ones (the paper does not say)
+  // Entropies of the probabilities that chose, noise included, instead of the clean ones.
+  bool noisy_entropies = false;
 
   std::vector<std::string> names() const;
   bool set_names(const std::string& comma_separated);  // false, and nothing changed, for an unknown name

@@ -25,19 +25,9 @@ double largest_difference(const Tensor& a, const Tensor& b, double& scale) {
 
 void expect_parity(const std::string& name, int K, double capacity_factor) {
   SafetensorsFile file = SafetensorsFile::open(PUMICE_FIXTURES "/train/fixtures/limoe-" + name + ".safetensors");
-  LimoeConfig c;
-  c.image_size = 16;
-  c.patch = 4;
-  c.text_length = 6;
-  c.vocabulary = 24;
-  c.depth = 2;
-  c.width = 16;
-  c.heads = 2;
-  c.hidden = 24;
-  c.embedding = 8;
-  c.moe_layers = {1};
-  c.group_examples = 4;
-  c.router = {.experts = 4, .experts_per_token = K, .train = {.factor = capacity_factor, .multiple_of = 1}, .noise_std = 0};
+  const LimoeConfig c{.image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16, .heads = 2, .hidden = 24, .embedding = 8,
+                      .moe_layers = {1}, .router = {.experts = 4, .experts_per_token = K, .train = {.factor = capacity_factor, .multiple_of = 1}, .noise_std = 0},
+                      .group_examples = 4};
   Limoe model(c, 0);
   for (const auto& p : model.parameters().all()) { copy_into(p->change(), file.load("start/" + p->name())); }
   AdamW optimizer(model.parameters(), {.weight_decay = 0.1});

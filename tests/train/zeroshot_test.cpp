@@ -18,19 +18,8 @@ using testing::Temporary;
 class Zeroshot : public ::testing::Test {
  protected:
   Zeroshot() {
-    LimoeConfig c;
-    c.image_size = 16;
-    c.patch = 8;
-    c.text_length = 12;
-    c.vocabulary = 300;
-    c.depth = 2;
-    c.width = 16;
-    c.heads = 2;
-    c.hidden = 32;
-    c.embedding = 8;
-    c.moe_layers = {1};
-    c.router.experts = 4;
-    c.router.eval = Capacity::dropless();
+    const LimoeConfig c{.image_size = 16, .patch = 8, .text_length = 12, .vocabulary = 300, .depth = 2, .width = 16, .heads = 2, .hidden = 32,
+                        .embedding = 8, .moe_layers = {1}, .router = {.experts = 4, .eval = Capacity::dropless()}};
     Limoe model(c, 3);
     AdamW optimizer(model.parameters(), {});
     TokenizerTraining t;

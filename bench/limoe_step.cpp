@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "pumice/data/loader.h"
+#include "pumice/models/limoe.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"

@@ -35,8 +35,9 @@ class ModelInfo : public Command {
     LoadedLimoe loaded = load_limoe(checkpoint);
     const LimoeConfig& c = loaded.model->config();
     LimoeCost cost = cost_of(c);
+    const std::string architecture = c.architecture == Architecture::limoe ? "LIMoE" : c.architecture == Architecture::two_tower ? "two-tower" : "classifier";
     print_line(format("checkpoint  %s, step %lld", checkpoint.c_str(), static_cast<long long>(loaded.state.step)));
-    print_line(format("model       LIMoE %s: %lld blocks, width %lld, %lld px in patches of %lld, captions of up to %lld tokens", c.preset.c_str(),
+    print_line(format("model       %s %s: %lld blocks, width %lld, %lld px in patches of %lld, captions of up to %lld tokens", architecture.c_str(), c.preset.c_str(),
                       static_cast<long long>(c.depth), static_cast<long long>(c.width), static_cast<long long>(c.image_size),
                       static_cast<long long>(c.patch), static_cast<long long>(c.text_length)));
     if (!c.moe_layers.empty() && !c.dense_twin) {

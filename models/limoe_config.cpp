@@ -34,29 +34,84 @@ constexpr Size kSizes[] = {
     {"h14", 224, 14, 16, 32000, 32, 1280, 16, 5120, 1280, 32},
 };
 
-double attention_parameters(const LimoeConfig& c) { return 4.0 * double(c.width) * double(c.width + 1); }
-double mlp_parameters(const LimoeConfig& c) { return double(2 * c.width * c.hidden + c.hidden + c.width); }
+// Parameters of one encoder with its pool, and the multiply-adds of one token (attention scores apart).
+struct TowerCost { double total = 0, active = 0, macs_per_token = 0; };
+TowerCost cost_of_tower(const TowerConfig& t, const LimoeConfig& c) {
+  const int64_t w = t.width, E = c.router.experts, K = c.router.experts_per_token;
+  const double mlp = double(2 * w * t.hidden + t.hidden + w), attention = 4.0 * double(w) * double(w + 1);
+  TowerCost cost;
+  for (int64_t i = 0; i < t.depth; ++i) {
+    const bool sparse = t.sparse(i) && !c.dense_twin;
+    const double copies = t.sparse(i) ? double(K) : 1;
+    // K experts side by side, or one MLP K times as wide in the dense twin: the output bias exists once there.
+    const double dense = t.sparse(i) && c.dense_twin ? double(2 * w * t.hidden * K + t.hidden * K + w) : mlp * copies;
+    cost.total += attention + double(4 * w) + (sparse ? mlp * double(E) + double(w * E) : dense);
+    cost.active += attention + double(4 * w) + (sparse ? mlp * double(K) + double(w * E) : dense);
+    cost.macs_per_token += 4.0 * double(w * w) + copies * 2.0 * double(w * t.hidden) + (sparse ? double(w * E) : 0);
+  }
+  cost.total += double(2 * w);  // the final norm
+  cost.active += double(2 * w);
+  return cost;
+}
+
+// of an AttentionPool
+double pool_parameters(Pooling pooling, const TowerConfig& t) {
+  const double w = double(t.width), F = double(t.hidden);
+  return pooling == Pooling::map ? 4 * w * (w + 1) + 3 * w + 2 * w * F + F + w : 0;
+}
+
+double macs_of_sequence(const TowerCost& cost, const TowerConfig& t, int64_t tokens) {
+  return cost.macs_per_token * double(tokens) + 2.0 * double(t.depth) * double(tokens) * double(tokens) * double(t.width);
+}
+
+bool is_causal_allowed(const LimoeConfig& c) { return !c.causal_text || c.architecture == Architecture::two_tower; }
+
+void require_tower(const TowerConfig& t, const char* which, const char* flag) {
+  REQUIRE(UsageError, t.depth > 0 && t.width > 0 && t.hidden > 0, "[model] ", which, "depth, width and hidden must be positive, got ", t.depth, ", ", t.width,
+          " and ", t.hidden);
+  REQUIRE(UsageError, t.heads > 0 && t.width % t.heads == 0, "[model] ", which, "width must be a multiple of heads, got ", t.width, " and ", t.heads);
+  for (int64_t i : t.moe_layers) {
+    REQUIRE(UsageError, i >= 0 && i < t.depth, "[model] ", flag, " are block indices in [0, ", t.depth, "), got ", i);
+  }
+}
+
+// An option whose value is one of an enumeration's names, in the order of its values.
+template <class E> void add_choice(OptionTable& o, const char* name, E& value, const char* help, const std::vector<std::string>& names) {
+  o.add(name, "Model", help, [&value, names] { return names[size_t(value)]; },
+        [&value, names](const std::string& text) {
+          value = E(std::find(names.begin(), names.end(), text) - names.begin());
+          return true;
+        }).one_of(names);
+}
 
 }  // namespace
 
-bool LimoeConfig::sparse(int64_t block) const {
-  return std::find(moe_layers.begin(), moe_layers.end(), block) != moe_layers.end();
+bool TowerConfig::sparse(int64_t block) const { return std::find(moe_layers.begin(), moe_layers.end(), block) != moe_layers.end(); }
+
+TowerConfig LimoeConfig::image_tower() const { return {depth, width, heads, hidden, moe_layers, false}; }
+
+TowerConfig LimoeConfig::text_tower() const {
+  if (architecture != Architecture::two_tower) { return image_tower(); }
+  auto or_else = [](int64_t own, int64_t other) { return own ? own : other; };
+  return {or_else(text_depth, depth), or_else(text_width, width), or_else(text_heads, heads), or_else(text_hidden, hidden), text_moe_layers, causal_text};
 }
 
 void LimoeConfig::validate() const {
-  REQUIRE(UsageError, patch > 0 && image_size > 0 && image_size % patch == 0, "[limoe] image_size must be a multiple of patch, got ",
+  REQUIRE(UsageError, patch > 0 && image_size > 0 && image_size % patch == 0, "[model] image_size must be a multiple of patch, got ",
           image_size, " and ", patch);
-  REQUIRE(UsageError, depth > 0 && width > 0 && hidden > 0 && embedding > 0, "[limoe] depth, width, hidden and embedding must be positive, got ",
-          depth, ", ", width, ", ", hidden, " and ", embedding);
-  REQUIRE(UsageError, heads > 0 && width % heads == 0, "[limoe] width must be a multiple of heads, got ", width, " and ", heads);
-  REQUIRE(UsageError, text_length > 0 && vocabulary > 1, "[limoe] text_length and vocabulary must be positive, got ", text_length, " and ", vocabulary);
-  REQUIRE(UsageError, group_examples > 0, "[limoe] group_examples must be positive, got ", group_examples);
-  REQUIRE(UsageError, dropout >= 0 && dropout < 1, "[limoe] dropout must be in [0, 1), got ", dropout);
-  REQUIRE(UsageError, initial_temperature > 0, "[limoe] initial_temperature must be positive, got ", initial_temperature);
-  for (int64_t i : moe_layers) {
-    REQUIRE(UsageError, i >= 0 && i < depth, "[limoe] moe_layers are block indices in [0, ", depth, "), got ", i);
-  }
-  if (!moe_layers.empty()) {
+  require_tower(image_tower(), "", "moe_layers");
+  require_tower(text_tower(), architecture == Architecture::two_tower ? "text " : "", "text_moe_layers");
+  REQUIRE(UsageError, embedding > 0, "[model] embedding must be positive, got ", embedding);
+  REQUIRE(UsageError, text_length > 0 && vocabulary > 1, "[model] text_length and vocabulary must be positive, got ", text_length, " and ", vocabulary);
+  REQUIRE(UsageError, group_examples > 0, "[model] group_examples must be positive, got ", group_examples);
+  REQUIRE(UsageError, dropout >= 0 && dropout < 1, "[model] dropout must be in [0, 1), got ", dropout);
+  REQUIRE(UsageError, initial_temperature > 0, "[model] initial_temperature must be positive, got ", initial_temperature);
+  REQUIRE(UsageError, is_causal_allowed(*this), "[model] --causal-text needs a text tower of its own: the one tower of a LIMoE reads pictures as well");
+  REQUIRE(UsageError, text_moe_layers.empty() || architecture == Architecture::two_tower, "[model] --text-moe-layers are of the text tower of two; use --moe-layers");
+  REQUIRE(UsageError, architecture != Architecture::classifier || classnames.size() != 1, "[model] a classifier needs at least two classes, got one: ",
+          classnames.empty() ? "" : classnames[0]);
+  REQUIRE(UsageError, positions != Positions::sincos || width % 4 == 0, "[model] sincos positions need a width that is a multiple of 4, got ", width);
+  if (!moe_layers.empty() || !text_moe_layers.empty()) {
     require_valid(router);
     soft_min_of(aux, Modality::image, router.experts);
     soft_min_of(aux, Modality::text, router.experts);
@@ -97,30 +152,37 @@ LimoeConfig limoe_preset(const std::string& name) {
                                did_you_mean(name, limoe_preset_names())), __FILE__, __LINE__);
 }
 
+LimoeConfig as_architecture(LimoeConfig c, Architecture architecture) {
+  c.architecture = architecture;
+  if (architecture == Architecture::two_tower) { c.moe_layers.clear(); }
+  return c;
+}
+
 LimoeCost cost_of(const LimoeConfig& c) {
-  const int64_t w = c.width, n = c.image_tokens(), L = c.text_length, E = c.router.experts, K = c.router.experts_per_token;
-  const double mlp = mlp_parameters(c), attention = attention_parameters(c);
-  double total = 0, active = 0, macs_per_token = 0;
-  for (int64_t i = 0; i < c.depth; ++i) {
-    bool sparse = c.sparse(i) && !c.dense_twin;
-    double width_factor = c.sparse(i) ? double(K) : 1;
-    // K experts side by side, or one MLP K times as wide in the dense twin: the output bias exists once there.
-    double wide = c.sparse(i) && c.dense_twin ? double(2 * w * c.hidden * K + c.hidden * K + w) : mlp * width_factor;
-    total += attention + double(4 * w) + (sparse ? mlp * double(E) + double(w * E) : wide);
-    active += attention + double(4 * w) + (sparse ? mlp * double(K) + double(w * E) : wide);
-    macs_per_token += 4.0 * double(w * w) + width_factor * 2.0 * double(w * c.hidden) + (sparse ? double(w * E) : 0);
-  }
-  const double rest = double(2 * w) + double(3 * c.patch * c.patch * w + w) + double((n + L) * w) + double(c.vocabulary * w) +
-                      2.0 * double(w * c.embedding) + 1;
+  const TowerConfig image = c.image_tower(), text = c.text_tower();
+  const TowerCost image_cost = cost_of_tower(image, c), text_cost = cost_of_tower(text, c);
+  const int64_t w = c.width, places = (c.image_size / c.patch) * (c.image_size / c.patch);
+  const double patches = double(3 * c.patch * c.patch * w), learned = c.positions == Positions::learned ? double(places * w) : 0;
+  double rest = patches + double(w) + learned + (c.image_pooling == Pooling::token ? double(w) : 0) + pool_parameters(c.image_pooling, image);
+  double total = image_cost.total, active = image_cost.active;
   LimoeCost cost;
+  cost.image_macs = macs_of_sequence(image_cost, image, c.image_tokens()) + double(places) * patches;
+  if (c.architecture == Architecture::classifier) {
+    const double head = double(w + 1) * double(c.classnames.size());
+    rest += head;
+    cost.image_macs += head;
+  } else {
+    rest += double((c.text_length + c.vocabulary) * text.width) + pool_parameters(c.text_pooling, text) + double((w + text.width) * c.embedding) +
+            (c.loss == Loss::sigmoid ? 2 : 1);
+    cost.image_macs += double(w * c.embedding);
+    cost.text_macs = macs_of_sequence(text_cost, text, c.text_length) + double(text.width * c.embedding);
+  }
+  if (c.architecture == Architecture::two_tower) {
+    total += text_cost.total;
+    active += text_cost.active;
+  }
   cost.parameters = int64_t(total + rest);
   cost.active_parameters = int64_t(active + rest);
-  auto macs = [&](int64_t tokens) {
-    double scores = 2.0 * double(c.depth) * double(tokens) * double(tokens) * double(w);
-    return macs_per_token * double(tokens) + scores + double(w * c.embedding);
-  };
-  cost.image_macs = macs(n) + double(n * 3 * c.patch * c.patch * w);
-  cost.text_macs = macs(L);
   return cost;
 }
 
@@ -140,6 +202,7 @@ LimoeMemory memory_of(const LimoeConfig& c, int64_t examples, bool bf16, bool re
 }
 
 void declare_model_options(OptionTable& o, LimoeConfig& c) {
+  add_choice(o, "architecture", c.architecture, "one tower for both, one for each, or images alone", {"limoe", "two-tower", "classifier"});
   o.add("image-size", c.image_size, "Model", "pixels per side that pictures are resized to");
   o.add("patch", c.patch, "Model", "pixels per side of a patch").alias("patch-size");
   o.add("text-length", c.text_length, "Model", "most tokens of a caption, end-of-text included").alias("max-length").alias("model-max-length");
@@ -149,10 +212,32 @@ void declare_model_options(OptionTable& o, LimoeConfig& c) {
   o.add("heads", c.heads, "Model", "attention heads");
   o.add("mlp", c.hidden, "Model", "channels inside an MLP or expert");
   o.add("embed-dim", c.embedding, "Model", "channels of the joint space");
+  o.add("text-depth", c.text_depth, "Model", "two towers: blocks of the text tower; 0 = as the image tower");
+  o.add("text-width", c.text_width, "Model", "two towers: its channels; 0 = as the image tower");
+  o.add("text-heads", c.text_heads, "Model", "two towers: its attention heads; 0 = as the image tower");
+  o.add("text-mlp", c.text_hidden, "Model", "two towers: channels inside its MLPs; 0 = as the image tower");
+  o.add("causal-text", c.causal_text, "Model", "two towers: words see only those before them, as in CLIP");
+  add_choice(o, "pooling", c.image_pooling, "one vector per picture: mean of its tokens, attention from a probe, or a class token", {"mean", "map", "token"});
+  add_choice(o, "text-pooling", c.text_pooling, "the same per caption; token is the end of text", {"mean", "map", "token"});
+  add_choice(o, "positions", c.positions, "of patches", {"learned", "sincos"});
+  add_choice(o, "loss", c.loss, "over the batch (CLIP's softmax, SigLIP's sigmoid) or over a classifier's classes", {"softmax", "sigmoid"});
+  o.add("init-bias", c.initial_bias, "Model", "sigmoid loss: added to the logits at the start; it is learned");
+  o.add("classnames", "Model", "classes of a classifier, one per line; taken from the training data",
+        [&c] { return join(c.classnames, "\n"); },
+        [&c](const std::string& text) {
+          c.classnames.clear();
+          for (size_t begin = 0; begin < text.size();) {
+            const size_t end = std::min(text.find('\n', begin), text.size());
+            c.classnames.push_back(text.substr(begin, end - begin));
+            begin = end + 1;
+          }
+          return true;
+        });
   o.add("dropout", c.dropout, "Model", "after attention and MLP");
   o.add("init-temperature", c.initial_temperature, "Model", "similarities are multiplied by this at the start; it is learned");
 
   o.add("moe-layers", c.moe_layers, "MoE", "indices of the sparse blocks; empty for a dense model").alias("moe-layers-idx");
+  o.add("text-moe-layers", c.text_moe_layers, "MoE", "the same of the text tower of two");
   o.add("experts", c.router.experts, "MoE", "experts per sparse block").alias("num-experts");
   o.add("experts-per-token", c.router.experts_per_token, "MoE", "experts that each token visits").alias("top-k-experts");
   o.add("capacity-factor", c.router.train.factor, "MoE", "places per expert over its even share, in training; 0 = no token is dropped");

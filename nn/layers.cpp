@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "pumice/ops/attention/attention.h"
+#include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/embedding/embedding.h"
 #include "pumice/ops/index/view.h"
 #include "pumice/ops/matmul/linear.h"
@@ -35,18 +36,19 @@ Embedding::Embedding(const Scope& scope, int64_t vocabulary, int64_t width, cons
 
 Tensor Embedding::operator()(const Tensor& ids, DType dtype) const { return embedding(ids, table->value(dtype)); }
 
-SelfAttention::SelfAttention(const Scope& scope, int64_t width, int64_t heads)
+SelfAttention::SelfAttention(const Scope& scope, int64_t width, int64_t heads, bool causal)
     // three square matrices stacked: Xavier's fans are those of each one, not of the stack
     : qkv(scope / "qkv", width, 3 * width, Init::uniform(std::sqrt(6.0 / double(2 * width)))),
       out(scope / "out", width, width),
-      heads(heads) {
+      heads(heads),
+      causal(causal) {
   REQUIRE(ShapeError, heads > 0 && width % heads == 0, "[", scope.path(), "] width must be a multiple of heads, got ", width, " and ", heads);
 }
 
 Tensor SelfAttention::operator()(const Tensor& x, const Tensor& sequences) const {
   int64_t T = x.dim(0), C = x.dim(1);
   Tensor packed_qkv = reshape(qkv(x), {T, 3, heads, C / heads});
-  return out(reshape(attention_qkv(packed_qkv, sequences, {}), {T, C}));
+  return out(reshape(attention_qkv(packed_qkv, sequences, {.causal = causal}), {T, C}));
 }
 
 Mlp::Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation)
@@ -55,5 +57,27 @@ Mlp::Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation)
       activation(activation) {}
 
 Tensor Mlp::operator()(const Tensor& x) const { return down(gelu(up(x), activation)); }
+
+AttentionPool::AttentionPool(const Scope& scope, int64_t width, int64_t heads, int64_t hidden)
+    : probe(scope.parameter("probe", {1, width}, Init::xavier_uniform(), false)),
+      query(scope / "query", width, width),
+      kv(scope / "kv", width, 2 * width, Init::uniform(std::sqrt(6.0 / double(2 * width)))),  // each square matrix by itself
+      out(scope / "out", width, width),
+      norm(scope / "norm", width),
+      mlp(scope / "mlp", width, hidden),
+      heads(heads) {
+  REQUIRE(ShapeError, heads > 0 && width % heads == 0, "[", scope.path(), "] width must be a multiple of heads, got ", width, " and ", heads);
+}
+
+Tensor AttentionPool::operator()(const Tensor& x, const Tensor& sequences) const {
+  const int64_t T = x.dim(0), C = x.dim(1), N = sequences.size() - 1, D = C / heads;
+  std::vector<int32_t> one_each(N + 1);
+  for (int64_t n = 0; n <= N; ++n) { one_each[n] = int32_t(n); }
+  Tensor q = expand(reshape(query(probe->value(x.dtype())), {1, heads, D}), {N, heads, D});
+  Tensor both = reshape(kv(x), {T, 2, heads, D});
+  Tensor k = reshape(slice(both, 1, 0, 1), {T, heads, D}), v = reshape(slice(both, 1, 1, 2), {T, heads, D});
+  Tensor a = out(reshape(cross_attention(q, k, v, from_values<int32_t>({N + 1}, one_each), sequences), {N, C}));
+  return add(a, mlp(norm(a)));
+}
 
 }  // namespace pumice

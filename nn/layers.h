@@ -30,12 +30,13 @@ struct Embedding {
   Tensor operator()(const Tensor& ids, DType dtype) const;  // i32 (...) -> (..., C)
 };
 
-// Multi-head self-attention within each packed sequence, bidirectional, no padding anywhere.
+// Multi-head self-attention within each packed sequence, no padding anywhere. Causal: a token sees itself and those before it.
 struct SelfAttention {
   Linear qkv, out;  // (3C, C), (C, C)
   int64_t heads = 1;
+  bool causal = false;
   SelfAttention() = default;
-  SelfAttention(const Scope& scope, int64_t width, int64_t heads);
+  SelfAttention(const Scope& scope, int64_t width, int64_t heads, bool causal = false);
   Tensor operator()(const Tensor& x, const Tensor& sequences) const;  // x (T, C), sequences i32 (N+1) offsets -> (T, C)
 };
 
@@ -45,6 +46,19 @@ struct Mlp {
   Mlp() = default;
   Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation = Gelu::tanh);
   Tensor operator()(const Tensor& x) const;  // (T, C) -> (T, C)
+};
+
+// One vector per sequence by attention from a learned probe, then an MLP around it: "MAP" of big_vision (Lee et al. 2019, arXiv:1810.00825).
+//   a = attention(probe, tokens)     y = a + mlp(norm(a))
+struct AttentionPool {
+  Parameter* probe = nullptr;  // (1, C)
+  Linear query, kv, out;       // (C, C), (2C, C), (C, C)
+  LayerNorm norm;
+  Mlp mlp;
+  int64_t heads = 1;
+  AttentionPool() = default;
+  AttentionPool(const Scope& scope, int64_t width, int64_t heads, int64_t hidden);
+  Tensor operator()(const Tensor& x, const Tensor& sequences) const;  // x (T, C), sequences i32 (N+1) -> (N, C)
 };
 
 }  // namespace pumice

@@ -46,6 +46,11 @@ PUMICE_INLINE double sigmoid_of(double x) { return 1.0 / (1.0 + __builtin_exp(-x
 
 PUMICE_INLINE float log_of(float x) { return __builtin_logf(x); }
 PUMICE_INLINE double log_of(double x) { return __builtin_log(x); }
+// log(1 + exp(x)), exact in its tails: log1p(e) = log(w) e / (w - 1) with w = 1 + e (Kahan).
+template <class A> PUMICE_INLINE A softplus_of(A x) {
+  const A e = exp_of(x > 0 ? -x : x), w = A(1) + e;
+  return (x > 0 ? x : A(0)) + (w == A(1) ? e : log_of(w) * e / (w - A(1)));
+}
 PUMICE_INLINE float sqrt_of(float x) { return __builtin_sqrtf(x); }
 PUMICE_INLINE double sqrt_of(double x) { return __builtin_sqrt(x); }
 PUMICE_INLINE float erf_of(float x) { return __builtin_erff(x); }

@@ -60,7 +60,7 @@ std::vector<fs::path> saved_steps(const fs::path& directory) {
 
 }  // namespace
 
-void save_checkpoint(const std::string& run_directory, const Limoe& model, const AdamW& optimizer, const Tokenizer& tokenizer,
+void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const AdamW& optimizer, const Tokenizer& tokenizer,
                      const TrainState& state, int64_t keep) {
   const fs::path directory = fs::path(run_directory) / "checkpoints", final = directory / step_name(state.step);
   const fs::path partial = directory / (step_name(state.step) + ".partial");
@@ -177,7 +177,7 @@ LoadedLimoe load_limoe(const std::string& path) {
   REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",
           tokenizer.vocab_size(), " tokens but the model's text embedding only ", config.vocabulary,
           " rows: this tokenizer does not belong to this model");
-  auto model = std::make_unique<Limoe>(config, 0);
+  auto model = make_model(config, 0);
   load_parameters(checkpoint, model->parameters());
   TrainState state = load_state(checkpoint);
   return {checkpoint, std::move(model), std::move(tokenizer), std::move(state)};

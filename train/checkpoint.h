@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "pumice/data/tokenizer.h"
-#include "pumice/models/limoe.h"
+#include "pumice/models/image_text_model.h"
 #include "pumice/train/optim/adamw.h"
 
 namespace pumice {
@@ -26,7 +26,7 @@ struct TrainState {
 };
 
 // Throws IoError (a full disk, ...) and leaves no partial directory behind. Keeps the newest `keep` checkpoints (0 = all).
-void save_checkpoint(const std::string& run_directory, const Limoe& model, const AdamW& optimizer, const Tokenizer& tokenizer,
+void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const AdamW& optimizer, const Tokenizer& tokenizer,
                      const TrainState& state, int64_t keep);
 
 // The checkpoint directory meant by a run directory, a checkpoint directory, a "latest" link or the model.safetensors in one. Throws
@@ -41,7 +41,7 @@ void load_optimizer(const std::string& checkpoint, AdamW& optimizer, const Param
 // The model of a checkpoint, built from its config.json and filled with its weights, beside its tokenizer.
 struct LoadedLimoe {
   std::string checkpoint;
-  std::unique_ptr<Limoe> model;
+  std::unique_ptr<ImageTextModel> model;
   Tokenizer tokenizer;
   TrainState state;
 };

@@ -48,7 +48,7 @@ void fill_report(LossReport& report, const ContrastiveResult& c, double aux) {
 
 }  // namespace
 
-LossReport accumulate_gradients(const Limoe& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
+LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
   const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
   REQUIRE(UsageError, part * accum_freq == B, "[train] the batch size must be a multiple of --accum-freq, got ", B, " and ", accum_freq);
   LossReport report;

@@ -63,7 +63,7 @@ Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const
 }
 
 // The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
-[[noreturn]] void explain_broken_loss(const Limoe& model, const Batch& batch, const LimoeTraining& t, const LimoeRun& run, int64_t step,
+[[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const LimoeTraining& t, const LimoeRun& run, int64_t step,
                                       double loss) {
   std::string cause = "no single op could be named";
   try {
@@ -84,8 +84,8 @@ class Run {
         source_(open_pairs(t.train_data)),
         resume_from_(t.resume && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
         tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
-        model_(t.model, t.seed),
-        optimizer_(model_.parameters(), t.adamw) {
+        model_(make_model(t.model, t.seed)),
+        optimizer_(model_->parameters(), t.adamw) {
     state_.seed = t.seed;
     state_.data = source_->fingerprint();
     state_.options = to_json(t);
@@ -137,8 +137,8 @@ class Run {
             "\nResume with the same options, or start a new --out");
     REQUIRE(UsageError, saved.data == state_.data, "[train] --resume: the training data changed since ", checkpoint, " was saved (", saved.data,
             " then, ", state_.data, " now)");
-    load_parameters(checkpoint, model_.parameters());
-    load_optimizer(checkpoint, optimizer_, model_.parameters());
+    load_parameters(checkpoint, model_->parameters());
+    load_optimizer(checkpoint, optimizer_, model_->parameters());
     state_ = saved;
     observer_.message(concat_text("resumed from ", checkpoint, " at step ", state_.step));
   }
@@ -147,12 +147,12 @@ class Run {
 
   StepMetrics one_step() {
     Batch batch = loader_->next();
-    ParameterStore& parameters = model_.parameters();
+    ParameterStore& parameters = model_->parameters();
     RandomScope scope({.seed = t_.seed, .step = uint32_t(state_.step)});
     LimoeRun run{.dtype = t_.precision, .training = true, .recompute = t_.recompute, .reports = logged(state_.step + 1)};
     parameters.zero_gradients();
-    LossReport report = accumulate_gradients(model_, batch, t_.accum_freq, run);
-    if (!std::isfinite(report.loss)) { explain_broken_loss(model_, batch, t_, run, state_.step + 1, report.loss); }
+    LossReport report = accumulate_gradients(*model_, batch, t_.accum_freq, run);
+    if (!std::isfinite(report.loss)) { explain_broken_loss(*model_, batch, t_, run, state_.step + 1, report.loss); }
     if (state_.step == 0) { warn_unreached(); }
 
     StepMetrics m;
@@ -173,21 +173,21 @@ class Run {
     m.chance = std::log(double(t_.batch_size));
     m.image_to_text = report.image_to_text;
     m.text_to_image = report.text_to_image;
-    m.temperature = std::exp(model_.log_temperature().item());
+    m.temperature = std::exp(model_->log_temperature().item());
     m.layers = std::move(report.layers);
     m.corrupt_samples = loader_->report().corrupt;
     return m;
   }
 
   void warn_unreached() {
-    for (const std::string& name : model_.parameters().unreached()) {
+    for (const std::string& name : model_->parameters().unreached()) {
       observer_.message(concat_text("warning: no gradient has reached the parameter ", name));
     }
   }
 
   void save() {
     state_.metrics_bytes = metrics_->bytes();
-    save_checkpoint(t_.out, model_, optimizer_, tokenizer_, state_, t_.keep);
+    save_checkpoint(t_.out, *model_, optimizer_, tokenizer_, state_, t_.keep);
     observer_.message(concat_text("saved ", t_.out, "/checkpoints at step ", state_.step));
   }
 
@@ -196,7 +196,7 @@ class Run {
   std::unique_ptr<PairSource> source_;
   std::string resume_from_;  // a checkpoint, or empty
   Tokenizer tokenizer_;
-  Limoe model_;
+  std::unique_ptr<ImageTextModel> model_;
   AdamW optimizer_;
   TrainState state_;
   std::unique_ptr<MetricsFile> metrics_;

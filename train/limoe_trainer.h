@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "pumice/models/limoe.h"
+#include "pumice/models/image_text_model.h"
 #include "pumice/train/optim/adamw.h"
 #include "pumice/train/schedule.h"
 
@@ -63,6 +63,6 @@ struct LossReport {
   double loss = 0, contrastive = 0, aux = 0, image_to_text = 0, text_to_image = 0;
   std::vector<LayerReport> layers;
 };
-LossReport accumulate_gradients(const Limoe& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run);
+LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run);
 
 }  // namespace pumice

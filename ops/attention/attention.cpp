@@ -13,21 +13,35 @@ PUMICE_DEFINE_KERNEL(attention_bwd, AttentionBwd);
 
 namespace {
 
-void require_operands(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets) {
+void require_offsets(const Tensor& offsets, const char* what, int64_t T) {
+  require_dtype("attention", what, offsets, DType::i32);
+  REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] ", what, " must be a packed (N + 1), got ", offsets.shape());
+  const int32_t* o = offsets.data<int32_t>();
+  const int64_t N = offsets.dim(0) - 1;
+  REQUIRE(ShapeError, o[0] == 0 && o[N] == T, "[attention] ", what, " must run from 0 to T = ", T, ", got ", o[0], " to ", o[N]);
+  for (int64_t n = 0; n < N; ++n) {
+    REQUIRE(ShapeError, o[n] <= o[n + 1], "[attention] ", what, " must not fall, sequence ", n, " is [", o[n], ", ", o[n + 1], ")");
+  }
+}
+
+void require_operands(const Tensor& q, const Tensor& k, const Tensor& v) {
   require_float("attention", "q", q);
   require_dtype("attention", "k", k, q.dtype());
   require_dtype("attention", "v", v, q.dtype());
-  require_dtype("attention", "offsets", offsets, DType::i32);
   require_same_device("attention", q, k);
   require_same_device("attention", q, v);
-  REQUIRE(ShapeError, q.rank() == 3 && q.shape() == k.shape() && q.shape() == v.shape(), "[attention] q, k and v must be (T, H, D) alike, got ",
-          q.shape(), ", ", k.shape(), " and ", v.shape());
-  REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] offsets must be a packed (N + 1), got ", offsets.shape());
-  const int32_t* o = offsets.data<int32_t>();
-  const int64_t N = offsets.dim(0) - 1;
-  REQUIRE(ShapeError, o[0] == 0 && o[N] == q.dim(0), "[attention] offsets must run from 0 to T = ", q.dim(0), ", got ", o[0], " to ", o[N]);
-  for (int64_t n = 0; n < N; ++n) {
-    REQUIRE(ShapeError, o[n] <= o[n + 1], "[attention] offsets must not fall, sequence ", n, " is [", o[n], ", ", o[n + 1], ")");
+  REQUIRE(ShapeError, q.rank() == 3 && k.rank() == 3 && k.shape() == v.shape() && q.dim(1) == k.dim(1) && q.dim(2) == k.dim(2),
+          "[attention] q must be (Tq, H, D), k and v (Tk, H, D) with the same H and D, got ", q.shape(), ", ", k.shape(), " and ", v.shape());
+}
+
+void require_pairing(const Tensor& q_offsets, const Tensor& k_offsets, bool causal) {
+  REQUIRE(ShapeError, q_offsets.shape() == k_offsets.shape(), "[attention] q_offsets and k_offsets must name as many sequences, got ", q_offsets.shape(),
+          " and ", k_offsets.shape());
+  const int32_t *q = q_offsets.data<int32_t>(), *k = k_offsets.data<int32_t>();
+  for (int64_t n = 0; n + 1 < q_offsets.size(); ++n) {
+    const int32_t queries = q[n + 1] - q[n], keys = k[n + 1] - k[n];
+    REQUIRE(ShapeError, queries == 0 || keys >= (causal ? queries : 1), "[attention] sequence ", n, " has ", queries, " queries and ", keys, " keys; at least ",
+            causal ? queries : 1, " keys are required");
   }
 }
 
@@ -37,24 +51,36 @@ double scale_of(const AttentionOptions& options, int64_t D) { return options.sca
 
 }  // namespace
 
-Tensor attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, const Tensor& offsets, const AttentionOptions& options) {
-  require_operands(q_in, k_in, v_in, offsets);
+Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, const Tensor& q_offsets, const Tensor& k_offsets,
+                       const AttentionOptions& options) {
+  require_operands(q_in, k_in, v_in);
+  require_offsets(q_offsets, "q_offsets", q_in.dim(0));
+  require_offsets(k_offsets, "k_offsets", k_in.dim(0));
+  require_pairing(q_offsets, k_offsets, options.causal);
   Tensor q = dense_rows(q_in), k = dense_rows(k_in), v = dense_rows(v_in);
   const double scale = scale_of(options, q.dim(2));
   Tensor out = empty(q.shape(), q.dtype(), q.device());
   Tensor lse = empty({q.dim(0), q.dim(1)}, q.dtype() == DType::f64 ? DType::f64 : DType::f32, q.device());
-  attention_fwd(q.device(), {out, lse, q, k, v, offsets, scale, options.causal});
+  attention_fwd(q.device(), {out, lse, q, k, v, q_offsets, k_offsets, scale, options.causal});
 
   // p_ij = exp(scale <q_i, k_j> - lse_i)     dv_j = sum_i p_ij do_i     ds_ij = p_ij (<do_i, v_j> - <do_i, out_i>)
   // dq_i = scale sum_j ds_ij k_j     dk_j = scale sum_i ds_ij q_i
   return record("attention", out, {q_in, k_in, v_in},
-                [q, k, v, out, lse, offsets, scale, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
-    Tensor dq = empty(q.shape(), q.dtype(), q.device()), dk = empty_like(dq), dv = empty_like(dq);
-    attention_bwd(q.device(), {dq, dk, dv, dense_rows(dout), out, lse, q, k, v, offsets, scale, causal});
+                [q, k, v, out, lse, q_offsets, k_offsets, scale, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
+    Tensor dq = empty(q.shape(), q.dtype(), q.device()), dk = empty(k.shape(), k.dtype(), k.device()), dv = empty_like(dk);
+    attention_bwd(q.device(), {dq, dk, dv, dense_rows(dout), out, lse, q, k, v, q_offsets, k_offsets, scale, causal});
     dx[0].put(dq);
     dx[1].put(dk);
     dx[2].put(dv);
   });
+}
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets, const AttentionOptions& options) {
+  REQUIRE(ShapeError, q.rank() == 3 && q.shape() == k.shape() && q.shape() == v.shape(), "[attention] q, k and v must be (T, H, D) alike, got ",
+          q.shape(), ", ", k.shape(), " and ", v.shape());
+  require_operands(q, k, v);
+  require_offsets(offsets, "offsets", q.dim(0));
+  return cross_attention(q, k, v, offsets, offsets, options);
 }
 
 Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets, const AttentionOptions& options) {
@@ -63,17 +89,18 @@ Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets, const Attentio
   auto part = [](const Tensor& t, int64_t i) {  // (T, H, D)
     return t.as_strided({t.dim(0), t.dim(2), t.dim(3)}, {t.strides()[0], t.strides()[2], t.strides()[3]}, i * t.strides()[1]);
   };
-  require_operands(part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets);
+  require_operands(part(qkv, 0), part(qkv, 1), part(qkv, 2));
+  require_offsets(offsets, "offsets", qkv.dim(0));
   const double scale = scale_of(options, qkv.dim(3));
   Tensor out = empty({qkv.dim(0), qkv.dim(2), qkv.dim(3)}, qkv.dtype(), qkv.device());
   Tensor lse = empty({qkv.dim(0), qkv.dim(2)}, qkv.dtype() == DType::f64 ? DType::f64 : DType::f32, qkv.device());
-  attention_fwd(qkv.device(), {out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets, scale, options.causal});
+  attention_fwd(qkv.device(), {out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets, offsets, scale, options.causal});
 
   // as above, written into one gradient
   return record("attention_qkv", out, {qkv_in}, [qkv, out, lse, offsets, scale, part, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
     Tensor d = empty_like(qkv);
     attention_bwd(qkv.device(), {part(d, 0), part(d, 1), part(d, 2), dense_rows(dout), out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets,
-                                 scale, causal});
+                                 offsets, scale, causal});
     dx[0].put(d);
   });
 }

@@ -15,7 +15,13 @@ struct AttentionOptions {
 // each row, (T, H) in f32 (as in FlashAttention: Dao et al. 2022, arXiv:2205.14135). Throws ShapeError, DTypeError, DeviceError.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets, const AttentionOptions& options = {});
 
-// The same over one tensor of queries, keys and values, whose gradient is one tensor too: qkv (T, 3, H, D) -> (T, H, D).
+// The same between two packings: the queries of sequence n attend to the keys and values of sequence n.
+//   q (Tq, H, D)   k, v (Tk, H, D)   q_offsets, k_offsets i32 (N + 1)   ->   (Tq, H, D)
+// A sequence with queries needs keys; with `causal` at least as many, and its last query sees the last key. Throws as above.
+Tensor cross_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& q_offsets, const Tensor& k_offsets,
+                       const AttentionOptions& options = {});
+
+// Self-attention over one tensor of queries, keys and values, whose gradient is one tensor too: qkv (T, 3, H, D) -> (T, H, D).
 Tensor attention_qkv(const Tensor& qkv, const Tensor& offsets, const AttentionOptions& options = {});
 
 }  // namespace pumice

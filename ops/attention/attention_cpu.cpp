@@ -46,61 +46,72 @@ template <class T, class A> void store_rows(const View& x, int64_t first, int64_
   }
 }
 
-struct QueryBlock { int32_t begin, end, query; };  // tokens of the sequence, and the block's first query
+// The rows of one sequence. A causal query sees the keys up to its own place counted from the end, so that the last sees all.
+struct Sequence {
+  int64_t query, queries, key, keys;
+  PUMICE_INLINE int64_t visible(int64_t i, bool causal) const { return causal ? i + 1 + keys - queries : keys; }  // to its query i
+};
+PUMICE_INLINE Sequence sequence_of(const View& q_offsets, const View& k_offsets, int64_t n) {
+  const int32_t *q = q_offsets.as<int32_t>(), *k = k_offsets.as<int32_t>();
+  return {q[n], q[n + 1] - q[n], k[n], k[n + 1] - k[n]};
+}
+
+struct QueryBlock { int32_t sequence, start; };  // queries [start, start + kQueries) of a sequence
 
 template <class T> void forward_block(const AttentionFwd& a, const QueryBlock& block, int64_t h) {
   using A = Acc<T>;
-  const int64_t D = a.q.shape[2], H = a.q.shape[1], first = block.begin, L = block.end - block.begin;
-  const int64_t rows = minimum(kQueries, block.end - block.query), keys = a.causal ? block.query + rows - first : L;
+  const Sequence s = sequence_of(a.q_offsets, a.k_offsets, block.sequence);
+  const int64_t D = a.q.shape[2], H = a.q.shape[1], first = s.query + block.start;
+  const int64_t rows = minimum(kQueries, s.queries - block.start), keys = s.visible(block.start + rows - 1, a.causal);
   const int64_t ldk = padded<A>(keys), ldd = padded<A>(D);
   A* kt = scratch<A>(0, D * ldk);
   A* v = scratch<A>(1, keys * ldd);
   A* q = scratch<A>(2, rows * ldd);
   A* p = scratch<A>(3, rows * ldk);
   A* o = scratch<A>(4, rows * ldd);
-  pack_columns<T, A>(a.k, first, keys, h, kt, ldk);
-  pack_rows<T, A>(a.v, first, keys, h, A(1), v, ldd);
-  pack_rows<T, A>(a.q, block.query, rows, h, A(a.scale), q, ldd);
+  pack_columns<T, A>(a.k, s.key, keys, h, kt, ldk);
+  pack_rows<T, A>(a.v, s.key, keys, h, A(1), v, ldd);
+  pack_rows<T, A>(a.q, first, rows, h, A(a.scale), q, ldd);
   small_product<A, false>(rows, ldk, D, q, ldd, 1, kt, ldk, p, ldk);
   for (int64_t i = 0; i < rows; ++i) {
     A* row = p + i * ldk;
-    const int64_t n = a.causal ? block.query + i - first + 1 : keys;
+    const int64_t n = s.visible(block.start + i, a.causal);
     A top = lane_max<A>(n, row[0], [&](int64_t j) { return row[j]; });
     for (int64_t j = 0; j < n; ++j) { row[j] = exp_of(row[j] - top); }
     A sum = lane_sum<A>(n, [&](int64_t j) { return row[j]; });
     A inverse = A(1) / sum;
     for (int64_t j = 0; j < n; ++j) { row[j] *= inverse; }
     for (int64_t j = n; j < ldk; ++j) { row[j] = 0; }
-    a.lse.as<A>()[(block.query + i) * H + h] = top + log_of(sum);
+    a.lse.as<A>()[(first + i) * H + h] = top + log_of(sum);
   }
   small_product<A, false>(rows, ldd, keys, p, ldk, 1, v, ldd, o, ldd);
-  store_rows<T, A>(a.out, block.query, rows, h, o, ldd);
+  store_rows<T, A>(a.out, first, rows, h, o, ldd);
 }
 
-template <class T> void backward_head(const AttentionBwd& a, int64_t first, int64_t L, int64_t h) {
+template <class T> void backward_head(const AttentionBwd& a, const Sequence& s, int64_t h) {
   using A = Acc<T>;
-  const int64_t D = a.q.shape[2], H = a.q.shape[1], ldk = padded<A>(L), ldd = padded<A>(D);
+  const int64_t D = a.q.shape[2], H = a.q.shape[1], L = s.keys, ldk = padded<A>(L), ldd = padded<A>(D);
   A* columns = scratch<A>(0, 2 * D * ldk);
   A *kt = columns, *vt = columns + D * ldk;
   A* k = scratch<A>(1, L * ldd);
   A* sums = scratch<A>(2, 2 * L * ldd);
   A *dk = sums, *dv = sums + L * ldd;
-  pack_columns<T, A>(a.k, first, L, h, kt, ldk);
-  pack_columns<T, A>(a.v, first, L, h, vt, ldk);
-  pack_rows<T, A>(a.k, first, L, h, A(1), k, ldd);
+  pack_columns<T, A>(a.k, s.key, L, h, kt, ldk);
+  pack_columns<T, A>(a.v, s.key, L, h, vt, ldk);
+  pack_rows<T, A>(a.k, s.key, L, h, A(1), k, ldd);
   for (int64_t i = 0; i < 2 * L * ldd; ++i) { sums[i] = 0; }
-  for (int64_t start = 0; start < L; start += kQueries) {
-    const int64_t rows = minimum(kQueries, L - start), keys = a.causal ? start + rows : L, width = padded<A>(keys);
+  for (int64_t start = 0; start < s.queries; start += kQueries) {
+    const int64_t rows = minimum(kQueries, s.queries - start), keys = s.visible(start + rows - 1, a.causal), width = padded<A>(keys);
     A* queries = scratch<A>(3, 3 * rows * ldd);
     A *q = queries, *dout = q + rows * ldd, *dq = dout + rows * ldd;
     A* p = scratch<A>(4, rows * ldk);
     A* ds = scratch<A>(5, rows * ldk);
-    pack_rows<T, A>(a.q, first + start, rows, h, A(a.scale), q, ldd);
-    pack_rows<T, A>(a.dout, first + start, rows, h, A(1), dout, ldd);
+    pack_rows<T, A>(a.q, s.query + start, rows, h, A(a.scale), q, ldd);
+    pack_rows<T, A>(a.dout, s.query + start, rows, h, A(1), dout, ldd);
     small_product<A, false>(rows, width, D, q, ldd, 1, kt, ldk, p, ldk);
     small_product<A, false>(rows, width, D, dout, ldd, 1, vt, ldk, ds, ldk);
     for (int64_t i = 0; i < rows; ++i) {
-      const int64_t token = first + start + i, n = a.causal ? start + i + 1 : L;
+      const int64_t token = s.query + start + i, n = s.visible(start + i, a.causal);
       const T* out = a.out.as<T>() + token * a.out.stride[0] + h * a.out.stride[1];
       const A* g = dout + i * ldd;
       const A lse = a.lse.as<A>()[token * H + h], dot = lane_sum<A>(D, [&](int64_t d) { return g[d] * A(out[d]); });
@@ -115,21 +126,21 @@ template <class T> void backward_head(const AttentionBwd& a, int64_t first, int6
     small_product<A, true>(keys, ldd, rows, ds, 1, ldk, q, ldd, dk, ldd);  // q carries the scale
     small_product<A, false>(rows, ldd, keys, ds, ldk, 1, k, ldd, dq, ldd);
     for (int64_t i = 0; i < rows * ldd; ++i) { dq[i] *= A(a.scale); }
-    store_rows<T, A>(a.dq, first + start, rows, h, dq, ldd);
+    store_rows<T, A>(a.dq, s.query + start, rows, h, dq, ldd);
   }
-  store_rows<T, A>(a.dk, first, L, h, dk, ldd);
-  store_rows<T, A>(a.dv, first, L, h, dv, ldd);
+  store_rows<T, A>(a.dk, s.key, L, h, dk, ldd);
+  store_rows<T, A>(a.dv, s.key, L, h, dv, ldd);
 }
 
 }  // namespace
 
 void attention_fwd(const AttentionFwd& a) {
-  const int64_t N = a.offsets.shape[0] - 1, T = a.q.shape[0], H = a.q.shape[1];
-  const int32_t* offsets = a.offsets.as<int32_t>();
+  const int64_t N = a.q_offsets.shape[0] - 1, T = a.q.shape[0], H = a.q.shape[1];
   QueryBlock* blocks = scratch<QueryBlock>(kPlan, N + T / kQueries + 1);
   int64_t count = 0;
   for (int64_t n = 0; n < N; ++n) {
-    for (int64_t query = offsets[n]; query < offsets[n + 1]; query += kQueries) { blocks[count++] = {offsets[n], offsets[n + 1], int32_t(query)}; }
+    const int64_t queries = sequence_of(a.q_offsets, a.k_offsets, n).queries;
+    for (int64_t start = 0; start < queries; start += kQueries) { blocks[count++] = {int32_t(n), int32_t(start)}; }
   }
   dispatch_float(a.q.dtype, [&]<class E>() {
     parallel_for(count * H, 4, [&](int64_t begin, int64_t end) {
@@ -139,13 +150,12 @@ void attention_fwd(const AttentionFwd& a) {
 }
 
 void attention_bwd(const AttentionBwd& a) {
-  const int64_t N = a.offsets.shape[0] - 1, H = a.q.shape[1];
-  const int32_t* offsets = a.offsets.as<int32_t>();
+  const int64_t N = a.q_offsets.shape[0] - 1, H = a.q.shape[1];
   dispatch_float(a.q.dtype, [&]<class E>() {
     parallel_for(N * H, 4, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
-        const int64_t n = task / H, L = offsets[n + 1] - offsets[n];
-        if (L > 0) { backward_head<E>(a, offsets[n], L, task % H); }
+        const Sequence s = sequence_of(a.q_offsets, a.k_offsets, task / H);
+        if (s.keys > 0) { backward_head<E>(a, s, task % H); }
       }
     });
   });

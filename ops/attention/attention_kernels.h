@@ -1,18 +1,19 @@
-// What the kernels of attention share. q, k, v, out and their gradients are (T, H, D) views with dense D.
+// What the kernels of attention share. q, out and their gradients are (Tq, H, D) views with dense D, k and v (Tk, H, D); the rows of
+// sequence n are [q_offsets[n], q_offsets[n + 1]) and [k_offsets[n], k_offsets[n + 1]).
 #pragma once
 #include "pumice/tensor/kernel.h"
 
 namespace pumice {
 
 struct AttentionFwd {
-  View out, lse;     // (T, H, D); (T, H) f32 or f64: log of the sum of exponentials of each row of scaled scores
-  View q, k, v, offsets;
+  View out, lse;     // (Tq, H, D); (Tq, H) f32 or f64: log of the sum of exponentials of each row of scaled scores
+  View q, k, v, q_offsets, k_offsets;
   double scale;
   bool causal;
 };
 struct AttentionBwd {
   View dq, dk, dv;
-  View dout, out, lse, q, k, v, offsets;
+  View dout, out, lse, q, k, v, q_offsets, k_offsets;
   double scale;
   bool causal;
 };

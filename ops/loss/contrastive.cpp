@@ -10,6 +10,8 @@ namespace pumice {
 
 PUMICE_DEFINE_KERNEL(contrastive_fwd, ContrastiveFwd);
 PUMICE_DEFINE_KERNEL(contrastive_bwd, ContrastiveBwd);
+PUMICE_DEFINE_KERNEL(sigmoid_contrastive_fwd, SigmoidContrastiveFwd);
+PUMICE_DEFINE_KERNEL(sigmoid_contrastive_bwd, SigmoidContrastiveBwd);
 
 namespace {
 
@@ -83,6 +85,41 @@ ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, cons
     if (dx[0].needed()) { dx[0].put(to_dtype(dimage, x.dtype())); }
     if (dx[1].needed()) { dx[1].put(to_dtype(dtext, z.dtype())); }
     if (dx[2].needed()) { dx[2].put(dt); }
+  });
+  std::vector<int64_t> right = hits.to_vector<int64_t>();
+  return {loss, float(right[0]) / float(B), float(right[1]) / float(B)};
+}
+
+ContrastiveResult sigmoid_contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature, const Tensor& bias,
+                                           const Tensor& caption_ids) {
+  require_operands(image, text, log_temperature, caption_ids);
+  REQUIRE(ShapeError, bias.rank() == 0, "[sigmoid_contrastive_loss] bias must be a scalar (), got ", bias.shape());
+  require_parameter_dtype("sigmoid_contrastive_loss", "bias", bias, image.dtype());
+  const int64_t B = image.dim(0), C = image.dim(1);
+  const DType wide = image.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  Tensor x = packed(image), z = packed(text), t = log_temperature.detach(), b = bias.detach(), targets = group_captions(caption_ids, B);
+  Tensor group = targets.slice(0, 0, 1), members = targets.slice(0, 1, 2);
+
+  Tensor loss = empty({}, wide), hits = empty({2}, DType::i64);
+  {
+    Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
+    Tensor row_loss = empty({B}, wide), hit = empty({B}, DType::u8), panels = panel_scratch(wide_x);
+    sigmoid_contrastive_fwd(x.device(), {loss, hits, row_loss, hit, panels, wide_x, wide_z, t, b, {group, members}, B, C});
+  }
+  // g_ij = dy / B * (sigmoid(l_ij) - y_ij)          = dloss / dl_ij
+  // dimage_i = exp(t) * sum_j(g_ij * text_j)    dtext_j = exp(t) * sum_i(g_ij * image_i)    dbias = sum_ij(g_ij)
+  // dt = sum_ij(g_ij * (l_ij - bias)) = sum_i <image_i, dimage_i>
+  loss = record("sigmoid_contrastive_loss", loss, {image, text, log_temperature, bias},
+                [x, z, t, b, group, members, wide, B, C](const Tensor& dy, std::span<GradSink> dx) {
+    Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
+    Tensor dimage = dx[0].needed() || dx[2].needed() || dx[3].needed() ? empty_like(wide_x) : Tensor();
+    Tensor dtext = dx[1].needed() ? empty_like(wide_z) : Tensor(), dt = dx[2].needed() ? empty({}, wide) : Tensor();
+    Tensor db = dx[3].needed() ? empty({}, wide) : Tensor(), row_sum = empty({B}, wide), panels = panel_scratch(wide_x);
+    sigmoid_contrastive_bwd(x.device(), {dimage, dtext, dt, db, row_sum, dy, wide_x, wide_z, t, b, panels, {group, members}, B, C});
+    if (dx[0].needed()) { dx[0].put(to_dtype(dimage, x.dtype())); }
+    if (dx[1].needed()) { dx[1].put(to_dtype(dtext, z.dtype())); }
+    if (dx[2].needed()) { dx[2].put(dt); }
+    if (dx[3].needed()) { dx[3].put(db); }
   });
   std::vector<int64_t> right = hits.to_vector<int64_t>();
   return {loss, float(right[0]) / float(B), float(right[1]) / float(B)};

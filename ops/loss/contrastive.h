@@ -21,4 +21,12 @@ struct ContrastiveResult {
 ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature,
                                    const Tensor& caption_ids = {});
 
+// Sigmoid contrastive loss (SigLIP: Zhai et al. 2023, arXiv:2303.15343): every pair is a yes-or-no question of its own.
+//   as above, and bias () f32   ->   loss ()
+//   l_ij = exp(log_temperature) * <image_i, text_j> + bias     y_ij = [caption_ids_i = caption_ids_j]
+//   loss = 1/B sum_ij( softplus(l_ij) - y_ij l_ij )
+// Memory is O(B * C). Throws as above.
+ContrastiveResult sigmoid_contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature, const Tensor& bias,
+                                           const Tensor& caption_ids = {});
+
 }  // namespace pumice

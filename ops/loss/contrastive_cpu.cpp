@@ -128,11 +128,26 @@ void rows_forward(const Sides<A>& s, const ContrastiveTargets& targets, A* lse, 
   });
 }
 
+// out[r][c] += sum_{j < cols} g[r][j] * b[j][c] for r < rows, c < C. Rows beyond `rows` repeat the last one and write what it writes.
+template <class A> PUMICE_INLINE void add_products(const A* const* g, A* const* out, int rows, const A* b, int64_t C, int64_t cols) {
+  const int64_t whole = C / Simd<A>::kWidth * Simd<A>::kWidth;
+  for (int64_t c = 0; c < whole; c += Simd<A>::kWidth) {
+    A* at[kRows];
+    for (int r = 0; r < kRows; ++r) { at[r] = out[r] + c; }
+    multiply_add(at, g, b + c, C, cols);
+  }
+  for (int r = 0; r < rows && whole < C; ++r) {
+    for (int64_t j = 0; j < cols; ++j) {
+      for (int64_t c = whole; c < C; ++c) { out[r][c] += g[r][j] * b[j * C + c]; }
+    }
+  }
+}
+
 // drows of one side; `factor` is dy / 2B.
 template <class A>
 void rows_backward(const Sides<A>& s, const ContrastiveTargets& targets, const A* row_lse, const A* col_lse, A factor, A* drows) {
   const int32_t *group = targets.group.as<int32_t>(), *members = targets.members.as<int32_t>();
-  const int64_t C = s.width, whole = C / Simd<A>::kWidth * Simd<A>::kWidth;
+  const int64_t C = s.width;
   pack_panels(s);
   parallel_for(s.batch, kRowBlock, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * C; i < end * C; ++i) { drows[i] = 0; }
@@ -150,16 +165,66 @@ void rows_backward(const Sides<A>& s, const ContrastiveTargets& targets, const A
         g[r] = x;
         out[r] = drows + i * C;
       }
-      for (int64_t c = 0; c < whole; c += Simd<A>::kWidth) {
-        A* at[kRows];
-        for (int r = 0; r < kRows; ++r) { at[r] = out[r] + c; }
-        multiply_add(at, g, s.cols + col * C + c, C, cols);
-      }
-      for (int r = 0; r < rows && whole < C; ++r) {
+      add_products(g, out, rows, s.cols + col * C, C, cols);
+    });
+  });
+}
+
+// Loss and hit of every row of one side under the sigmoid loss; no losses when row_loss is null.
+template <class A> void sigmoid_rows_forward(const Sides<A>& s, const ContrastiveTargets& targets, A bias, A* row_loss, uint8_t* hit) {
+  const int32_t* group = targets.group.as<int32_t>();
+  pack_panels(s);
+  parallel_for(s.batch, kRowBlock, [&](int64_t begin, int64_t end) {
+    A loss[kRowBlock], top[kRowBlock];
+    int64_t best[kRowBlock];
+    for (int64_t i = 0; i < end - begin; ++i) {
+      loss[i] = 0;
+      best[i] = -1;
+    }
+    for_each_tile(s, begin, end, [&](int64_t row, int rows, int64_t col, int64_t cols, const A (*tile)[kPanel]) {
+      for (int r = 0; r < rows; ++r) {
+        const int64_t i = row + r - begin;
+        const A* x = tile[r];
+        const int32_t own = group[row + r];
         for (int64_t j = 0; j < cols; ++j) {
-          for (int64_t c = whole; c < C; ++c) { out[r][c] += g[r][j] * s.cols[(col + j) * C + c]; }
+          if (best[i] < 0 || x[j] > top[i]) {
+            top[i] = x[j];
+            best[i] = col + j;
+          }
         }
+        if (row_loss) { loss[i] += lane_sum<A>(cols, [=](int64_t j) { return softplus_of(group[col + j] == own ? -(x[j] + bias) : x[j] + bias); }); }
       }
+    });
+    for (int64_t i = begin; i < end; ++i) {
+      if (row_loss) { row_loss[i] = loss[i - begin]; }
+      hit[i] = group[best[i - begin]] == group[i];
+    }
+  });
+}
+
+// drows of one side, and the sum of each row's g_ij; `factor` is dy / B.
+template <class A>
+void sigmoid_rows_backward(const Sides<A>& s, const ContrastiveTargets& targets, A bias, A factor, A* drows, A* row_sum) {
+  const int32_t* group = targets.group.as<int32_t>();
+  const int64_t C = s.width;
+  pack_panels(s);
+  parallel_for(s.batch, kRowBlock, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * C; i < end * C; ++i) { drows[i] = 0; }
+    for (int64_t i = begin; i < end; ++i) { row_sum[i] = 0; }
+    for_each_tile(s, begin, end, [&](int64_t row, int rows, int64_t col, int64_t cols, A (*tile)[kPanel]) {
+      const A* g[kRows];
+      A* out[kRows];
+      for (int r = 0; r < kRows; ++r) {  // spare rows repeat the last one, and write what it writes
+        const int64_t i = row + (r < rows ? r : rows - 1);
+        A* x = tile[r];
+        const int32_t own = group[i];
+        for (int64_t j = 0; j < cols; ++j) { x[j] = factor * (sigmoid_of(x[j] + bias) - (group[col + j] == own ? A(1) : A(0))); }
+        if (r < rows) { row_sum[i] += lane_sum<A>(cols, [=](int64_t j) { return x[j]; }); }
+        for (int64_t j = 0; j < cols; ++j) { x[j] *= s.scale; }
+        g[r] = x;
+        out[r] = drows + i * C;
+      }
+      add_products(g, out, rows, s.cols + col * C, C, cols);
     });
   });
 }
@@ -208,6 +273,43 @@ void contrastive_bwd(const ContrastiveBwd& a) {
       dt += lane_sum<A>(C, [=](int64_t c) { return x[c] * dx[c]; });
     }
     *a.dlog_temperature.as<A>() = A(dt);
+  });
+}
+
+void sigmoid_contrastive_fwd(const SigmoidContrastiveFwd& a) {
+  dispatch_wide(a.image.dtype, [&]<class A>() {
+    const A* sides[2] = {a.image.as<A>(), a.text.as<A>()};
+    const int64_t B = a.batch;
+    for (int side = 0; side < 2; ++side) {
+      Sides<A> s{sides[side], sides[1 - side], a.panels.as<A>(), B, a.width, exp_of(*a.log_temperature.as<A>())};
+      sigmoid_rows_forward(s, a.targets, *a.bias.as<A>(), side == 0 ? a.row_loss.as<A>() : nullptr, a.hit.as<uint8_t>());
+      a.hits.as<int64_t>()[side] = 0;
+      for (int64_t i = 0; i < B; ++i) { a.hits.as<int64_t>()[side] += a.hit.as<uint8_t>()[i]; }
+    }
+    double total = 0;
+    for (int64_t i = 0; i < B; ++i) { total += a.row_loss.as<A>()[i]; }
+    *a.loss.as<A>() = A(total / double(B));
+  });
+}
+
+void sigmoid_contrastive_bwd(const SigmoidContrastiveBwd& a) {
+  dispatch_wide(a.image.dtype, [&]<class A>() {
+    const A* sides[2] = {a.image.as<A>(), a.text.as<A>()};
+    A* gradients[2] = {a.dimage.as<A>(), a.dtext.as<A>()};
+    const int64_t B = a.batch, C = a.width;
+    double dt = 0, dbias = 0;
+    for (int side = 0; side < 2; ++side) {
+      if (!gradients[side]) { continue; }
+      Sides<A> s{sides[side], sides[1 - side], a.panels.as<A>(), B, C, exp_of(*a.log_temperature.as<A>())};
+      sigmoid_rows_backward(s, a.targets, *a.bias.as<A>(), *a.dy.as<A>() / A(B), gradients[side], a.row_sum.as<A>());
+      for (int64_t i = 0; side == 0 && i < B; ++i) {
+        const A *x = sides[0] + i * C, *dx = gradients[0] + i * C;
+        dt += lane_sum<A>(C, [=](int64_t c) { return x[c] * dx[c]; });
+        dbias += a.row_sum.as<A>()[i];
+      }
+    }
+    if (a.dlog_temperature) { *a.dlog_temperature.as<A>() = A(dt); }
+    if (a.dbias) { *a.dbias.as<A>() = A(dbias); }
   });
 }
 

@@ -26,9 +26,26 @@ struct ContrastiveBwd {
   ContrastiveTargets targets;
   int64_t batch, width;
 };
+struct SigmoidContrastiveFwd {
+  View loss, hits;      // (); (2) i64, as above
+  View row_loss, hit;   // (B), (B) u8: scratch
+  View panels;          // as above: scratch
+  View image, text, log_temperature, bias;
+  ContrastiveTargets targets;
+  int64_t batch, width;
+};
+struct SigmoidContrastiveBwd {
+  View dimage, dtext, dlog_temperature, dbias;  // absent when nobody wants them; dimage is there when either of the last two is
+  View row_sum;                                 // (B) scratch
+  View dy, image, text, log_temperature, bias, panels;
+  ContrastiveTargets targets;
+  int64_t batch, width;
+};
 inline constexpr int64_t kContrastivePanel = 128;  // columns of a tile of logits
 
 PUMICE_DECLARE_KERNEL(contrastive_fwd, ContrastiveFwd);
 PUMICE_DECLARE_KERNEL(contrastive_bwd, ContrastiveBwd);
+PUMICE_DECLARE_KERNEL(sigmoid_contrastive_fwd, SigmoidContrastiveFwd);
+PUMICE_DECLARE_KERNEL(sigmoid_contrastive_bwd, SigmoidContrastiveBwd);
 
 }  // namespace pumice

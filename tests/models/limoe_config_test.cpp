@@ -69,13 +69,13 @@ TEST(LimoeConfig, Errors) {
               c.patch = 7;
               c.validate();
             }),
-            "[limoe] image_size must be a multiple of patch, got 64 and 7");
+            "[model] image_size must be a multiple of patch, got 64 and 7");
   EXPECT_EQ(message([] {
               LimoeConfig c;
               c.moe_layers = {1, 9};
               c.validate();
             }),
-            "[limoe] moe_layers are block indices in [0, 4), got 9");
+            "[model] moe_layers are block indices in [0, 4), got 9");
   EXPECT_EQ(message([] {
               LimoeConfig c = limoe_preset("tiny");
               c.aux.soft_min_text = 9;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "pumice/models/limoe.h"
 #include "pumice/tensor/rng.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/data/loader.h"

@@ -1,3 +1,4 @@
+#include "pumice/models/limoe.h"
 #include "pumice/train/limoe_trainer.h"
 
 #include <sys/resource.h>

@@ -1,3 +1,4 @@
+#include "pumice/models/limoe.h"
 #include "pumice/train/eval/zeroshot.h"
 
 #include <gtest/gtest.h>

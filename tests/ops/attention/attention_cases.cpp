@@ -6,15 +6,15 @@
 namespace pumice::testing {
 namespace {
 
-std::vector<double> reference(const double* q, const double* k, const double* v, int64_t step, const std::vector<double>& offsets, int64_t H,
-                              int64_t D, bool causal) {
-  const int64_t T = int64_t(offsets.back());
+std::vector<double> reference(const double* q, const double* k, const double* v, int64_t step, const std::vector<double>& q_offsets,
+                              const std::vector<double>& k_offsets, int64_t H, int64_t D, bool causal) {
+  const int64_t T = int64_t(q_offsets.back());
   std::vector<double> out(size_t(T * H * D));
-  for (size_t n = 0; n + 1 < offsets.size(); ++n) {
-    const int64_t begin = int64_t(offsets[n]), end = int64_t(offsets[n + 1]);
+  for (size_t n = 0; n + 1 < q_offsets.size(); ++n) {
+    const int64_t begin = int64_t(k_offsets[n]), end = int64_t(k_offsets[n + 1]);
     for (int64_t h = 0; h < H; ++h) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t last = causal ? i + 1 : end;
+      for (int64_t i = int64_t(q_offsets[n]); i < int64_t(q_offsets[n + 1]); ++i) {
+        const int64_t last = causal ? end - int64_t(q_offsets[n + 1]) + i + 1 : end;  // the last query sees the last key
         std::vector<double> p;
         double sum = 0;
         for (int64_t j = begin; j < last; ++j) {
@@ -40,7 +40,7 @@ OpCase attention_case(std::vector<double> offsets, int64_t H, int64_t D, bool ca
           .inputs = {{.shape = {T, H, D}}, {.shape = {T, H, D}}, {.shape = {T, H, D}}, o},
           .run = [causal](const std::vector<Tensor>& t) { return std::vector{attention(t[0], t[1], t[2], packed(t[3]), {.causal = causal})}; },
           .reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
-            return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, offsets, H, D, causal)};
+            return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, offsets, offsets, H, D, causal)};
           },
           .bytes = 16.0 * double(T * H * D), .flops = 4.0 * double(T * T * H * D) / double(N - 1)};
 }
@@ -53,7 +53,21 @@ OpCase qkv_case(std::vector<double> offsets, int64_t H, int64_t D, bool causal) 
   c.run = [causal](const std::vector<Tensor>& t) { return std::vector{attention_qkv(t[0], packed(t[1]), {.causal = causal})}; };
   c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
     const double* x = t[0].data<double>();
-    return {reference(x, x + H * D, x + 2 * H * D, 3 * H * D, offsets, H, D, causal)};
+    return {reference(x, x + H * D, x + 2 * H * D, 3 * H * D, offsets, offsets, H, D, causal)};
+  };
+  return c;
+}
+
+OpCase cross_case(std::vector<double> q_offsets, std::vector<double> k_offsets, int64_t H, int64_t D, bool causal) {
+  OpCase c = attention_case(q_offsets, H, D, causal);
+  const int64_t Tq = int64_t(q_offsets.back()), Tk = int64_t(k_offsets.back());
+  c.name.replace(0, 9, "cross_attention keys=" + std::to_string(Tk));
+  Input keys = c.inputs[3];
+  keys.values = k_offsets;
+  c.inputs = {{.shape = {Tq, H, D}}, {.shape = {Tk, H, D}}, {.shape = {Tk, H, D}}, c.inputs[3], keys};
+  c.run = [causal](const std::vector<Tensor>& t) { return std::vector{cross_attention(t[0], t[1], t[2], packed(t[3]), packed(t[4]), {.causal = causal})}; };
+  c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, q_offsets, k_offsets, H, D, causal)};
   };
   return c;
 }
@@ -61,7 +75,9 @@ OpCase qkv_case(std::vector<double> offsets, int64_t H, int64_t D, bool causal) 
 // one token, empty sequences, lengths around a vector, D below and above one, and more queries than one block holds
 AddCases cases({attention_case({0, 1}, 1, 1, false), attention_case({0, 3, 3, 7}, 2, 5, false), attention_case({0, 3, 8}, 2, 5, true),
                 attention_case({0, 15, 31, 48}, 1, 16, false), attention_case({0, 33, 40}, 2, 17, true), attention_case({0, 131}, 1, 8, false),
-                attention_case({0, 131}, 1, 8, true), qkv_case({0, 5, 5, 21}, 2, 8, false), qkv_case({0, 130}, 2, 4, true)});
+                attention_case({0, 131}, 1, 8, true), qkv_case({0, 5, 5, 21}, 2, 8, false), qkv_case({0, 130}, 2, 4, true),
+                cross_case({0, 1, 2, 3}, {0, 5, 6, 39}, 2, 8, false), cross_case({0, 0, 140}, {0, 3, 12}, 1, 5, false),
+                cross_case({0, 2, 5}, {0, 6, 9}, 2, 4, true)});
 
 }  // namespace
 }  // namespace pumice::testing

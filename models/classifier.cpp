@@ -1,0 +1,34 @@
+#include "pumice/models/classifier.h"
+
+#include "pumice/ops/elementwise/cast.h"
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+
+ImageClassifier::ImageClassifier(const LimoeConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+  Scope root(*store_), image = root / "image";
+  const TowerConfig tower = config.image_tower();
+  image_ = ImageStem(image, config);
+  encoder_ = Encoder(image, config, tower);
+  pool_ = Pool(image, config.image_pooling, Pool::Token::first, tower);
+  // Each class is as unlikely at the start as one of many is, so that the sigmoid loss does not begin by unlearning one half (V-MoE).
+  const double bias = config.loss == Loss::sigmoid ? config.initial_bias : 0;
+  classes_ = Linear(root / "classes", config.width, int64_t(config.classnames.size()), Init::zeros(), true, Init::constant(bias));
+  store_->pack();
+}
+
+LimoeOutput ImageClassifier::forward(const LimoeInput& input, const LimoeRun& run) const {
+  REQUIRE(ShapeError, input.pixels.defined(), "[classifier] images are required");
+  require_group_start(input, config_);
+  LimoeOutput out;
+  std::vector<Tensor> aux;
+  const int64_t B = input.pixels.dim(0);
+  Tensor sequences = even_offsets(B, image_.tokens());
+  TokenGroups groups = groups_of_one_modality(sequences, Modality::image, config_.group_examples, input.first_example);
+  Tensor y = encoder_({image_(input.pixels, run.dtype), sequences, groups}, run, out, aux);
+  out.logits = cast(classes_(pool_(y, sequences, even_offsets(B - 1, 1))), run.dtype == DType::f64 ? DType::f64 : DType::f32);
+  out.aux = total_of(aux, config_);
+  return out;
+}
+
+}  // namespace pumice

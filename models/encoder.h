@@ -1,0 +1,46 @@
+// The trunk that all these models share: pre-norm transformer blocks, some of whose MLPs are mixtures of experts, over packed sequences.
+#pragma once
+#include "pumice/models/image_text_model.h"
+#include "pumice/moe/moe_mlp.h"
+#include "pumice/nn/layers.h"
+
+namespace pumice {
+
+// Tokens of a batch, packed one sequence after the other.
+struct TokenStream {
+  Tensor x;          // (T, C)
+  Tensor sequences;  // i32 (N + 1): where each sequence begins
+  TokenGroups groups;
+};
+
+class Encoder {
+ public:
+  Encoder() = default;
+  // Blocks "blocks.0", ... and "norm" under `scope`. `name` is LayerReport::tower.
+  Encoder(const Scope& scope, const LimoeConfig& config, const TowerConfig& tower, std::string name = "");
+
+  // Runs the blocks and the final norm: (T, C). Reports are appended to out.layers, auxiliary losses to `aux`.
+  Tensor operator()(TokenStream stream, const LimoeRun& run, LimoeOutput& out, std::vector<Tensor>& aux) const;
+
+ private:
+  struct Block {
+    LayerNorm norm1, norm2;
+    SelfAttention attention;
+    Mlp mlp;     // dense blocks
+    MoeMlp moe;  // sparse blocks
+    bool sparse = false;
+    uint32_t attention_site = 0, mlp_site = 0;  // of dropout
+  };
+  std::vector<Tensor> run_block(const Block& block, const Tensor& x, const TokenStream& stream, const LimoeRun& run, LayerReport* report) const;
+
+  std::string name_;
+  AuxOptions aux_;
+  double dropout_ = 0;
+  std::vector<Block> blocks_;
+  LayerNorm norm_;
+};
+
+// The sum or the mean of the sparse blocks' auxiliary losses, as `config` asks; undefined if there are none.
+Tensor total_of(const std::vector<Tensor>& aux, const LimoeConfig& config);
+
+}  // namespace pumice

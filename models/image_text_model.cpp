@@ -1,0 +1,30 @@
+#include "pumice/models/image_text_model.h"
+
+#include <cmath>
+
+#include "pumice/models/classifier.h"
+#include "pumice/models/limoe.h"
+#include "pumice/models/two_tower.h"
+
+namespace pumice {
+
+ImageTextModel::ImageTextModel(const LimoeConfig& config, uint64_t seed, DType master)
+    : config_(config), store_(std::make_unique<ParameterStore>(seed, master)) {
+  config.validate();
+}
+
+void ImageTextModel::add_similarity() {
+  Scope root(*store_);
+  log_temperature_ = root.parameter("log_temperature", {}, Init::constant(std::log(config_.initial_temperature)), false);
+  if (config_.loss == Loss::sigmoid) { logit_bias_ = root.parameter("logit_bias", {}, Init::constant(config_.initial_bias), false); }
+}
+
+std::unique_ptr<ImageTextModel> make_model(const LimoeConfig& config, uint64_t seed, DType master) {
+  switch (config.architecture) {
+    case Architecture::two_tower: return std::make_unique<TwoTower>(config, seed, master);
+    case Architecture::classifier: return std::make_unique<ImageClassifier>(config, seed, master);
+    default: return std::make_unique<Limoe>(config, seed, master);
+  }
+}
+
+}  // namespace pumice

@@ -1,0 +1,69 @@
+// What the models of images and text have in common: their input, their output, and how they are made from a configuration. LIMoE is
+// one tower for both (limoe.h), CLIP and LiT are one tower each (two_tower.h), V-MoE reads images and names a class (classifier.h).
+#pragma once
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pumice/models/limoe_config.h"
+#include "pumice/moe/stats.h"
+#include "pumice/nn/parameter.h"
+
+namespace pumice {
+
+struct LimoeInput {
+  Tensor pixels;        // u8 (B, H, W, 3); undefined for text alone
+  Tensor tokens;        // i32 (N): the ids of all captions, one after the other; undefined for images alone
+  Tensor text_offsets;  // i32 (B + 1) into tokens
+  int64_t first_example = 0;  // index of the first example in the whole batch, a multiple of group_examples
+};
+
+struct LayerReport {  // what one sparse block decided
+  int64_t block = 0;
+  std::string tower;  // "text" in the text tower of two, else empty
+  RoutingStats stats;
+  std::vector<std::pair<std::string, double>> losses;  // auxiliary losses by name, unweighted
+};
+
+struct LimoeOutput {
+  Tensor image, text;   // f32 (B, D), L2-normalised; undefined for a modality that was not given, and in a classifier
+  Tensor logits;        // f32 (B, classes) of a classifier
+  Tensor aux;           // f32 (), weighted auxiliary loss over the sparse blocks; undefined in a dense model or outside training
+  std::vector<LayerReport> layers;
+};
+
+struct LimoeRun {
+  DType dtype = DType::f32;  // of activations and weights: f32 or bf16 (f64 for a model made in f64)
+  bool training = false;     // noise, training capacity, auxiliary losses
+  bool recompute = false;    // activation checkpointing per block
+  bool reports = true;       // collect LayerReports
+};
+
+class ImageTextModel {
+ public:
+  virtual ~ImageTextModel() = default;
+  // Throws ShapeError when the input does not fit the configuration, UsageError for a modality that the model does not read.
+  virtual LimoeOutput forward(const LimoeInput& input, const LimoeRun& run) const = 0;
+  const LimoeConfig& config() const { return config_; }
+  ParameterStore& parameters() { return *store_; }
+  const ParameterStore& parameters() const { return *store_; }
+  Tensor log_temperature() const { return log_temperature_->value(); }                      // (); not in a classifier
+  Tensor logit_bias() const { return logit_bias_ ? logit_bias_->value() : Tensor(); }       // (); with the sigmoid loss only
+
+ protected:
+  // Weights are drawn from `seed`. `master` is f64 only for gradient checks.
+  ImageTextModel(const LimoeConfig& config, uint64_t seed, DType master);
+  void add_similarity();  // the temperature, and the bias of the sigmoid loss
+
+  LimoeConfig config_;
+  std::unique_ptr<ParameterStore> store_;
+
+ private:
+  Parameter *log_temperature_ = nullptr, *logit_bias_ = nullptr;
+};
+
+// The class that config.architecture names.
+std::unique_ptr<ImageTextModel> make_model(const LimoeConfig& config, uint64_t seed, DType master = DType::f32);
+
+}  // namespace pumice

@@ -1,0 +1,66 @@
+// Where pictures and words enter a tower, and where one vector per sequence leaves it.
+#pragma once
+#include "pumice/models/encoder.h"
+
+namespace pumice {
+
+// Patches of a picture as tokens, with their positions (Dosovitskiy et al. 2021, arXiv:2010.11929), and a class token before them where
+// pooling asks for one.
+class ImageStem {
+ public:
+  ImageStem() = default;
+  ImageStem(const Scope& scope, const LimoeConfig& config);
+  // pixels u8 (B, S, S, 3) -> (B * tokens(), C). Throws ShapeError for another size.
+  Tensor operator()(const Tensor& pixels, DType dtype) const;
+  int64_t tokens() const { return tokens_; }  // per picture, the class token included
+
+ private:
+  int64_t size_ = 0, patch_ = 0, tokens_ = 0, width_ = 0;
+  PixelScale scale_;
+  Linear patches_;
+  Parameter *class_token_ = nullptr, *positions_ = nullptr;
+  Tensor fixed_positions_;  // sincos
+};
+
+// Token ids as vectors, with their positions.
+class TextStem {
+ public:
+  TextStem() = default;
+  TextStem(const Scope& scope, const LimoeConfig& config, int64_t width);
+  // tokens i32 (N), offsets i32 (B + 1) -> (N, C). Throws ShapeError for a caption longer than the model takes.
+  Tensor operator()(const Tensor& tokens, const Tensor& offsets, DType dtype) const;
+
+ private:
+  int64_t length_ = 0;
+  Embedding words_;
+  Parameter* positions_ = nullptr;
+};
+
+// One vector per sequence, from the tokens that leave the encoder.
+class Pool {
+ public:
+  enum class Token { first, last };
+  Pool() = default;
+  // mean: over the tokens. map: attention_pool() under scope / "pool". token: that token alone.
+  Pool(const Scope& scope, Pooling kind, Token token, const TowerConfig& tower);
+  // x (T, C), sequences i32 (N + 1), rows i32 (B): which sequences -> (B, C)
+  Tensor operator()(const Tensor& x, const Tensor& sequences, const Tensor& rows) const;
+
+ private:
+  Pooling kind_ = Pooling::mean;
+  Token token_ = Token::first;
+  AttentionPool attention_;
+};
+
+// (n, n) places as n * n vectors of `width` channels, a multiple of 4: sin x, cos x, sin y, cos y at width / 4 frequencies from 1 down to
+// 1 / 10000 (big_vision's sincos2d).
+Tensor sincos_positions(int64_t n, int64_t width);
+
+// 0, step, ..., n * step as i32 (n + 1): offsets of n sequences of that length.
+Tensor even_offsets(int64_t n, int64_t step);
+// Groups of whole examples in a stream of one modality. `offsets` i32 (B + 1).
+TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example);
+// Throws ShapeError unless a part of a batch begins at the start of a routing group.
+void require_group_start(const LimoeInput& input, const LimoeConfig& config);
+
+}  // namespace pumice

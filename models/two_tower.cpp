@@ -1,0 +1,44 @@
+#include "pumice/models/two_tower.h"
+
+#include "pumice/ops/elementwise/cast.h"
+#include "pumice/ops/norm/l2_normalize.h"
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+TwoTower::TwoTower(const LimoeConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+  Scope root(*store_), image = root / "image", text = root / "text";
+  const TowerConfig image_tower = config.image_tower(), text_tower = config.text_tower();
+  image_ = ImageStem(image, config);
+  image_encoder_ = Encoder(image, config, image_tower);
+  image_pool_ = Pool(image, config.image_pooling, Pool::Token::first, image_tower);
+  image_head_ = Linear(image / "head", image_tower.width, config.embedding, Init::lecun_normal(), false);
+  text_ = TextStem(text, config, text_tower.width);
+  text_encoder_ = Encoder(text, config, text_tower, "text");
+  text_pool_ = Pool(text, config.text_pooling, Pool::Token::last, text_tower);
+  text_head_ = Linear(text / "head", text_tower.width, config.embedding, Init::lecun_normal(), false);
+  add_similarity();
+  store_->pack();
+}
+
+LimoeOutput TwoTower::forward(const LimoeInput& input, const LimoeRun& run) const {
+  REQUIRE(ShapeError, input.pixels.defined() || input.tokens.defined(), "[two_tower] images or captions are required");
+  require_group_start(input, config_);
+  LimoeOutput out;
+  std::vector<Tensor> aux;
+  auto embed = [&](const Encoder& encoder, const Pool& pool, const Linear& head, Tensor x, const Tensor& sequences, Modality modality) {
+    TokenGroups groups = groups_of_one_modality(sequences, modality, config_.group_examples, input.first_example);
+    Tensor y = encoder({std::move(x), sequences, groups}, run, out, aux);
+    return l2_normalize(cast(head(pool(y, sequences, even_offsets(sequences.size() - 2, 1))), run.dtype == DType::f64 ? DType::f64 : DType::f32));
+  };
+  if (input.pixels.defined()) {
+    Tensor sequences = even_offsets(input.pixels.dim(0), image_.tokens());
+    out.image = embed(image_encoder_, image_pool_, image_head_, image_(input.pixels, run.dtype), sequences, Modality::image);
+  }
+  if (input.tokens.defined()) {
+    out.text = embed(text_encoder_, text_pool_, text_head_, text_(input.tokens, input.text_offsets, run.dtype), input.text_offsets, Modality::text);
+  }
+  out.aux = total_of(aux, config_);
+  return out;
+}
+
+}  // namespace pumice

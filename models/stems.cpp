@@ -39,7 +39,7 @@ ImageStem::ImageStem(const Scope& scope, const LimoeConfig& c)
     : size_(c.image_size), patch_(c.patch), tokens_(c.image_tokens()), width_(c.width), scale_(c.pixels),
       patches_(scope / "patches", c.patch * c.patch * 3, c.width) {
   const int64_t places = (c.image_size / c.patch) * (c.image_size / c.patch);
-  if (c.image_pooling == Pooling::token) { class_token_ = scope.parameter("class_token", {1, c.width}, Init::zeros(), false); }
+  if (c.image_pooling == Pooling::token) { class_token_ = scope.parameter("class_token", {1, c.width}, position_init(c.width), false); }
   if (c.positions == Positions::sincos) { fixed_positions_ = sincos_positions(c.image_size / c.patch, c.width); }
   else { positions_ = scope.parameter("positions", {places, c.width}, position_init(c.width), false); }
 }

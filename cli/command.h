@@ -31,6 +31,8 @@ std::vector<std::unique_ptr<Command>> all_commands();
 
 std::unique_ptr<Command> make_data_scenes();
 std::unique_ptr<Command> make_train_limoe();
+std::unique_ptr<Command> make_train_clip();
+std::unique_ptr<Command> make_train_classifier();
 std::unique_ptr<Command> make_eval_zeroshot();
 std::unique_ptr<Command> make_eval_retrieval();
 std::unique_ptr<Command> make_model_info();

@@ -18,15 +18,16 @@ class EvalRetrieval : public Command {
   std::string examples() const override { return "  pumice eval retrieval --model runs/a --data datasets/scenes/val.csv\n"; }
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
-    o.add("data", data_, "Input", "a CSV of pictures and captions, webdataset shards, or a CLIP_benchmark retrieval directory");
-    o.add("csv-img-key", image_column_, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
-    o.add("csv-caption-key", caption_column_, "Input", "CSV: the column of captions; default: title, caption or text");
+    o.add("data", data_, "Input", "a CSV of pictures and captions, COCO or Karpathy JSON, webdataset shards, or a CLIP_benchmark retrieval directory");
+    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+    o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
+    o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
     o.add("output", output_, "Output", "write the result as JSON to this file");
   }
 
   int run(OptionTable&, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
-    RetrievalSet set = open_retrieval_set(data_, image_column_, caption_column_);
+    RetrievalSet set = open_retrieval_set(data_, files_);
     LimoePipeline pipeline(model_);
     RetrievalResult r = evaluate_retrieval(pipeline, set);
     print_line(format("%lld pictures, %lld captions (%lld distinct), model at step %lld", static_cast<long long>(r.images),
@@ -62,7 +63,8 @@ class EvalRetrieval : public Command {
     return j;
   }
 
-  std::string model_, data_, output_, image_column_, caption_column_;
+  std::string model_, data_, output_;
+  RetrievalFiles files_;
 };
 
 }  // namespace

@@ -38,8 +38,9 @@ class EvalZeroshot : public Command {
 
     print_line(format("%lld pictures, %lld classes, %lld prompts each, model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.classes), static_cast<long long>(r.templates), static_cast<long long>(pipeline.step())));
-    print_line(format("  zero-shot top-1            %8s", percent(r.top1).c_str()));
-    print_line(format("  zero-shot top-5            %8s", percent(r.top5).c_str()));
+    const char* kind = pipeline.is_classifier() ? "classifier" : "zero-shot";
+    print_line(format("  %-10s top-1           %8s", kind, percent(r.top1).c_str()));
+    print_line(format("  %-10s top-5           %8s", kind, percent(r.top5).c_str()));
     print_line(format("  mean per-class recall      %8s", percent(r.mean_per_class_recall).c_str()));
     print_line(format("  chance                     %8s", percent(r.chance).c_str()));
     if (r.colour_baseline >= 0) {
@@ -56,7 +57,7 @@ class EvalZeroshot : public Command {
     Json j;
     j["dataset"] = data_;
     j["model"] = pipeline.checkpoint();
-    j["task"] = "zeroshot_classification";
+    j["task"] = pipeline.is_classifier() ? "classification" : "zeroshot_classification";
     j["metrics"] = {{"acc1", r.top1}, {"acc5", r.top5}, {"mean_per_class_recall", r.mean_per_class_recall}};
     j["chance"] = {{"acc1", r.chance}};
     if (r.colour_baseline >= 0) { j["baselines"] = {{"colour_histogram_1nn", r.colour_baseline}, {"pixel_1nn", r.pixel_baseline}}; }

@@ -16,6 +16,8 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> all;
   all.push_back(make_data_scenes());
   all.push_back(make_train_limoe());
+  all.push_back(make_train_clip());
+  all.push_back(make_train_classifier());
   all.push_back(make_eval_zeroshot());
   all.push_back(make_eval_retrieval());
   all.push_back(make_model_info());

@@ -10,21 +10,22 @@
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"
+#include "pumice/train/checkpoint.h"
 #include "pumice/train/limoe_options.h"
 
 namespace pumice {
 namespace {
 
 // Choices that a preset makes beside the model: what fits its size.
-void apply_training_preset(LimoeTraining& t, const std::string& preset) {
-  t.model = limoe_preset(preset);
+void apply_training_preset(LimoeTraining& t, const std::string& preset, Architecture architecture) {
+  t.model = as_architecture(limoe_preset(preset), architecture);
   if (preset == "micro") { t.batch_size = 8; }
 }
 
 std::string status_of(const StepMetrics& m) {
-  return format("step %lld/%lld  loss %.3f (chance %.2f)  in-batch %s  %.0f pairs/s  %s left", static_cast<long long>(m.step),
-                static_cast<long long>(m.steps), m.loss, m.chance, percent((m.image_to_text + m.text_to_image) / 2).c_str(), m.pairs_per_second,
-                human_time(m.seconds_left).c_str());
+  const double right = m.classifier ? m.image_to_text : (m.image_to_text + m.text_to_image) / 2;
+  return format("step %lld/%lld  loss %.3f (chance %.2f)  %s %s  %.0f %s/s  %s left", static_cast<long long>(m.step), static_cast<long long>(m.steps), m.loss, m.chance,
+                m.classifier ? "right" : "in-batch", percent(right).c_str(), m.pairs_per_second, m.classifier ? "pictures" : "pairs", human_time(m.seconds_left).c_str());
 }
 
 // Lines for the terminal that are kept in the run's directory as well, with the time. The trainer prepares the directory, so lines
@@ -57,33 +58,53 @@ class RunLog {
 // One line per sparse block: how many tokens found a place, and over how many experts each modality spreads.
 void print_routing(const StepMetrics& m, RunLog& log) {
   for (const LayerReport& layer : m.layers) {
-    const ModalityStats &image = layer.stats.image(), &text = layer.stats.text();
-    log.line(format("  block %lld  image: %s kept, %.1f experts   text: %s kept, %.1f experts   dropped %s",
-                      static_cast<long long>(layer.block), percent(image.success_rate()).c_str(), image.effective_experts(),
-                      percent(text.success_rate()).c_str(), text.effective_experts(), percent(1 - layer.stats.all().success_rate()).c_str()));
+    std::string line = format("  %sblock %lld", layer.tower.empty() ? "" : (layer.tower + " ").c_str(), static_cast<long long>(layer.block));
+    auto part = [&line](const char* name, const ModalityStats& s) {
+      if (s.tokens) { line += format("  %s: %s kept, %.1f experts ", name, percent(s.success_rate()).c_str(), s.effective_experts()); }
+    };
+    part("image", layer.stats.image());
+    part("text", layer.stats.text());
+    log.line(line + format("  dropped %s", percent(1 - layer.stats.all().success_rate()).c_str()));
   }
 }
 
+// `train limoe`, `train clip` and `train classifier`: one trainer, three architectures.
 class TrainLimoe : public Command {
  public:
-  std::string name() const override { return "train limoe"; }
-  std::string summary() const override { return "train a sparse image-text model with a contrastive loss"; }
+  explicit TrainLimoe(Architecture architecture) : architecture_(architecture) {}
+  std::string name() const override {
+    return architecture_ == Architecture::limoe ? "train limoe" : architecture_ == Architecture::two_tower ? "train clip" : "train classifier";
+  }
+  std::string summary() const override {
+    return architecture_ == Architecture::limoe ? "train a sparse image-text model with a contrastive loss"
+           : architecture_ == Architecture::two_tower ? "the same with a tower for each: CLIP, SigLIP, LiT" : "train a sparse image classifier (V-MoE)";
+  }
   std::string examples() const override {
+    if (architecture_ == Architecture::two_tower) {
+      return "  pumice train clip --preset tiny --train-data 'datasets/scenes/train/train-{000000..000019}.tar' --out runs/clip\n"
+             "  pumice train clip --loss sigmoid --train-data pictures.csv --out runs/siglip\n"
+             "  pumice train clip --init-from runs/classifier --train-data pictures.csv --out runs/tuned\n";
+    }
+    if (architecture_ == Architecture::classifier) {
+      return "  pumice train classifier --preset tiny --train-data pictures-by-class --out runs/vmoe\n"
+             "  pumice train classifier --preset tiny --train-data fashion-mnist --moe-layers '' --out runs/vit\n";
+    }
     return "  pumice train limoe --preset tiny --train-data 'datasets/scenes/train/train-{000000..000019}.tar' --out runs/a --steps 1000\n"
            "  pumice train limoe --out runs/a --resume\n"
            "  pumice train limoe --preset small --train-data shards.tar --out runs/b --dry-run\n";
   }
   void declare(OptionTable& options) override {
-    apply_training_preset(training_, "tiny");
+    apply_training_preset(training_, "tiny", architecture_);
     preset_ = "tiny";
     options.add("preset", preset_, "Model", "sizes and defaults; see pumice presets");
     options.add("config", config_, "Run", "a JSON file of option names and values");
     options.add("dry-run", dry_run_, "Run", "print what would be trained, its parameters, FLOPs and memory, and stop");
     declare_training_options(options, training_);
   }
-  void apply_preset(const std::string& preset) override { apply_training_preset(training_, preset); }
+  void apply_preset(const std::string& preset) override { apply_training_preset(training_, preset, architecture_); }
   std::string implied_config(const std::map<std::string, std::string>& flags) const override {
-    auto resume = flags.find("resume"), out = flags.find("out");
+    auto resume = flags.find("resume"), out = flags.find("out"), start = flags.find("init-from");
+    if (start != flags.end() && resume == flags.end()) { return find_checkpoint(start->second) + "/config.json"; }
     if (resume == flags.end() || resume->second == "false" || out == flags.end()) { return ""; }
     REQUIRE(UsageError, std::filesystem::exists(out->second + "/config.json"), "[train] --resume: ", out->second, " holds no run to resume (no config.json). "
             "Leave --resume out to start one");
@@ -92,6 +113,13 @@ class TrainLimoe : public Command {
 
   int run(OptionTable& options, const std::vector<std::string>&) override {
     training_.model.preset = preset_;
+    if (!training_.init_from.empty()) {  // its sizes, in this command's architecture
+      training_.model.architecture = architecture_;
+      training_.model.classnames.clear();
+      if (architecture_ != Architecture::two_tower) { training_.model.text_moe_layers.clear(); }
+    }
+    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(), ": --architecture is that of another command. Commands: train limoe, train clip, train "
+            "classifier");
     if (options.find("warmup")->source.empty()) { training_.schedule.warmup = std::min(training_.schedule.warmup, training_.schedule.steps / 4); }
     if (dry_run_) {
       print_plan(options);
@@ -106,6 +134,7 @@ class TrainLimoe : public Command {
     observer.should_stop = stop_requested;
     observer.step = [this, &log](const StepMetrics& m) {
       log.open(training_.out);
+      chance_ = m.chance;
       if (m.step % (10 * training_.log_every) == 0 || m.step == 1 || m.step == m.steps) {
         log.line(status_of(m) + format("  lr %.2e  |g| %.2f", m.learning_rate, m.gradient_norm));
         print_routing(m, log);
@@ -116,7 +145,7 @@ class TrainLimoe : public Command {
     TrainOutcome outcome = train_limoe(training_, observer);
     clear_status();
     if (!outcome.finished) {
-      log.line(format("stopped at step %lld; continue with: pumice train limoe --out %s --resume", static_cast<long long>(outcome.step), training_.out.c_str()));
+      log.line(format("stopped at step %lld; continue with: pumice %s --out %s --resume", static_cast<long long>(outcome.step), name().c_str(), training_.out.c_str()));
       return stop_exit_code();
     }
     if (outcome.steps_done == 0) {
@@ -124,7 +153,7 @@ class TrainLimoe : public Command {
       return 0;
     }
     log.line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.steps_done),
-                      human_time(outcome.seconds).c_str(), outcome.loss, std::log(double(training_.batch_size))));
+                      human_time(outcome.seconds).c_str(), outcome.loss, chance_));
     return 0;
   }
 
@@ -152,13 +181,17 @@ class TrainLimoe : public Command {
                       human_bytes(memory.activations).c_str()));
   }
 
+  Architecture architecture_;
   LimoeTraining training_;
+  double chance_ = 0;
   std::string preset_, config_;
   bool dry_run_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Command> make_train_limoe() { return std::make_unique<TrainLimoe>(); }
+std::unique_ptr<Command> make_train_limoe() { return std::make_unique<TrainLimoe>(Architecture::limoe); }
+std::unique_ptr<Command> make_train_clip() { return std::make_unique<TrainLimoe>(Architecture::two_tower); }
+std::unique_ptr<Command> make_train_classifier() { return std::make_unique<TrainLimoe>(Architecture::classifier); }
 
 }  // namespace pumice

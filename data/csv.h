@@ -18,6 +18,9 @@ struct CsvTable {
 // must be as long as the header. Throws FormatError naming the file and line.
 CsvTable parse_csv(std::string_view text, const std::string& name);
 
+// What the columns of pictures and captions are usually called.
+inline const std::vector<std::string> kImageColumns = {"filepath", "image", "path", "file_name"}, kCaptionColumns = {"title", "caption", "text"};
+
 // The column called `wanted`, or one of `synonyms` when that is empty. Throws UsageError listing the columns found and `flag`.
 size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag);
 

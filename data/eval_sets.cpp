@@ -6,7 +6,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "pumice/data/class_folders.h"
+#include "pumice/data/coco.h"
 #include "pumice/data/csv.h"
+#include "pumice/data/idx.h"
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -18,33 +21,11 @@ namespace fs = std::filesystem;
 
 const std::vector<std::string> kDefaultTemplates = {"a photo of a {}.", "a picture of a {}.", "{}"};
 
-std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    size_t end = std::min(text.find('\n'), text.size());
-    std::string line(text.substr(0, end));
-    if (!line.empty() && line.back() == '\r') { line.pop_back(); }
-    if (!line.empty()) { lines.push_back(line); }
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
-// The shards of one split of a CLIP_benchmark directory as a brace specification.
-std::string benchmark_shards(const fs::path& directory, const std::string& split) {
-  const std::string file = directory / split / "nshards.txt";
-  std::vector<std::string> lines = lines_of(read_file(file));
-  int count = 0;
-  bool valid = lines.size() == 1 && std::from_chars(lines[0].data(), lines[0].data() + lines[0].size(), count).ec == std::errc() && count > 0;
-  REQUIRE(FormatError, valid, "[eval] ", file, " must hold the number of shards, got '", lines.empty() ? "" : lines[0], "'");
-  return (directory / split / concat_text("{0..", count - 1, "}.tar")).string();
-}
-
 LabelledSet from_shards(const std::string& spec, const fs::path& names, const fs::path& templates) {
   auto data = std::make_shared<WebDataset>(spec);
   LabelledSet set;
-  set.classnames = lines_of(read_file(names));
-  set.templates = fs::exists(templates) ? lines_of(read_file(templates)) : kDefaultTemplates;
+  set.classnames = read_lines(names.string());
+  set.templates = fs::exists(templates) ? read_lines(templates.string()) : kDefaultTemplates;
   set.count = data->size();
   const int classes = int(set.classnames.size());
   set.read = [data, classes, names = names.string()](int64_t i) {
@@ -58,37 +39,28 @@ LabelledSet from_shards(const std::string& spec, const fs::path& names, const fs
   return set;
 }
 
-bool is_picture(const fs::path& p) {
-  std::string e = p.extension().string();
-  std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return char(std::tolower(c)); });
-  return e == ".png" || e == ".jpg" || e == ".jpeg";
-}
-
-LabelledSet from_folders(const fs::path& directory) {
-  std::map<std::string, std::vector<std::string>> classes;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    if (!entry.is_directory()) { continue; }
-    for (const auto& file : fs::directory_iterator(entry.path())) {
-      if (is_picture(file.path())) { classes[entry.path().filename().string()].push_back(file.path().string()); }
-    }
-  }
-  REQUIRE(FormatError, classes.size() >= 2, "[eval] ", directory.string(), " is no evaluation set: looked for classnames.txt with test/nshards.txt (CLIP_benchmark), or at least "
-          "two folders with pictures, one per class; found ", classes.size(), " such folders");
+LabelledSet from_folders(const std::string& path, const std::string& split) {
+  ClassFolders found = read_class_folders(path, split);
+  REQUIRE(FormatError, found.classnames.size() >= 2, "[eval] ", path, " is no evaluation set: looked for classnames.txt with test/nshards.txt (CLIP_benchmark), "
+          "t10k-images-idx3-ubyte, or at least two folders with pictures, one per class; found ", found.classnames.size(), " such folders");
   LabelledSet set;
   set.templates = kDefaultTemplates;
-  auto files = std::make_shared<std::vector<std::pair<std::string, int>>>();
-  for (auto& [name, paths] : classes) {
-    std::sort(paths.begin(), paths.end());
-    for (const std::string& path : paths) { files->emplace_back(path, int(set.classnames.size())); }
-    std::string shown = name;
-    std::replace(shown.begin(), shown.end(), '_', ' ');
-    set.classnames.push_back(shown);
-  }
-  set.count = int64_t(files->size());
-  set.read = [files](int64_t i) {
-    const auto& [path, label] = (*files)[size_t(i)];
-    return LabelledSample{read_file(path), path, label};
+  set.classnames = found.classnames;
+  set.count = int64_t(found.files.size());
+  set.read = [files = std::make_shared<std::vector<std::pair<std::string, int>>>(std::move(found.files))](int64_t i) {
+    const auto& [file, label] = (*files)[size_t(i)];
+    return LabelledSample{read_file(file), file, label};
   };
+  return set;
+}
+
+LabelledSet from_idx(const std::string& path, const std::string& split) {
+  auto data = std::make_shared<IdxSet>(read_idx_set(path, split));
+  LabelledSet set;
+  set.templates = kDefaultTemplates;
+  set.classnames = data->classnames;
+  set.count = data->images.count;
+  set.read = [data, path](int64_t i) { return LabelledSample{idx_picture(data->images, i), concat_text(path, ": picture ", i), int(data->labels[size_t(i)])}; };
   return set;
 }
 
@@ -121,30 +93,56 @@ RetrievalSet retrieval_from_shards(const std::string& spec) {
   return set;
 }
 
-RetrievalSet retrieval_from_csv(const std::string& path, const std::string& image_column, const std::string& caption_column) {
-  CsvTable table = parse_csv(read_file(path), path);
-  const size_t image = column_of(table, path, image_column, {"filepath", "image", "path", "file_name"}, "--csv-img-key");
-  const size_t caption = column_of(table, path, caption_column, {"title", "caption", "text"}, "--csv-caption-key");
-  auto samples = std::make_shared<std::vector<std::pair<std::string, std::vector<std::string>>>>();
-  std::map<std::string, size_t> place;
-  for (const auto& row : table.rows) {
-    auto [entry, fresh] = place.emplace(row[image], samples->size());
-    if (fresh) { samples->push_back({(fs::path(path).parent_path() / row[image]).string(), {}}); }
-    (*samples)[entry->second].second.push_back(row[caption]);
-  }
-  REQUIRE(FormatError, !samples->empty(), "[eval] ", path, " has a header and no rows");
+RetrievalSet retrieval_from_files(std::vector<CaptionedFile> files) {
   RetrievalSet set;
-  set.count = int64_t(samples->size());
-  set.read = [samples](int64_t i) {
-    const auto& [file, captions] = (*samples)[size_t(i)];
-    return RetrievalSample{read_file(file), file, captions};
+  set.count = int64_t(files.size());
+  set.read = [files = std::make_shared<std::vector<CaptionedFile>>(std::move(files))](int64_t i) {
+    const CaptionedFile& f = (*files)[size_t(i)];
+    return RetrievalSample{read_file(f.file), f.file, f.captions};
   };
   return set;
 }
 
+RetrievalSet retrieval_from_csv(const std::string& path, const RetrievalFiles& options) {
+  CsvTable table = parse_csv(read_file(path), path);
+  const size_t image = column_of(table, path, options.image_column, kImageColumns, "--csv-img-key");
+  const size_t caption = column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
+  const fs::path folder = options.image_folder.empty() ? fs::path(path).parent_path() : fs::path(options.image_folder);
+  std::vector<CaptionedFile> files;
+  std::map<std::string, size_t> place;
+  for (const auto& row : table.rows) {
+    auto [entry, fresh] = place.emplace(row[image], files.size());
+    if (fresh) { files.push_back({(folder / row[image]).string(), {}}); }
+    files[entry->second].captions.push_back(row[caption]);
+  }
+  REQUIRE(FormatError, !files.empty(), "[eval] ", path, " has a header and no rows");
+  return retrieval_from_files(std::move(files));
+}
+
+RetrievalSet retrieval_from_json(const std::string& path, const RetrievalFiles& options) {
+  std::vector<CaptionedFile> files = parse_caption_json(read_file(path), path, "test");
+  REQUIRE(FormatError, !files.empty(), "[eval] ", path, " holds no picture with a caption (of the test split, in Karpathy's layout)");
+  const fs::path folder = options.image_folder.empty() ? fs::path(path).parent_path() : fs::path(options.image_folder);
+  for (CaptionedFile& f : files) { f.file = (folder / f.file).string(); }
+  return retrieval_from_files(std::move(files));
+}
+
 bool names_shards(const std::string& path) { return path.find(".tar") != std::string::npos; }
 
+bool is_json(const std::string& path) { return fs::path(path).extension() == ".json"; }
+
 }  // namespace
+
+bool is_benchmark_directory(const std::string& path, const std::string& split) { return fs::exists(fs::path(path) / split / "nshards.txt"); }
+
+std::string benchmark_shards(const std::string& directory, const std::string& split) {
+  const std::string file = fs::path(directory) / split / "nshards.txt";
+  std::vector<std::string> lines = read_lines(file);
+  int count = 0;
+  bool valid = lines.size() == 1 && std::from_chars(lines[0].data(), lines[0].data() + lines[0].size(), count).ec == std::errc() && count > 0;
+  REQUIRE(FormatError, valid, "[data] ", file, " must hold the number of shards, got '", lines.empty() ? "" : lines[0], "'");
+  return (fs::path(directory) / split / concat_text("{0..", count - 1, "}.tar")).string();
+}
 
 LabelledSet open_labelled_set(const std::string& path, const std::string& split) {
   if (names_shards(path)) {
@@ -152,21 +150,21 @@ LabelledSet open_labelled_set(const std::string& path, const std::string& split)
     return from_shards(path, beside / "classnames.txt", beside / "templates.txt");
   }
   fs::path directory(path);
-  REQUIRE(IoError, fs::is_directory(directory), "[eval] ", path, " is not a directory. Give a CLIP_benchmark directory, a folder per class, or .tar shards");
-  if (fs::exists(directory / "classnames.txt") && fs::exists(directory / split / "nshards.txt")) {
-    return from_shards(benchmark_shards(directory, split), directory / "classnames.txt", directory / "zeroshot_classification_templates.txt");
+  REQUIRE(IoError, fs::is_directory(directory), "[eval] ", path, " is not a directory. Give a CLIP_benchmark directory, a folder per class, an IDX folder, or .tar shards");
+  if (fs::exists(directory / "classnames.txt") && is_benchmark_directory(path, split)) {
+    return from_shards(benchmark_shards(path, split), directory / "classnames.txt", directory / "zeroshot_classification_templates.txt");
   }
-  return from_folders(fs::is_directory(directory / split) ? directory / split : directory);
+  return is_idx_folder(path) ? from_idx(path, split) : from_folders(path, split);
 }
 
 bool has_train_side(const std::string& path) {
-  return !names_shards(path) && (fs::exists(fs::path(path) / "train" / "nshards.txt") || (fs::is_directory(fs::path(path) / "train") && fs::is_directory(fs::path(path) / "test")));
+  return !names_shards(path) && (is_benchmark_directory(path, "train") || (is_idx_folder(path) && fs::exists(fs::path(path) / "train-labels-idx1-ubyte.gz")) || (fs::is_directory(fs::path(path) / "train") && fs::is_directory(fs::path(path) / "test")));
 }
 
-RetrievalSet open_retrieval_set(const std::string& path, const std::string& image_column, const std::string& caption_column) {
+RetrievalSet open_retrieval_set(const std::string& path, const RetrievalFiles& options) {
   if (names_shards(path)) { return retrieval_from_shards(path); }
   if (fs::is_directory(path)) { return retrieval_from_shards(benchmark_shards(path, "test")); }
-  return retrieval_from_csv(path, image_column, caption_column);
+  return is_json(path) ? retrieval_from_json(path, options) : retrieval_from_csv(path, options);
 }
 
 }  // namespace pumice

@@ -25,6 +25,7 @@ struct LabelledSet {
 // `path` is one of
 //   a CLIP_benchmark directory   classnames.txt, zeroshot_classification_templates.txt, SPLIT/nshards.txt, SPLIT/0.tar with .cls
 //   a folder per class           its name is the class name, '_' read as a space; SPLIT/ below `path` if there is such a folder
+//   an IDX folder                t10k-images-idx3-ubyte[.gz] and its labels (MNIST's family), classnames.txt optional
 //   webdataset shards with .cls  and classnames.txt beside them, templates.txt optional
 // Throws IoError or FormatError saying what was looked for.
 LabelledSet open_labelled_set(const std::string& path, const std::string& split);
@@ -42,8 +43,16 @@ struct RetrievalSet {
   RetrievalSample sample(int64_t i) const { return read(i); }
 };
 
-// `path` is a CSV (several rows of one picture are its captions; pictures are relative to the CSV), webdataset shards (captions
-// from "captions" of .json, else .txt, one per line), or a CLIP_benchmark directory with test/nshards.txt.
-RetrievalSet open_retrieval_set(const std::string& path, const std::string& image_column = "", const std::string& caption_column = "");
+struct RetrievalFiles {
+  std::string image_column, caption_column;  // of a CSV; empty: the usual names
+  std::string image_folder;                  // where relative pictures lie; empty: beside the file
+};
+// `path` is a CSV (several rows of one picture are its captions), a COCO captions JSON or Karpathy's (its test split), webdataset shards
+// (captions from "captions" of .json, else .txt, one per line), or a CLIP_benchmark directory with test/nshards.txt.
+RetrievalSet open_retrieval_set(const std::string& path, const RetrievalFiles& options = {});
+
+// CLIP_benchmark's layout: DIR/SPLIT/nshards.txt holds n, the shards are DIR/SPLIT/0.tar to n-1.tar, given as a brace specification.
+bool is_benchmark_directory(const std::string& path, const std::string& split);
+std::string benchmark_shards(const std::string& directory, const std::string& split);
 
 }  // namespace pumice

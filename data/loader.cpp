@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "pumice/data/image.h"
+#include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/philox.h"
 
@@ -45,11 +46,7 @@ std::vector<int32_t> encode_caption(const Tokenizer& tokenizer, const std::strin
   return ids;
 }
 
-int64_t caption_id(const std::string& caption) {  // FNV-1a
-  uint64_t h = 14695981039346656037ull;
-  for (unsigned char c : caption) { h = (h ^ c) * 1099511628211ull; }
-  return int64_t(h);
-}
+int64_t caption_id(const std::string& caption) { return int64_t(hash_of(caption)); }
 
 class Loader::Impl {
  public:
@@ -138,29 +135,35 @@ class Loader::Impl {
     batch.pixels = empty({B, S, S, 3}, DType::u8);
     std::vector<int32_t> tokens, offsets = {0};
     std::vector<int64_t> ids;
+    std::vector<int32_t> labels;
     for (int64_t filled = 0, tried = 0; filled < B; ++position_) {
-      // A whole epoch without one readable image cannot fill a batch.
-      REQUIRE(FormatError, tried++ < samples_ + B, "[loader] none of the last ", samples_, " samples could be read; the first problem: ",
-              first_problem_);
-      Pair pair = source_.pair(sample_at(position_));
+      // A whole epoch without enough readable images cannot fill a batch.
+      REQUIRE(FormatError, tried++ < samples_ + B, "[loader] a pass over all ", samples_, " samples filled only ", filled, " places of a batch of ", B, first_problem_.empty() ?
+              ": there are too few different captions for --dedupe-batch. Lower --batch-size or leave it out" : "; the first problem: ", first_problem_);
+      const int64_t sample = sample_at(position_);
+      std::string text = source_.caption(sample);
+      const int64_t id = caption_id(text);
+      if (options_.distinct_captions && std::find(ids.begin(), ids.end(), id) != ids.end()) { continue; }
       Image image;
       try {
-        image = resize_and_crop(decode_image(pair.image, pair.name), int(S));
+        image = resize_and_crop(decode_image(source_.image(sample), source_.name(sample)), int(S));
       } catch (const Error& e) {
         note_problem(e.what());
         continue;
       }
       std::memcpy(batch.pixels.data<uint8_t>() + filled * bytes, image.rgb.data(), size_t(bytes));
-      std::vector<int32_t> caption = encode_caption(tokenizer_, pair.caption, options_.text_length);
+      std::vector<int32_t> caption = encode_caption(tokenizer_, text, options_.text_length);
       tokens.insert(tokens.end(), caption.begin(), caption.end());
       offsets.push_back(int32_t(tokens.size()));
-      ids.push_back(caption_id(pair.caption));
-      batch.captions.push_back(std::move(pair.caption));
+      ids.push_back(id);
+      labels.push_back(source_.label(sample));
+      batch.captions.push_back(std::move(text));
       ++filled;
     }
     batch.tokens = from_values<int32_t>({int64_t(tokens.size())}, tokens);
     batch.text_offsets = from_values<int32_t>({B + 1}, offsets);
     batch.caption_ids = from_values<int64_t>({B}, ids);
+    batch.labels = from_values<int32_t>({B}, labels);
     batch.position = position_;
     batch.epoch = double(position_) / double(samples_);
     return batch;

@@ -17,6 +17,7 @@ struct Batch {
   Tensor tokens;        // i32 (N): ids of all captions without padding, each ending in end-of-text
   Tensor text_offsets;  // i32 (B + 1)
   Tensor caption_ids;   // i64 (B): equal for identical captions
+  Tensor labels;        // i32 (B): PairSource::label
   std::vector<std::string> captions;
   int64_t position = 0;  // of the stream after this batch: what to resume from
   double epoch = 0;      // position / number of samples
@@ -28,6 +29,7 @@ struct LoaderOptions {
   int64_t text_length = 16;  // most tokens, end-of-text included; longer captions are cut and keep their end-of-text
   uint64_t seed = 0;
   bool shuffle = true;       // a new permutation every epoch
+  bool distinct_captions = false;  // leave a sample out of a batch that holds its caption already; it has its turn in the next epoch
   int64_t limit = 0;         // use the first `limit` samples only; 0 = all
   int64_t prefetch = 3;      // batches decoded ahead; 0 = decode in next()
   int64_t position = 0;      // where to start in the stream of samples

@@ -1,49 +1,134 @@
 #include "pumice/data/pairs.h"
 
-#include <vector>
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <unordered_map>
 
-#include "pumice/data/webdataset.h"
+#include "pumice/data/eval_sets.h"
+#include "pumice/data/idx.h"
+#include "pumice/data/pair_files.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
 
-std::string trimmed(std::string_view text) {
-  const char* blank = " \t\r\n";
-  size_t begin = text.find_first_not_of(blank), end = text.find_last_not_of(blank);
-  return begin == std::string_view::npos ? "" : std::string(text.substr(begin, end - begin + 1));
+namespace fs = std::filesystem;
+
+std::vector<std::string> parts_of(const std::string& spec) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0;;) {
+    const size_t end = spec.find("::", begin);
+    parts.push_back(spec.substr(begin, end - begin));
+    if (end == std::string::npos) { return parts; }
+    begin = end + 2;
+  }
 }
 
-class WebPairs : public PairSource {
+bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0; }
+
+std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions& options) {
+  if (ends_with(part, ".tar") || ends_with(part, ".tar.gz")) { return open_shard_pairs(part); }
+  REQUIRE(IoError, fs::exists(part), "[data] ", part.empty() ? "an empty path" : part, " does not exist");
+  if (fs::is_directory(part)) {
+    if (is_benchmark_directory(part, options.split)) { return open_shard_pairs(benchmark_shards(part, options.split)); }
+    return is_idx_folder(part) ? open_idx_pairs(part, options) : open_folder_pairs(part, options);
+  }
+  std::string extension = fs::path(part).extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  if (extension == ".json") { return open_json_pairs(part, options); }
+  if (extension == ".csv" || extension == ".tsv") { return open_csv_pairs(part, options); }
+  throw UsageError(concat_text("[data] ", part, " is of no kind that pairs are read from: .tar, .tar.gz, .csv, .tsv, .json (COCO captions), or a folder per class"), __FILE__,
+                   __LINE__);
+}
+
+// Sources one after the other, each repeated as often as its factor says.
+class Mix : public PairSource {
  public:
-  explicit WebPairs(const std::string& spec) : data_(spec) {
-    for (int64_t i = 0; i < data_.size(); ++i) {
-      const char* lack = !data_.image(i) ? "an image (.png, .jpg)" : !data_.find(i, "txt") || trimmed(*data_.find(i, "txt")).empty() ? "a caption (.txt)" : nullptr;
-      if (!lack) { complete_.push_back(i); }
-      else if (incomplete_++ == 0) { first_ = data_.name(i) + " lacks " + lack; }
+  Mix(std::vector<std::unique_ptr<PairSource>> sources, std::vector<double> factors) : sources_(std::move(sources)) {
+    if (factors.empty()) { factors.assign(sources_.size(), 1); }
+    const double least = *std::min_element(factors.begin(), factors.end());
+    for (size_t k = 0; k < sources_.size(); ++k) {
+      const int64_t n = sources_[k]->size();
+      starts_.push_back(starts_.back() + int64_t(std::llround(double(n) * factors[k] / least)));
+      fingerprint_ += concat_text(k ? "+" : "", sources_[k]->fingerprint(), "*", factors[k]);
+      for (const std::string& name : sources_[k]->classnames()) {
+        if (std::find(classnames_.begin(), classnames_.end(), name) == classnames_.end()) { classnames_.push_back(name); }
+      }
     }
-    REQUIRE(UsageError, !complete_.empty(), "[data] '", spec, "' holds no complete pair among ", data_.size(), " samples; a pair is an image (.png, .jpg) and a caption "
-            "(.txt) of one key", first_.empty() ? "" : ". The first problem: ", first_);
+    for (const auto& source : sources_) {
+      std::vector<int> map;
+      for (const std::string& name : source->classnames()) { map.push_back(int(std::find(classnames_.begin(), classnames_.end(), name) - classnames_.begin())); }
+      labels_.push_back(std::move(map));
+    }
   }
-  int64_t size() const override { return int64_t(complete_.size()); }
-  Pair pair(int64_t index) const override {
-    int64_t i = complete_[size_t(index)];
-    return {*data_.image(i), trimmed(*data_.find(i, "txt")), data_.name(i)};
+  int64_t size() const override { return starts_.back(); }
+  std::string image(int64_t i) const override { return at(i, [](const PairSource& s, int64_t j) { return s.image(j); }); }
+  std::string caption(int64_t i) const override { return at(i, [](const PairSource& s, int64_t j) { return s.caption(j); }); }
+  std::string name(int64_t i) const override { return at(i, [](const PairSource& s, int64_t j) { return s.name(j); }); }
+  int label(int64_t i) const override {
+    const size_t k = source_of(i);
+    const int own = sources_[k]->label(index_in(k, i));
+    return own < 0 ? -1 : labels_[k][size_t(own)];
   }
-  std::string fingerprint() const override { return data_.fingerprint(); }
+  std::vector<std::string> classnames() const override { return classnames_; }
+  std::string fingerprint() const override { return fingerprint_; }
   std::string report() const override {
-    return incomplete_ ? concat_text("left out ", incomplete_, " of ", data_.size(), " samples as incomplete; the first: ", first_) : "";
+    std::vector<std::string> reports;
+    for (const auto& s : sources_) {
+      if (!s->report().empty()) { reports.push_back(s->report()); }
+    }
+    return join(reports, "; ");
   }
 
  private:
-  WebDataset data_;
-  std::vector<int64_t> complete_;
-  int64_t incomplete_ = 0;
-  std::string first_;
+  size_t source_of(int64_t i) const { return size_t(std::upper_bound(starts_.begin(), starts_.end(), i) - starts_.begin()) - 1; }
+  // Whole passes over the source, then evenly spaced samples for the fraction of one.
+  int64_t index_in(size_t k, int64_t i) const {
+    const int64_t n = sources_[k]->size(), j = i - starts_[k], rest = (starts_[k + 1] - starts_[k]) % n, whole = starts_[k + 1] - starts_[k] - rest;
+    return j < whole ? j % n : (j - whole) * n / rest;
+  }
+  template <class F> std::string at(int64_t i, const F& read) const {
+    const size_t k = source_of(i);
+    return read(*sources_[k], index_in(k, i));
+  }
+
+  std::vector<std::unique_ptr<PairSource>> sources_;
+  std::vector<int64_t> starts_ = {0};
+  std::vector<std::vector<int>> labels_;  // each source's classes among classnames_
+  std::vector<std::string> classnames_;
+  std::string fingerprint_;
 };
 
 }  // namespace
 
-std::unique_ptr<PairSource> open_pairs(const std::string& spec) { return std::make_unique<WebPairs>(spec); }
+std::unique_ptr<PairSource> open_pairs(const std::string& spec, const PairOptions& options) {
+  const std::vector<std::string> parts = parts_of(spec);
+  REQUIRE(UsageError, options.upsampling.empty() || options.upsampling.size() == parts.size(), "[data] --train-data-upsampling-factors must name one factor for each of the ",
+          parts.size(), " sources of '", spec, "', got ", options.upsampling.size());
+  for (double factor : options.upsampling) {
+    REQUIRE(UsageError, factor > 0 && factor <= 1e6, "[data] upsampling factors must be positive and at most 1e6, got ", factor);
+  }
+  if (parts.size() == 1) { return open_one(spec, options); }
+  const bool shards = std::all_of(parts.begin(), parts.end(), [](const std::string& p) { return ends_with(p, ".tar") || ends_with(p, ".tar.gz"); });
+  if (shards && options.upsampling.empty()) { return open_shard_pairs(spec); }
+  std::vector<std::unique_ptr<PairSource>> sources;
+  for (const std::string& part : parts) { sources.push_back(open_one(part, options)); }
+  return std::make_unique<Mix>(std::move(sources), options.upsampling);
+}
+
+double duplicate_share(const PairSource& source, int64_t batch_size) {
+  std::unordered_map<std::string, int64_t> counts;
+  for (int64_t i = 0; i < source.size(); ++i) { ++counts[source.caption(i)]; }
+  const double n = double(source.size()), others = double(std::min(batch_size, source.size()) - 1);
+  double expected = 0;
+  for (const auto& [caption, count] : counts) {
+    // the chance that none of the others in the batch is one of the count - 1 equal ones, as if drawn with replacement
+    if (count > 1) { expected += double(count) / n * (1 - std::pow(1 - double(count - 1) / (n - 1), others)); }
+  }
+  return expected;
+}
 
 }  // namespace pumice

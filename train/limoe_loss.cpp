@@ -5,6 +5,9 @@
 #include "pumice/ops/elementwise/cast.h"
 #include "pumice/ops/index/concat.h"
 #include "pumice/ops/loss/contrastive.h"
+#include "pumice/ops/loss/cross_entropy.h"
+#include "pumice/ops/loss/sigmoid_cross_entropy.h"
+#include "pumice/ops/reduce/argmax.h"
 #include "pumice/tensor/error.h"
 #include "pumice/train/limoe_trainer.h"
 
@@ -38,12 +41,43 @@ void merge_layers(std::vector<LayerReport>& into, const std::vector<LayerReport>
   }
 }
 
+ContrastiveResult similarity_loss(const ImageTextModel& model, const Tensor& image, const Tensor& text, const Tensor& caption_ids) {
+  return model.config().loss == Loss::sigmoid ? sigmoid_contrastive_loss(image, text, model.log_temperature(), model.logit_bias(), caption_ids)
+                                              : contrastive_loss(image, text, model.log_temperature(), caption_ids);
+}
+
 void fill_report(LossReport& report, const ContrastiveResult& c, double aux) {
-  report.contrastive = c.loss.item();
+  report.task = c.loss.item();
   report.aux = aux;
-  report.loss = report.contrastive + aux;
+  report.loss = report.task + aux;
   report.image_to_text = c.accuracy_i2t;
   report.text_to_image = c.accuracy_t2i;
+}
+
+LossReport classification_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
+  const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
+  const double share = 1.0 / double(accum_freq);
+  LossReport report;
+  for (int64_t i = 0; i < accum_freq; ++i) {
+    LimoeInput input;
+    input.pixels = batch.pixels.slice(0, i * part, (i + 1) * part);
+    input.first_example = i * part;
+    Tensor labels = batch.labels.slice(0, i * part, (i + 1) * part);
+    LimoeOutput out = model.forward(input, run);
+    Tensor loss = model.config().loss == Loss::sigmoid ? sigmoid_cross_entropy(out.logits, labels) : cross_entropy(out.logits, labels);
+    std::vector<int32_t> best = argmax(out.logits).to_vector<int32_t>(), want = labels.to_vector<int32_t>();
+    for (size_t k = 0; k < want.size(); ++k) { report.image_to_text += best[k] == want[k] ? 1.0 / double(B) : 0; }
+    report.task += share * loss.item();
+    report.aux += out.aux.defined() ? share * out.aux.item() : 0;
+    merge_layers(report.layers, out.layers, share);
+    Tensor total = out.aux.defined() ? add(loss, out.aux) : loss;
+    out = LimoeOutput();
+    loss = Tensor();
+    const std::vector<Tensor> outputs = {total}, gradients = {full({}, share, total.dtype())};
+    backward(outputs, gradients);
+  }
+  report.loss = report.task + report.aux;
+  return report;
 }
 
 }  // namespace
@@ -51,10 +85,11 @@ void fill_report(LossReport& report, const ContrastiveResult& c, double aux) {
 LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
   const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
   REQUIRE(UsageError, part * accum_freq == B, "[train] the batch size must be a multiple of --accum-freq, got ", B, " and ", accum_freq);
+  if (model.config().architecture == Architecture::classifier) { return classification_gradients(model, batch, accum_freq, run); }
   LossReport report;
   if (accum_freq == 1) {
     LimoeOutput out = model.forward(part_of(batch, 0, B), run);
-    ContrastiveResult c = contrastive_loss(out.image, out.text, model.log_temperature(), batch.caption_ids);
+    ContrastiveResult c = similarity_loss(model, out.image, out.text, batch.caption_ids);
     fill_report(report, c, out.aux.defined() ? out.aux.item() : 0);
     report.layers = std::move(out.layers);
     Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss;
@@ -76,7 +111,7 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
     }
   }
   Tensor image = requires_grad(concat(images, 0)), text = requires_grad(concat(texts, 0));
-  ContrastiveResult c = contrastive_loss(image, text, model.log_temperature(), batch.caption_ids);
+  ContrastiveResult c = similarity_loss(model, image, text, batch.caption_ids);
   backward(c.loss);
   double aux = 0;
   for (int64_t i = 0; i < accum_freq; ++i) {

@@ -1,10 +1,46 @@
 #include "pumice/train/limoe_options.h"
 
+#include <algorithm>
+#include <charconv>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/suggest.h"
+
 namespace pumice {
+namespace {
+
+bool parse_factors(const std::string& text, std::vector<double>& factors) {
+  std::vector<double> parsed;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find("::", begin), text.size());
+    double factor = 0;
+    auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, factor);
+    if (error != std::errc() || stop != text.data() + end) { return false; }
+    parsed.push_back(factor);
+    begin = end + 2;
+  }
+  factors = parsed;
+  return true;
+}
+
+}  // namespace
 
 void declare_training_options(OptionTable& o, LimoeTraining& t) {
-  o.add("train-data", t.train_data, "Data", "webdataset shards: a path with braces, several joined by '::'").alias("data");
-  o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it one is learned from the captions");
+  o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data");
+  o.add("train-data-upsampling-factors", "Data", "how often each source of a mix is drawn from, such as 2::1",
+        [&t] {
+          std::vector<std::string> parts;
+          for (double f : t.data.upsampling) { parts.push_back(concat_text(f)); }
+          return join(parts, "::");
+        },
+        [&t](const std::string& text) { return parse_factors(text, t.data.upsampling); });
+  o.add("csv-img-key", t.data.image_column, "Data", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+  o.add("csv-caption-key", t.data.caption_column, "Data", "CSV: the column of captions; default: title, caption or text");
+  o.add("image-folder", t.data.image_folder, "Data", "where relative picture paths of a CSV or JSON start; default: beside the file");
+  o.add("split", t.data.split, "Data", "of sources that have several");
+  o.add("dedupe-batch", t.dedupe_batch, "Data", "no two examples of a batch have the same caption");
+  o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it that of --init-from, or one is learned from the captions");
+  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained");
   o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");
   o.add("prefetch", t.prefetch, "Data", "batches decoded ahead by the loader's thread");
 

@@ -9,6 +9,8 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/rng.h"
+#include "pumice/models/transfer.h"
+#include "pumice/tensor/suggest.h"
 #include "pumice/train/checkpoint.h"
 #include "pumice/train/limoe_options.h"
 #include "pumice/train/metrics.h"
@@ -46,15 +48,35 @@ std::string differences(const nlohmann::json& then, const nlohmann::json& now) {
   return text;
 }
 
-Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const TrainObserver& observer) {
+// The classes of a classifier are those of its data.
+LimoeConfig with_classes(LimoeConfig config, const PairSource& source) {
+  if (config.architecture != Architecture::classifier) { return config; }
+  config.classnames = source.classnames();
+  REQUIRE(UsageError, config.classnames.size() >= 2, "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, or shards with "
+          ".cls and classnames.txt beside them; the training data names ", config.classnames.size(), " classes");
+  for (int64_t i = 0; i < source.size(); ++i) {
+    REQUIRE(FormatError, source.label(i) >= 0, "[train] ", source.name(i), " has no class; every picture of a classifier's training data needs one");
+  }
+  return config;
+}
+
+// The loss of a model that knows nothing.
+double chance_loss(const LimoeConfig& c, int64_t batch_size) {
+  const double n = c.architecture == Architecture::classifier ? double(c.classnames.size()) : double(batch_size);
+  // every pair or class a question: all answered with the share of right answers
+  return c.loss == Loss::sigmoid ? std::log(n) + (n - 1) * std::log(n / (n - 1)) : std::log(n);
+}
+
+Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const LoadedLimoe* start, const TrainObserver& observer) {
   if (!t.tokenizer.empty()) {
     Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
     REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
             " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
     return tokenizer;
   }
+  if (start && start->model->config().architecture != Architecture::classifier) { return Tokenizer::parse(start->tokenizer.to_json(), start->checkpoint); }
   std::vector<std::string> captions;
-  for (int64_t i = 0; i < source.size(); ++i) { captions.push_back(source.pair(i).caption); }
+  for (int64_t i = 0; i < source.size(); ++i) { captions.push_back(source.caption(i)); }
   TokenizerTraining options;
   options.vocab_size = int(t.model.vocabulary);
   Tokenizer tokenizer = Tokenizer::train(captions, options);
@@ -81,19 +103,22 @@ class Run {
   Run(const LimoeTraining& t, const TrainObserver& observer)
       : t_(t),
         observer_(observer),
-        source_(open_pairs(t.train_data)),
+        source_(open_pairs(t.train_data, t.data)),
         resume_from_(t.resume && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
-        tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
-        model_(make_model(t.model, t.seed)),
+        start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedLimoe>(load_limoe(t.init_from)) : nullptr),
+        tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
+        model_(make_model(with_classes(t.model, *source_), t.seed)),
         optimizer_(model_->parameters(), t.adamw) {
     state_.seed = t.seed;
     state_.data = source_->fingerprint();
     state_.options = to_json(t);
+    if (start_) { begin_with(*start_->model); }
     if (!resume_from_.empty()) { restore(); }
     if (!source_->report().empty()) { observer.message(source_->report()); }
+    if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
-        .shuffle = t.overfit == 0, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
+        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
     if (resume_from_.empty()) {
       if (t.resume) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
       make_fresh_directory(t.out);
@@ -143,6 +168,25 @@ class Run {
     observer_.message(concat_text("resumed from ", checkpoint, " at step ", state_.step));
   }
 
+  void begin_with(const ImageTextModel& from) {
+    Transfer done = transfer_parameters(from, *model_);
+    auto some = [](const std::vector<std::string>& names) {
+      std::vector<std::string> first(names.begin(), names.begin() + std::min<long>(3, long(names.size())));
+      return join(first) + (names.size() > 3 ? ", ..." : "");
+    };
+    observer_.message(concat_text("started from ", start_->checkpoint, ": ", done.copied, " parameters copied, ", done.resized.size(), " resized, ", done.upcycled.size(),
+                                  " copied into every expert, ", done.fresh.size(), " fresh", done.fresh.empty() ? "" : " (" + some(done.fresh) + ")", ", ",
+                                  done.unused.size(), " not used", done.unused.empty() ? "" : " (" + some(done.unused) + ")"));
+    start_.reset();
+  }
+
+  void warn_of_duplicates() {
+    const double share = duplicate_share(*source_, t_.batch_size);
+    if (share < 0.05) { return; }
+    observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)), " % of the examples of a batch share their caption with another one. Equal captions are right "
+                                  "answers for each other, so this is sound, but teaches less; --dedupe-batch leaves them out"));
+  }
+
   bool logged(int64_t step) const { return step % t_.log_every == 0 || step == 1 || step == t_.schedule.steps; }
 
   StepMetrics one_step() {
@@ -168,12 +212,13 @@ class Run {
     m.steps = t_.schedule.steps;
     m.epoch = batch.epoch;
     m.loss = report.loss;
-    m.contrastive = report.contrastive;
+    m.task = report.task;
     m.aux = report.aux;
-    m.chance = std::log(double(t_.batch_size));
+    m.classifier = model_->config().architecture == Architecture::classifier;
+    m.chance = chance_loss(model_->config(), t_.batch_size);
     m.image_to_text = report.image_to_text;
     m.text_to_image = report.text_to_image;
-    m.temperature = std::exp(model_->log_temperature().item());
+    if (!m.classifier) { m.temperature = std::exp(model_->log_temperature().item()); }
     m.layers = std::move(report.layers);
     m.corrupt_samples = loader_->report().corrupt;
     return m;
@@ -195,6 +240,7 @@ class Run {
   const TrainObserver& observer_;
   std::unique_ptr<PairSource> source_;
   std::string resume_from_;  // a checkpoint, or empty
+  std::unique_ptr<LoadedLimoe> start_;  // the model to start from, until its weights are taken
   Tokenizer tokenizer_;
   std::unique_ptr<ImageTextModel> model_;
   AdamW optimizer_;

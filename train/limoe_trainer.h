@@ -1,10 +1,11 @@
-// Contrastive training of a LIMoE, from data on disk to checkpoints. Everything that decides a number is in LimoeTraining; the
+// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides a number is in LimoeTraining; the
 // observer sees what happens and may ask to stop.
 #pragma once
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "pumice/data/pairs.h"
 #include "pumice/models/image_text_model.h"
 #include "pumice/train/optim/adamw.h"
 #include "pumice/train/schedule.h"
@@ -14,7 +15,10 @@ namespace pumice {
 struct LimoeTraining {
   LimoeConfig model;
   std::string train_data;       // see open_pairs()
-  std::string tokenizer;        // a tokenizer.json; empty: one is trained on the captions
+  PairOptions data;
+  bool dedupe_batch = false;    // no two examples of a batch have the same caption
+  std::string tokenizer;        // a tokenizer.json; empty: that of init_from, or one is trained on the captions
+  std::string init_from;        // a run or checkpoint whose weights to start from, see transfer_parameters(); empty: random weights
   std::string out;              // run directory
   int64_t batch_size = 128;     // examples per optimizer step: the contrastive batch
   int64_t accum_freq = 1;       // microbatches per step; the contrastive batch stays whole
@@ -34,8 +38,9 @@ struct LimoeTraining {
 struct StepMetrics {
   int64_t step = 0, steps = 0;  // done, in total
   double epoch = 0;
-  double loss = 0, contrastive = 0, aux = 0, chance = 0;  // chance = ln(batch): the loss of guessing
-  double image_to_text = 0, text_to_image = 0;            // in-batch top-1
+  double loss = 0, task = 0, aux = 0, chance = 0;  // task: contrastive or classification loss; chance: that of guessing
+  double image_to_text = 0, text_to_image = 0;     // in-batch top-1; of a classifier the first is its accuracy on the batch
+  bool classifier = false;
   double learning_rate = 0, gradient_norm = 0, temperature = 0;
   double pairs_per_second = 0, seconds_left = 0, seconds_waited = 0;
   std::vector<LayerReport> layers;  // on steps that are logged
@@ -57,10 +62,11 @@ TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& obs
 
 // One step's losses and gradients for a batch, split into `accum_freq` microbatches: pass one embeds them all without a graph,
 // the loss over the whole batch gives the gradient of every embedding, pass two runs each microbatch again with its graph
-// (GradCache: Gao, Zhang, Han, Callan 2021, arXiv:2101.06983). Gradients are added to the arena.
+// (GradCache: Gao, Zhang, Han, Callan 2021, arXiv:2101.06983). A classifier needs one pass: its loss is a mean over examples. Gradients
+// are added to the arena.
 struct Batch;
 struct LossReport {
-  double loss = 0, contrastive = 0, aux = 0, image_to_text = 0, text_to_image = 0;
+  double loss = 0, task = 0, aux = 0, image_to_text = 0, text_to_image = 0;
   std::vector<LayerReport> layers;
 };
 LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run);

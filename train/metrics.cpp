@@ -29,18 +29,18 @@ std::string metrics_line(const StepMetrics& m) {
   j["step"] = m.step;
   j["epoch"] = number(m.epoch);
   j["loss"] = number(m.loss);
-  j["contrastive"] = number(m.contrastive);
+  j[m.classifier ? "classification" : "contrastive"] = number(m.task);
   j["aux"] = number(m.aux);
   j["chance"] = number(m.chance);
-  j["image_to_text"] = number(m.image_to_text);
-  j["text_to_image"] = number(m.text_to_image);
+  j[m.classifier ? "accuracy" : "image_to_text"] = number(m.image_to_text);
+  if (!m.classifier) { j["text_to_image"] = number(m.text_to_image); }
   j["lr"] = number(m.learning_rate);
   j["gradient_norm"] = number(m.gradient_norm);
-  j["temperature"] = number(m.temperature);
+  if (!m.classifier) { j["temperature"] = number(m.temperature); }
   j["corrupt_samples"] = m.corrupt_samples;
   j["pairs_per_second"] = number(m.pairs_per_second);
   for (const LayerReport& layer : m.layers) {
-    const std::string prefix = "block" + std::to_string(layer.block) + "/";
+    const std::string prefix = layer.tower + (layer.tower.empty() ? "block" : "_block") + std::to_string(layer.block) + "/";
     for (const auto& [name, value] : layer.losses) { j[prefix + "loss/" + name] = number(value); }
     for (const auto& [name, value] : layer.stats.values()) { j[prefix + name] = number(value); }
   }

@@ -8,7 +8,13 @@ namespace pumice {
 
 LimoePipeline::LimoePipeline(const std::string& path, DType precision) : loaded_(load_limoe(path)), run_{.dtype = precision, .reports = false} {}
 
+void LimoePipeline::require_joint_space() const {
+  REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "
+          "zeroshot on a set of the same classes");
+}
+
 Tensor LimoePipeline::encode_texts(std::span<const std::string> texts, int64_t chunk) const {
+  require_joint_space();
   NoGrad no_grad;
   Tensor all = empty({int64_t(texts.size()), config().embedding});
   for (int64_t begin = 0; begin < int64_t(texts.size()); begin += chunk) {
@@ -27,16 +33,26 @@ Tensor LimoePipeline::encode_texts(std::span<const std::string> texts, int64_t c
   return all;
 }
 
-Tensor LimoePipeline::encode_pixels(const Tensor& pixels, int64_t chunk) const {
+Tensor LimoePipeline::run_pixels(const Tensor& pixels, int64_t chunk, int64_t columns, Tensor LimoeOutput::*result) const {
   NoGrad no_grad;
-  Tensor all = empty({pixels.dim(0), config().embedding});
+  Tensor all = empty({pixels.dim(0), columns});
   for (int64_t begin = 0; begin < pixels.dim(0); begin += chunk) {
     LimoeInput input;
     int64_t end = std::min(begin + chunk, pixels.dim(0));
     input.pixels = pixels.slice(0, begin, end);
-    copy_into(all.slice(0, begin, end), loaded_.model->forward(input, run_).image);
+    copy_into(all.slice(0, begin, end), loaded_.model->forward(input, run_).*result);
   }
   return all;
+}
+
+Tensor LimoePipeline::encode_pixels(const Tensor& pixels, int64_t chunk) const {
+  require_joint_space();
+  return run_pixels(pixels, chunk, config().embedding, &LimoeOutput::image);
+}
+
+Tensor LimoePipeline::classify_pixels(const Tensor& pixels, int64_t chunk) const {
+  REQUIRE(UsageError, is_classifier(), "[pipeline] ", checkpoint(), " is no classifier: its pictures meet text in a joint space");
+  return run_pixels(pixels, chunk, int64_t(config().classnames.size()), &LimoeOutput::logits);
 }
 
 bool PixelBatch::add(std::string_view bytes, const std::string& name) {

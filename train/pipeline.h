@@ -14,10 +14,13 @@ class LimoePipeline {
   // `path`: a run directory or a checkpoint. Throws IoError, FormatError.
   explicit LimoePipeline(const std::string& path, DType precision = DType::f32);
 
-  // (N, D) f32, L2-normalised, in chunks of `chunk` inputs, without a graph.
+  // (N, D) f32, L2-normalised, in chunks of `chunk` inputs, without a graph. Throws UsageError for a classifier, which has no joint space.
   Tensor encode_texts(std::span<const std::string> texts, int64_t chunk = 256) const;
   // u8 (N, H, W, 3) at the model's size.
   Tensor encode_pixels(const Tensor& pixels, int64_t chunk = 256) const;
+  // The same, as logits (N, classes) f32 of a classifier; classes are config().classnames.
+  Tensor classify_pixels(const Tensor& pixels, int64_t chunk = 256) const;
+  bool is_classifier() const { return config().architecture == Architecture::classifier; }
 
   int64_t image_size() const { return loaded_.model->config().image_size; }
   const LimoeConfig& config() const { return loaded_.model->config(); }
@@ -25,6 +28,9 @@ class LimoePipeline {
   int64_t step() const { return loaded_.state.step; }
 
  private:
+  void require_joint_space() const;
+  Tensor run_pixels(const Tensor& pixels, int64_t chunk, int64_t columns, Tensor LimoeOutput::*result) const;
+
   LoadedLimoe loaded_;
   LimoeRun run_;
 };

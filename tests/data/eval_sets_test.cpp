@@ -92,7 +92,7 @@ TEST(RetrievalSet, CsvGroupsRowsOfOnePicture) {
   EXPECT_NE(message_of<IoError>([&] { set.sample(1); }).find("2.png"), std::string::npos);
   write_file_atomic(d / "empty.csv", "filepath,caption\n");
   EXPECT_NE(message_of<FormatError>([&] { open_retrieval_set(d / "empty.csv"); }).find("has a header and no rows"), std::string::npos);
-  EXPECT_NE(message_of<UsageError>([&] { open_retrieval_set(d / "val.csv", "photo"); }).find("no column 'photo'"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { open_retrieval_set(d / "val.csv", {.image_column = "photo"}); }).find("no column 'photo'"), std::string::npos);
 }
 
 TEST(RetrievalSet, ShardsWithOneOrManyCaptions) {

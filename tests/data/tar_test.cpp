@@ -90,7 +90,7 @@ TEST(WebDataset, GroupsByTheFirstDotAndSkipsWhatIsNoSample) {
   EXPECT_FALSE(set.image(1));
   auto pairs = open_pairs(d / "a.tar");
   EXPECT_EQ(pairs->size(), 1);
-  EXPECT_EQ(pairs->report(), "left out 1 of 2 samples as incomplete; the first: " + (d / "a.tar") + ": 2 lacks an image (.png, .jpg)");
+  EXPECT_EQ(pairs->report(), "left out 1 of 2 samples as incomplete; the first: " + (d / "a.tar") + ": 2 lacks an image (.png, .jpg, .webp)");
 }
 
 TEST(WebDataset, Errors) {

@@ -56,7 +56,7 @@ void expect_parity(const std::string& name, int K, double capacity_factor) {
     const double* want = &record[step * 4];
     model.parameters().zero_gradients();
     LossReport report = accumulate_gradients(model, batch, 1, {.training = true});
-    EXPECT_NEAR(report.contrastive, want[0], 2e-4 * want[0]);
+    EXPECT_NEAR(report.task, want[0], 2e-4 * want[0]);
     EXPECT_NEAR(report.aux, want[1], 2e-4 * want[1]);
     const double norm = gradient_norm(model.parameters());
     EXPECT_NEAR(norm, want[2], 1e-3 * want[2]);

@@ -1,4 +1,5 @@
-// Zero-shot classification: a class is the mean of its prompts' embeddings; a picture belongs to the class nearest to it.
+// Zero-shot classification: a class is the mean of its prompts' embeddings; a picture belongs to the class nearest to it. A trained
+// classifier is scored the same way, by its logits.
 #pragma once
 #include <string>
 #include <vector>

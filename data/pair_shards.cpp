@@ -1,0 +1,68 @@
+#include <charconv>
+#include <filesystem>
+
+#include "pumice/data/class_folders.h"
+#include "pumice/data/pair_files.h"
+#include "pumice/data/text.h"
+#include "pumice/data/webdataset.h"
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+namespace {
+
+namespace fs = std::filesystem;
+
+// classnames.txt beside the shards, if there is one.
+std::vector<std::string> names_beside(const std::string& spec) {
+  fs::path file = fs::path(spec.substr(0, spec.find("::"))).parent_path() / "classnames.txt";
+  if (!fs::exists(file)) { file = file.parent_path().parent_path() / "classnames.txt"; }  // CLIP_benchmark: above the split
+  return fs::exists(file) ? read_lines(file.string()) : std::vector<std::string>();
+}
+
+class ShardPairs : public PairSource {
+ public:
+  explicit ShardPairs(const std::string& spec) : data_(spec), classnames_(names_beside(spec)) {
+    for (int64_t i = 0; i < data_.size(); ++i) {
+      const char* lack = !data_.image(i) ? "an image (.png, .jpg, .webp)" : text_of(i).empty() ? "a caption (.txt)" : nullptr;
+      if (!lack) { complete_.push_back(i); }
+      else if (incomplete_++ == 0) { first_ = data_.name(i) + " lacks " + lack; }
+    }
+    REQUIRE(UsageError, !complete_.empty(), "[data] '", spec, "' holds no complete pair among ", data_.size(), " samples; a pair is an image (.png, .jpg, .webp) and a "
+            "caption (.txt) of one key", first_.empty() ? "" : ". The first problem: ", first_);
+  }
+  int64_t size() const override { return int64_t(complete_.size()); }
+  std::string image(int64_t i) const override { return std::string(*data_.image(complete_[size_t(i)])); }
+  std::string caption(int64_t i) const override { return text_of(complete_[size_t(i)]); }
+  std::string name(int64_t i) const override { return data_.name(complete_[size_t(i)]); }
+  int label(int64_t i) const override { return label_of(complete_[size_t(i)]); }
+  std::vector<std::string> classnames() const override { return classnames_; }
+  std::string fingerprint() const override { return data_.fingerprint(); }
+  std::string report() const override {
+    return incomplete_ ? concat_text("left out ", incomplete_, " of ", data_.size(), " samples as incomplete; the first: ", first_) : "";
+  }
+
+ private:
+  std::string text_of(int64_t sample) const {
+    if (auto text = data_.find(sample, "txt")) { return trimmed(*text); }
+    const int label = label_of(sample);
+    return label < 0 ? "" : "a photo of a " + classnames_[size_t(label)] + ".";
+  }
+  int label_of(int64_t sample) const {
+    auto text = classnames_.empty() ? std::nullopt : data_.find(sample, "cls");
+    int label = -1;
+    if (text) { std::from_chars(text->data(), text->data() + text->size(), label); }
+    return label < int(classnames_.size()) ? label : -1;
+  }
+
+  WebDataset data_;
+  std::vector<std::string> classnames_;
+  std::vector<int64_t> complete_;
+  int64_t incomplete_ = 0;
+  std::string first_;
+};
+
+}  // namespace
+
+std::unique_ptr<PairSource> open_shard_pairs(const std::string& spec) { return std::make_unique<ShardPairs>(spec); }
+
+}  // namespace pumice

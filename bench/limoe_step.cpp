@@ -51,7 +51,7 @@ void measure(int argc, char** argv) {
     model.parameters().zero_gradients();
     accumulate_gradients(model, batch, 1, {.dtype = dtype, .training = true, .reports = false});
     double norm = gradient_norm(model.parameters());
-    optimizer.step(1e-3, norm > 1 ? 1 / norm : 1);
+    optimizer.step({.learning_rate = 1e-3, .gradient_scale = norm > 1 ? 1 / norm : 1});
     if (step >= 3) { times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count()); }
   }
   std::sort(times.begin(), times.end());

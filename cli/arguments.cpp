@@ -53,6 +53,11 @@ std::vector<Assignment> read_flags(const Command& command, OptionTable& options,
       found.push_back({option, given ? words[++i] : "true", flag});
       continue;
     }
+    const auto& choices = option->choices;
+    if (!option->bare.empty() && (i + 1 == words.size() || std::find(choices.begin(), choices.end(), words[i + 1]) == choices.end())) {
+      found.push_back({option, option->bare, flag});
+      continue;
+    }
     REQUIRE(UsageError, i + 1 < words.size(), "pumice ", command.name(), ": ", flag, " needs a value (", option->help, ")");
     found.push_back({option, words[++i], flag});
   }

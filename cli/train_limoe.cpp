@@ -105,7 +105,8 @@ class TrainLimoe : public Command {
   std::string implied_config(const std::map<std::string, std::string>& flags) const override {
     auto resume = flags.find("resume"), out = flags.find("out"), start = flags.find("init-from");
     if (start != flags.end() && resume == flags.end()) { return find_checkpoint(start->second) + "/config.json"; }
-    if (resume == flags.end() || resume->second == "false" || out == flags.end()) { return ""; }
+    if (resume == flags.end() || resume->second == "never" || out == flags.end()) { return ""; }
+    if (resume->second == "auto" && !std::filesystem::exists(out->second + "/config.json")) { return start == flags.end() ? "" : find_checkpoint(start->second) + "/config.json"; }
     REQUIRE(UsageError, std::filesystem::exists(out->second + "/config.json"), "[train] --resume: ", out->second, " holds no run to resume (no config.json). "
             "Leave --resume out to start one");
     return out->second + "/config.json";

@@ -49,7 +49,7 @@ Parameter::Parameter(std::string name, const Shape& shape, DType dtype, bool dec
     : name_(std::move(name)), master_(empty(shape, dtype)), leaf_(std::make_shared<Leaf>()), decay_(decay) {}
 
 Tensor Parameter::value(DType dtype) const {
-  if (dtype == master_.dtype()) { return attach_leaf(master_, leaf_); }
+  if (dtype == master_.dtype()) { return frozen_ ? master_.detach() : attach_leaf(master_, leaf_); }
   REQUIRE(DTypeError, dtype == DType::bf16, "[", name_, "] parameters compute in their master type ", pumice::name(master_.dtype()),
           " or in bf16, not ", pumice::name(dtype));
   if (copied_version_ != version_) {
@@ -58,7 +58,7 @@ Tensor Parameter::value(DType dtype) const {
     copy_into(compute_copy_, master_);
     copied_version_ = version_;
   }
-  return attach_leaf(compute_copy_, leaf_);
+  return frozen_ ? compute_copy_.detach() : attach_leaf(compute_copy_, leaf_);
 }
 
 Parameter* ParameterStore::add(const std::string& name, const Shape& shape, const Init& init, bool decay) {
@@ -117,7 +117,7 @@ void ParameterStore::changed() {
 std::vector<std::string> ParameterStore::unreached() const {
   std::vector<std::string> names;
   for (auto& p : parameters_) {
-    if (!p->leaf().reached) { names.push_back(p->name()); }
+    if (!p->frozen() && !p->leaf().reached) { names.push_back(p->name()); }
   }
   return names;
 }

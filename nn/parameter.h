@@ -41,14 +41,17 @@ class Parameter {
   int64_t size() const { return master_.size(); }
   bool decay() const { return decay_; }  // whether weight decay applies: matrices yes; norms, biases and scalars no
 
-  // The value to compute with in `dtype`, as a leaf whose gradient lands in the arena: the master itself, or a copy in bf16 that
-  // is refreshed when the master has changed since.
+  // The value to compute with in `dtype`, as a leaf whose gradient lands in the arena (a constant when frozen): the master itself, or a
+  // copy in bf16 that is refreshed when the master has changed since.
   Tensor value(DType dtype) const;
   Tensor value() const { return value(master_.dtype()); }
 
   // The master, to read, and to write: every mutation goes through change(), which makes the compute copy stale.
   const Tensor& master() const { return master_; }
   const Tensor& change() { ++version_; return master_; }
+  // A frozen parameter takes part as a constant: no gradient is computed for it, or for what only it would need.
+  bool frozen() const { return frozen_; }
+  void freeze() { frozen_ = true; }
   const Leaf& leaf() const { return *leaf_; }
   Leaf& leaf() { return *leaf_; }
   int64_t arena_offset() const { return arena_offset_; }
@@ -58,7 +61,7 @@ class Parameter {
   std::string name_;
   Tensor master_;
   std::shared_ptr<Leaf> leaf_;
-  bool decay_;
+  bool decay_, frozen_ = false;
   int64_t arena_offset_ = 0;
   uint64_t version_ = 1;
   mutable Tensor compute_copy_;
@@ -82,7 +85,7 @@ class ParameterStore {
   const Tensor& gradients() const { return gradients_; }  // (size()) flat
   void zero_gradients();                                   // and forgets which leaves were reached
   void changed();                                          // after an optimizer wrote the flat masters
-  // Names of parameters that no backward pass has reached since zero_gradients().
+  // Names of parameters, frozen ones apart, that no backward pass has reached since zero_gradients().
   std::vector<std::string> unreached() const;
 
  private:

@@ -24,6 +24,7 @@ struct Option {
   std::string source;                 // where the value in force came from; empty = the default
   std::function<std::string()> get;
   std::function<bool(const std::string&)> parse;  // false: not a value of this type
+  std::string bare = "";               // the value of a flag without one; empty: it needs one. Switches (kBoolean) need not set it
 
   Option& alias(const std::string& other) { aliases.push_back(other); return *this; }
   Option& one_of(const std::vector<std::string>& values);

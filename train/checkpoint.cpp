@@ -26,6 +26,13 @@ std::vector<std::pair<std::string, Tensor>> named_masters(const ParameterStore& 
   return tensors;
 }
 
+// A flat tensor laid out as the arena, cut into the parameters it is made of.
+std::vector<std::pair<std::string, Tensor>> as_parameters(const Tensor& flat, const ParameterStore& parameters) {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (const auto& p : parameters.all()) { tensors.emplace_back(p->name(), flat.as_strided(p->shape(), contiguous_strides(p->shape()), p->arena_offset())); }
+  return tensors;
+}
+
 std::string to_json(const TrainState& s) {
   return Json{{"step", s.step}, {"loader_position", s.loader_position}, {"metrics_bytes", s.metrics_bytes}, {"seed", s.seed},
               {"data", s.data}, {"options", Json::parse(s.options)}}.dump(2) + "\n";
@@ -60,8 +67,8 @@ std::vector<fs::path> saved_steps(const fs::path& directory) {
 
 }  // namespace
 
-void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const AdamW& optimizer, const Tokenizer& tokenizer,
-                     const TrainState& state, int64_t keep) {
+void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
+                     const Tokenizer& tokenizer, const TrainState& state, int64_t keep) {
   const fs::path directory = fs::path(run_directory) / "checkpoints", final = directory / step_name(state.step);
   const fs::path partial = directory / (step_name(state.step) + ".partial");
   try {
@@ -69,9 +76,8 @@ void save_checkpoint(const std::string& run_directory, const ImageTextModel& mod
     remove_quietly(partial);
     fs::create_directory(partial);
     write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
-    write_safetensors(partial / "optimizer.safetensors",
-                      {{"first_moment", optimizer.first_moment()}, {"second_moment", optimizer.second_moment()}},
-                      {{"steps", std::to_string(optimizer.steps())}});
+    write_safetensors(partial / "optimizer.safetensors", optimizer.state(), {{"steps", std::to_string(optimizer.steps())}});
+    if (average) { write_safetensors(partial / "ema.safetensors", as_parameters(average->values(), model.parameters()), {{"step", std::to_string(state.step)}}); }
     write_file_atomic(partial / "config.json", to_json(model.config()));
     tokenizer.save(partial / "tokenizer.json");
     write_file_atomic(partial / "state.json", to_json(state));
@@ -137,8 +143,10 @@ TrainState load_state(const std::string& checkpoint) {
   }
 }
 
-void load_parameters(const std::string& checkpoint, ParameterStore& parameters) {
-  const std::string path = checkpoint + "/model.safetensors";
+void load_parameters(const std::string& checkpoint, ParameterStore& parameters, Weights weights) {
+  const std::string path = checkpoint + (weights == Weights::average ? "/ema.safetensors" : "/model.safetensors");
+  REQUIRE(IoError, weights == Weights::trained || fs::exists(path), "[checkpoint] ", checkpoint, " keeps no moving average of its weights (no ema.safetensors): it was trained "
+          "without --ema-decay");
   SafetensorsFile file = SafetensorsFile::open(path);
   std::vector<std::string> names = file.names();
   std::ostringstream problems;
@@ -159,18 +167,23 @@ void load_parameters(const std::string& checkpoint, ParameterStore& parameters) 
   for (const auto& p : parameters.all()) { copy_into(p->change(), file.load(p->name())); }
 }
 
-void load_optimizer(const std::string& checkpoint, AdamW& optimizer, const ParameterStore& parameters) {
+void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightAverage* average, const ParameterStore& parameters) {
   const std::string path = checkpoint + "/optimizer.safetensors";
   SafetensorsFile file = SafetensorsFile::open(path);
-  Tensor m = file.load("first_moment"), v = file.load("second_moment");
-  REQUIRE(FormatError, m.size() == parameters.size() && v.size() == parameters.size(), "[checkpoint] ", path, " holds moments of ",
-          m.size(), " elements; the model has ", parameters.size());
-  copy_into(optimizer.first_moment(), m);
-  copy_into(optimizer.second_moment(), v);
+  const std::vector<std::string> names = file.names();
+  for (const auto& [name, tensor] : optimizer.state()) {
+    REQUIRE(FormatError, std::find(names.begin(), names.end(), name) != names.end(), "[checkpoint] ", path, " holds no ", name, ": it is of another optimizer");
+    Tensor saved = file.load(name);
+    REQUIRE(FormatError, saved.size() == tensor.size(), "[checkpoint] ", path, ": ", name, " has ", saved.size(), " elements; this model's has ", tensor.size());
+    copy_into(tensor, saved);
+  }
   optimizer.set_steps(std::stoll(file.metadata().at("steps")));
+  if (!average) { return; }
+  SafetensorsFile ema = SafetensorsFile::open(checkpoint + "/ema.safetensors");
+  for (const auto& [name, tensor] : as_parameters(average->values(), parameters)) { copy_into(tensor, ema.load(name)); }
 }
 
-LoadedLimoe load_limoe(const std::string& path) {
+LoadedLimoe load_limoe(const std::string& path, Weights weights) {
   std::string checkpoint = find_checkpoint(path);
   LimoeConfig config = limoe_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.json");
@@ -178,7 +191,7 @@ LoadedLimoe load_limoe(const std::string& path) {
           tokenizer.vocab_size(), " tokens but the model's text embedding only ", config.vocabulary,
           " rows: this tokenizer does not belong to this model");
   auto model = make_model(config, 0);
-  load_parameters(checkpoint, model->parameters());
+  load_parameters(checkpoint, model->parameters(), weights);
   TrainState state = load_state(checkpoint);
   return {checkpoint, std::move(model), std::move(tokenizer), std::move(state)};
 }

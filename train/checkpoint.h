@@ -1,6 +1,7 @@
 // Checkpoints: a directory per saved step that holds everything needed to continue, or to evaluate, without anything else.
 //
 //   runs/a/checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json  tokenizer.json
+//                                     ema.safetensors where a moving average of the weights is kept
 //   runs/a/checkpoints/latest         -> step-000500
 //
 // A checkpoint is written beside its final place and renamed when every byte is on disk: whatever happens while it is written,
@@ -12,7 +13,7 @@
 
 #include "pumice/data/tokenizer.h"
 #include "pumice/models/image_text_model.h"
-#include "pumice/train/optim/adamw.h"
+#include "pumice/train/optim/optimizer.h"
 
 namespace pumice {
 
@@ -26,8 +27,9 @@ struct TrainState {
 };
 
 // Throws IoError (a full disk, ...) and leaves no partial directory behind. Keeps the newest `keep` checkpoints (0 = all).
-void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const AdamW& optimizer, const Tokenizer& tokenizer,
-                     const TrainState& state, int64_t keep);
+// `average` may be null.
+void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
+                     const Tokenizer& tokenizer, const TrainState& state, int64_t keep);
 
 // The checkpoint directory meant by a run directory, a checkpoint directory, a "latest" link or the model.safetensors in one. Throws
 // IoError saying what was looked for.
@@ -36,8 +38,9 @@ bool has_checkpoint(const std::string& run_directory);  // whether the run has s
 
 TrainState load_state(const std::string& checkpoint);
 // Strict: throws FormatError listing missing, unexpected and misshapen tensors.
-void load_parameters(const std::string& checkpoint, ParameterStore& parameters);
-void load_optimizer(const std::string& checkpoint, AdamW& optimizer, const ParameterStore& parameters);
+enum class Weights { trained, average };  // average: the moving average that --ema-decay kept
+void load_parameters(const std::string& checkpoint, ParameterStore& parameters, Weights weights = Weights::trained);
+void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightAverage* average, const ParameterStore& parameters);
 // The model of a checkpoint, built from its config.json and filled with its weights, beside its tokenizer.
 struct LoadedLimoe {
   std::string checkpoint;
@@ -45,6 +48,6 @@ struct LoadedLimoe {
   Tokenizer tokenizer;
   TrainState state;
 };
-LoadedLimoe load_limoe(const std::string& path);
+LoadedLimoe load_limoe(const std::string& path, Weights weights = Weights::trained);
 
 }  // namespace pumice

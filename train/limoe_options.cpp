@@ -23,6 +23,20 @@ bool parse_factors(const std::string& text, std::vector<double>& factors) {
   return true;
 }
 
+// One flag for a setting that each optimizer has.
+Option& add_shared(OptionTable& o, const char* name, LimoeTraining& t, double& adamw, double& adafactor, const char* help) {
+  Option& option = o.add(name, "Optimiser", help, [&] { return concat_text(t.optimizer == LimoeTraining::Optim::adafactor ? adafactor : adamw); },
+                         [&](const std::string& text) {
+                           double value = 0;
+                           auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+                           if (error != std::errc() || end != text.data() + text.size()) { return false; }
+                           adamw = adafactor = value;
+                           return true;
+                         });
+  option.type = Option::kNumber;
+  return option;
+}
+
 }  // namespace
 
 void declare_training_options(OptionTable& o, LimoeTraining& t) {
@@ -49,8 +63,20 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("batch-size", t.batch_size, "Optimiser", "pairs per step: the contrastive batch").alias("per-device-train-batch-size");
   o.add("accum-freq", t.accum_freq, "Optimiser", "microbatches per step; the contrastive batch stays whole").alias("gradient-accumulation-steps");
   o.add("lr", t.schedule.peak, "Optimiser", "peak learning rate").alias("learning-rate");
-  o.add("wd", t.adamw.weight_decay, "Optimiser", "weight decay of matrices, times the learning rate").alias("weight-decay");
-  o.add("beta1", t.adamw.beta1, "Optimiser", "AdamW").alias("adam-beta1");
+  o.add("optimizer", "Optimiser", "adafactor is big_vision's variant: half the memory, the decay is not multiplied by the peak rate",
+        [&t] { return std::string(t.optimizer == LimoeTraining::Optim::adamw ? "adamw" : "adafactor"); },
+        [&t](const std::string& text) {
+          t.optimizer = text == "adamw" ? LimoeTraining::Optim::adamw : LimoeTraining::Optim::adafactor;
+          return true;
+        }).one_of({"adamw", "adafactor"}).alias("opt");
+  add_shared(o, "wd", t, t.adamw.weight_decay, t.adafactor.weight_decay, "weight decay of matrices (adafactor: 1e-4)").alias("weight-decay");
+  add_shared(o, "beta1", t, t.adamw.beta1, t.adafactor.beta1, "momentum").alias("adam-beta1");
+  o.add("lr-mult", t.groups.lr_mult, "Optimiser", "GLOB=FACTOR on the learning rate of parameters, the last match counts: 'text.*=0.1,*.router.*=2'");
+  o.add("freeze", t.groups.freeze, "Optimiser", "globs of parameters that do not train: 'image.*' locks an image tower (LiT)");
+  o.add("wd-mask", t.groups.decay, "Optimiser", "globs of parameters that weight decay applies to; default: matrices");
+  o.add("layer-decay", t.groups.layer_decay, "Optimiser", "the learning rate of each block over that of the next one");
+  o.add("ema-decay", t.ema_decay, "Optimiser", "keep a moving average of the weights: 0.999, for example; 0 = off");
+  o.add("adafactor-min-dim", t.adafactor.min_dim_to_factor, "Optimiser", "adafactor: axes of at least this length are factored");
   o.add("beta2", t.adamw.beta2, "Optimiser", "AdamW").alias("adam-beta2");
   o.add("eps", t.adamw.eps, "Optimiser", "AdamW").alias("adam-epsilon");
   o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
@@ -80,7 +106,14 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("save-every", t.save_every, "Run", "steps between checkpoints; 0 = only at the end").alias("save-steps");
   o.add("keep", t.keep, "Run", "newest checkpoints kept; 0 = all").alias("save-total-limit");
   o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps");
-  o.add("resume", t.resume, "Run", "continue the run in --out from its last checkpoint, bit for bit");
+  o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
+  Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
+        [&t] { return std::string(t.resume == LimoeTraining::Resume::never ? "never" : t.resume == LimoeTraining::Resume::always ? "always" : "auto"); },
+        [&t](const std::string& text) {
+          t.resume = text == "never" ? LimoeTraining::Resume::never : text == "always" ? LimoeTraining::Resume::always : LimoeTraining::Resume::automatic;
+          return true;
+        }).one_of({"never", "always", "auto"});
+  resume.bare = "always";
   o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out");
 }
 
@@ -89,7 +122,7 @@ std::string to_json(const LimoeTraining& training) {
   OptionTable table;
   if (!copy.model.preset.empty()) { table.add("preset", copy.model.preset, "Model", "where the values came from"); }
   declare_training_options(table, copy);
-  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "keep"});
+  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "save-minutes", "keep"});
 }
 
 }  // namespace pumice

@@ -20,12 +20,13 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
+using Resume = LimoeTraining::Resume;
 
 // Refuses to mix two runs. Touches nothing: what is in the directory stays until the new run is known to work.
 void check_directory(const LimoeTraining& t) {
   const bool used = fs::exists(fs::path(t.out) / "config.json") || fs::exists(fs::path(t.out) / "checkpoints");
-  REQUIRE(UsageError, !t.resume || used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
-  REQUIRE(UsageError, t.resume || !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
+  REQUIRE(UsageError, t.resume != Resume::always || used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
+  REQUIRE(UsageError, t.resume != Resume::never || !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
           "--overwrite, or choose another --out");
 }
 
@@ -84,6 +85,12 @@ Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const
   return tokenizer;
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const LimoeTraining& t, ParameterStore& parameters) {
+  std::vector<ParameterPlan> plan = plan_parameters(parameters, t.groups);
+  if (t.optimizer == LimoeTraining::Optim::adafactor) { return std::make_unique<Adafactor>(parameters, t.adafactor, std::move(plan)); }
+  return std::make_unique<AdamW>(parameters, t.adamw, std::move(plan));
+}
+
 // The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
 [[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const LimoeTraining& t, const LimoeRun& run, int64_t step,
                                       double loss) {
@@ -104,15 +111,17 @@ class Run {
       : t_(t),
         observer_(observer),
         source_(open_pairs(t.train_data, t.data)),
-        resume_from_(t.resume && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
+        resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
         start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedLimoe>(load_limoe(t.init_from)) : nullptr),
         tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
         model_(make_model(with_classes(t.model, *source_), t.seed)),
-        optimizer_(model_->parameters(), t.adamw) {
+        optimizer_(make_optimizer(t, model_->parameters())) {
+    if (t.ema_decay > 0) { average_ = std::make_unique<WeightAverage>(model_->parameters(), t.ema_decay); }
     state_.seed = t.seed;
     state_.data = source_->fingerprint();
     state_.options = to_json(t);
     if (start_) { begin_with(*start_->model); }
+    for (const std::string& line : describe(plan_parameters(model_->parameters(), t.groups), model_->parameters())) { observer.message(line); }
     if (!resume_from_.empty()) { restore(); }
     if (!source_->report().empty()) { observer.message(source_->report()); }
     if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
@@ -120,7 +129,7 @@ class Run {
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
         .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
     if (resume_from_.empty()) {
-      if (t.resume) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
+      if (t.resume == Resume::always) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
       make_fresh_directory(t.out);
       write_file_atomic(t.out + "/config.json", state_.options);
     }
@@ -129,6 +138,7 @@ class Run {
 
   TrainOutcome train() {
     const auto start = Clock::now();
+    auto saved = start;
     const int64_t first = state_.step;
     TrainOutcome outcome;
     while (state_.step < t_.schedule.steps && !observer_.should_stop()) {
@@ -142,7 +152,12 @@ class Run {
       m.seconds_waited = loader_->seconds_waited();
       if (logged(state_.step)) { metrics_->write(m); }
       observer_.step(m);
-      if (t_.save_every > 0 && state_.step % t_.save_every == 0 && state_.step < t_.schedule.steps) { save(); }
+      const bool due = t_.save_every > 0 && state_.step % t_.save_every == 0;
+      const bool overdue = t_.save_minutes > 0 && std::chrono::duration<double>(Clock::now() - saved).count() > 60 * t_.save_minutes;
+      if ((due || overdue) && state_.step < t_.schedule.steps) {
+        save();
+        saved = Clock::now();
+      }
     }
     if (state_.step > first) { save(); }
     for (const std::string& problem : loader_->report().first_problems) { observer_.message("left out: " + problem); }
@@ -163,7 +178,7 @@ class Run {
     REQUIRE(UsageError, saved.data == state_.data, "[train] --resume: the training data changed since ", checkpoint, " was saved (", saved.data,
             " then, ", state_.data, " now)");
     load_parameters(checkpoint, model_->parameters());
-    load_optimizer(checkpoint, optimizer_, model_->parameters());
+    load_optimizer(checkpoint, *optimizer_, average_.get(), model_->parameters());
     state_ = saved;
     observer_.message(concat_text("resumed from ", checkpoint, " at step ", state_.step));
   }
@@ -178,6 +193,7 @@ class Run {
                                   " copied into every expert, ", done.fresh.size(), " fresh", done.fresh.empty() ? "" : " (" + some(done.fresh) + ")", ", ",
                                   done.unused.size(), " not used", done.unused.empty() ? "" : " (" + some(done.unused) + ")"));
     start_.reset();
+    if (t_.ema_decay > 0) { average_ = std::make_unique<WeightAverage>(model_->parameters(), t_.ema_decay); }
   }
 
   void warn_of_duplicates() {
@@ -204,7 +220,9 @@ class Run {
     REQUIRE(NumericError, std::isfinite(m.gradient_norm), "[train] the gradient norm of step ", state_.step + 1, " is ", m.gradient_norm,
             " although the loss is ", report.loss, ". The last checkpoint in ", t_.out, " is untouched; try a lower --lr");
     m.learning_rate = learning_rate(t_.schedule, state_.step);
-    optimizer_.step(m.learning_rate, t_.clip > 0 && m.gradient_norm > t_.clip ? t_.clip / m.gradient_norm : 1);
+    optimizer_->step({.learning_rate = m.learning_rate, .schedule = m.learning_rate / t_.schedule.peak,
+                      .gradient_scale = t_.clip > 0 && m.gradient_norm > t_.clip ? t_.clip / m.gradient_norm : 1});
+    if (average_) { average_->update(); }
     ++state_.step;
     state_.loader_position = batch.position;
 
@@ -232,7 +250,7 @@ class Run {
 
   void save() {
     state_.metrics_bytes = metrics_->bytes();
-    save_checkpoint(t_.out, *model_, optimizer_, tokenizer_, state_, t_.keep);
+    save_checkpoint(t_.out, *model_, *optimizer_, average_.get(), tokenizer_, state_, t_.keep);
     observer_.message(concat_text("saved ", t_.out, "/checkpoints at step ", state_.step));
   }
 
@@ -243,7 +261,8 @@ class Run {
   std::unique_ptr<LoadedLimoe> start_;  // the model to start from, until its weights are taken
   Tokenizer tokenizer_;
   std::unique_ptr<ImageTextModel> model_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightAverage> average_;  // null without --ema-decay
   TrainState state_;
   std::unique_ptr<MetricsFile> metrics_;
   std::unique_ptr<Loader> loader_;
@@ -267,8 +286,10 @@ void LimoeTraining::validate() const {
   REQUIRE(UsageError, schedule.warmup >= 0 && schedule.warmup <= schedule.steps, "[train] --warmup must be in [0, --steps], got ",
           schedule.warmup, " of ", schedule.steps);
   REQUIRE(UsageError, precision == DType::f32 || precision == DType::bf16, "[train] --precision must be fp32 or bf16");
+  REQUIRE(UsageError, ema_decay >= 0 && ema_decay < 1, "[train] --ema-decay must be in [0, 1), got ", ema_decay);
+  REQUIRE(UsageError, save_minutes >= 0, "[train] --save-minutes must not be negative, got ", save_minutes);
   REQUIRE(UsageError, overfit == 0 || overfit >= batch_size, "[train] --overfit must be at least the batch size ", batch_size, ", got ", overfit);
-  REQUIRE(UsageError, !(resume && overwrite), "[train] --resume and --overwrite exclude each other");
+  REQUIRE(UsageError, resume == Resume::never || !overwrite, "[train] --resume and --overwrite exclude each other");
   REQUIRE(UsageError, log_every > 0 && save_every >= 0 && keep >= 0, "[train] --log-every must be positive, --save-every and --keep not negative");
 }
 

@@ -7,6 +7,7 @@
 
 #include "pumice/data/pairs.h"
 #include "pumice/models/image_text_model.h"
+#include "pumice/train/optim/adafactor.h"
 #include "pumice/train/optim/adamw.h"
 #include "pumice/train/schedule.h"
 
@@ -23,15 +24,21 @@ struct LimoeTraining {
   int64_t batch_size = 128;     // examples per optimizer step: the contrastive batch
   int64_t accum_freq = 1;       // microbatches per step; the contrastive batch stays whole
   Schedule schedule;
+  enum class Optim { adamw, adafactor } optimizer = Optim::adamw;
   AdamWOptions adamw;
+  AdafactorOptions adafactor;
+  GroupOptions groups;          // learning rates by name, freezing, layer decay
+  double ema_decay = 0;         // moving average of the weights; 0 = none
   double clip = 1.0;            // gradient norm; 0 = off
   DType precision = DType::f32; // f32 or bf16
   bool recompute = false;       // activation checkpointing
   uint64_t seed = 0;
   int64_t save_every = 500, keep = 3, log_every = 10;
+  double save_minutes = 0;      // between checkpoints, beside save_every; 0 = off
   int64_t overfit = 0;          // use only the first N pairs, unshuffled
   int64_t prefetch = 3;
-  bool resume = false, overwrite = false;
+  enum class Resume { never, always, automatic } resume = Resume::never;  // automatic: if there is a run, else start one
+  bool overwrite = false;
 
   void validate() const;        // throws UsageError naming the flag
 };

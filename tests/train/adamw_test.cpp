@@ -20,7 +20,7 @@ TEST(AdamW, FollowsTheFormula) {
   std::vector<double> p = store.masters().to_vector<double>(), m(20), v(20);
   for (int t = 1; t <= 3; ++t) {
     for (int i = 0; i < 20; ++i) { store.gradients().data<float>()[i] = float(std::sin(i + 7.0 * t)); }
-    adam.step(0.01 * t, 0.5);
+    adam.step({.learning_rate = 0.01 * t, .gradient_scale = 0.5});
     for (int i = 0; i < 20; ++i) {
       double g = 0.5 * double(float(std::sin(i + 7.0 * t)));
       m[i] = 0.8 * m[i] + 0.2 * g;
@@ -41,7 +41,7 @@ TEST(AdamW, ComputeCopyFollowsTheMaster) {
   EXPECT_EQ(w->value(DType::bf16).to_vector<float>()[0], 1.0f);
   AdamW adam(store, {.weight_decay = 0});
   store.gradients().data<float>()[0] = 1;
-  adam.step(0.5, 1);
+  adam.step({.learning_rate = 0.5, .gradient_scale = 1});
   EXPECT_NEAR(w->value(DType::bf16).to_vector<float>()[0], 0.5, 1e-2);
 }
 

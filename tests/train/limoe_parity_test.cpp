@@ -68,7 +68,7 @@ void expect_parity(const std::string& name, int K, double capacity_factor) {
         EXPECT_LT(worst, 2e-5 * scale) << p->name();
       }
     }
-    optimizer.step(3e-3, std::min(1.0, 1.0 / norm));
+    optimizer.step({.learning_rate = 3e-3, .gradient_scale = std::min(1.0, 1.0 / norm)});
   }
   for (const auto& p : model.parameters().all()) {
     Tensor got = p->master(), want = file.load("final/" + p->name());

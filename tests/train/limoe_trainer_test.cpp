@@ -119,7 +119,7 @@ TEST(Trainer, ResumesToTheSameBits) {
     Losses first, second;
     first.stop_after = 6;  // after the checkpoint of step 4: stopping saves step 6
     EXPECT_FALSE(train_limoe(t, first.observer).finished);
-    t.resume = true;
+    t.resume = LimoeTraining::Resume::always;
     second.stop_after = 100;
     train_limoe(t, second.observer);
     first.loss.insert(first.loss.end(), second.loss.begin(), second.loss.end());
@@ -141,7 +141,7 @@ TEST(Trainer, ResumesFromACheckpointBehindTheMetrics) {
   std::filesystem::remove_all(d / "killed/checkpoints/step-000007");  // as if the kill had come before this save
   std::filesystem::remove(d / "killed/checkpoints/latest");
   std::filesystem::create_symlink("step-000004", d / "killed/checkpoints/latest");
-  t.resume = true;
+  t.resume = LimoeTraining::Resume::always;
   train_limoe(t, second.observer);
   EXPECT_EQ(second.loss, std::vector<double>(whole.loss.begin() + 4, whole.loss.end()));
   EXPECT_EQ(metrics_of(d / "killed"), metrics_of(d / "whole"));
@@ -200,7 +200,7 @@ TEST(Trainer, RefusesToMixRuns) {
   train_limoe(t, run.observer);
   EXPECT_EQ(message_of<UsageError>([&] { train_limoe(t, run.observer); }),
             "[train] " + t.out + " holds a run already. Continue it with --resume, replace it with --overwrite, or choose another --out");
-  t.resume = true;
+  t.resume = LimoeTraining::Resume::always;
   t.schedule.peak = 1e-4;
   std::string text = message_of<UsageError>([&] { train_limoe(t, run.observer); });
   EXPECT_NE(text.find("\n  lr: 0.003 then, 0.0001 now\nResume"), std::string::npos) << text;
@@ -274,7 +274,7 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   getrlimit(RLIMIT_FSIZE, &old);
   small = {4096, old.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
-  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, before.tokenizer, state, 3); });
+  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, 3); });
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
@@ -293,7 +293,7 @@ TEST(Checkpoint, TheNewestIsFoundWithoutItsLink) {
   std::filesystem::create_directory(d / "run/checkpoints/step-old");  // somebody else's
   EXPECT_EQ(find_checkpoint(d / "run"), d / "run/checkpoints/step-000006");
   EXPECT_EQ(find_checkpoint(d / "run/checkpoints/step-000004/model.safetensors"), d / "run/checkpoints/step-000004");
-  t.resume = true;
+  t.resume = LimoeTraining::Resume::always;
   Losses rest;
   EXPECT_EQ(train_limoe(t, rest.observer).steps_done, 6);
 }

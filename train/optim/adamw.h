@@ -1,6 +1,6 @@
 // AdamW with decoupled weight decay (Loshchilov, Hutter 2019, arXiv:1711.05101) over the flat parameter arena.
 #pragma once
-#include "pumice/nn/parameter.h"
+#include "pumice/train/optim/optimizer.h"
 
 namespace pumice {
 
@@ -9,27 +9,18 @@ struct AdamWOptions {
   double weight_decay = 0.1;  // of parameters that decay; multiplied by the learning rate
 };
 
-class AdamW {
+class AdamW : public Optimizer {
  public:
-  AdamW(ParameterStore& parameters, const AdamWOptions& options);
+  AdamW(ParameterStore& parameters, const AdamWOptions& options, std::vector<ParameterPlan> plan = {});
 
-  // One update with the arena's gradients times `gradient_scale` (clipping folded in):
+  // With g the arena's gradients times gradient_scale:
   //   m = b1 m + (1 - b1) g     v = b2 v + (1 - b2) g^2     p -= lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + wd p)
-  void step(double learning_rate, double gradient_scale);
-
-  int64_t steps() const { return steps_; }
-  void set_steps(int64_t steps) { steps_ = steps; }
-  const Tensor& first_moment() const { return m_; }   // f32 (size()), laid out as the arena
-  const Tensor& second_moment() const { return v_; }
+  void step(const StepScale& scale) override;
+  std::vector<std::pair<std::string, Tensor>> state() const override { return {{"first_moment", m_}, {"second_moment", v_}}; }
 
  private:
-  ParameterStore& parameters_;
   AdamWOptions options_;
   Tensor m_, v_;
-  int64_t steps_ = 0;
 };
-
-// Euclidean norm of all gradients in the arena, summed in f64 in fixed blocks.
-double gradient_norm(const ParameterStore& parameters);
 
 }  // namespace pumice

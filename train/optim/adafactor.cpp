@@ -1,0 +1,86 @@
+#include "pumice/train/optim/adafactor.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/memory.h"
+#include "pumice/train/optim/optimizer_kernels.h"
+
+namespace pumice {
+
+PUMICE_DEFINE_KERNEL(adafactor_step, AdafactorStep);
+
+namespace {
+
+struct Matrices { int64_t count, rows, cols; };
+Matrices matrices_of(const Parameter& p) {
+  const Shape& s = p.shape();
+  const int64_t rows = s[s.rank() - 2], cols = s[s.rank() - 1];
+  return {p.size() / (rows * cols), rows, cols};
+}
+
+}  // namespace
+
+bool Adafactor::factored(const Parameter& p) const {
+  const Shape& s = p.shape();
+  return p.decay() && s.rank() >= 2 && std::min(s[s.rank() - 1], s[s.rank() - 2]) >= std::max<int64_t>(1, options_.min_dim_to_factor);
+}
+
+Adafactor::Adafactor(ParameterStore& parameters, const AdafactorOptions& options, std::vector<ParameterPlan> plan)
+    : Optimizer(parameters, std::move(plan)), options_(options) {
+  REQUIRE(UsageError, options.beta1 >= 0 && options.beta1 < 1, "[adafactor] beta1 must be in [0, 1), got ", options.beta1);
+  MemoryTag tag("optimizer state");
+  int64_t moments = 0;
+  for (const auto& p : parameters.all()) {
+    if (!factored(*p)) { moments += p->size(); }
+    else {
+      const Matrices x = matrices_of(*p);
+      moments += x.count * (x.rows + x.cols);
+    }
+  }
+  if (options.beta1 > 0) { m_ = zeros({parameters.size()}); }
+  v_ = zeros({moments});
+}
+
+std::vector<std::pair<std::string, Tensor>> Adafactor::state() const {
+  std::vector<std::pair<std::string, Tensor>> state = {{"second_moment", v_}};
+  if (m_.defined()) { state.push_back({"momentum", m_}); }
+  return state;
+}
+
+void Adafactor::step(const StepScale& scale) {
+  ++steps_;
+  AdafactorStep a{};
+  a.beta1 = float(options_.beta1);
+  a.beta2 = float(std::min(options_.max_beta2, 1 - std::pow(double(steps_), -options_.decay_rate)));
+  a.gradient_scale = float(scale.gradient_scale);
+  float* moments = v_.data<float>();
+  std::vector<double> partial;
+  for (size_t i = 0; i < plan_.size(); ++i) {
+    const Parameter& p = *parameters_.all()[i];
+    const bool matrices = factored(p);
+    const Matrices x = matrices ? matrices_of(p) : Matrices{1, 1, p.size()};
+    const double lr = scale.learning_rate * plan_[i].lr, schedule = scale.schedule * plan_[i].lr;
+    a.lr = float(lr);
+    a.decay = plan_[i].decay ? float(options_.weight_decay * (options_.decay_times_peak ? lr : schedule)) : 0;
+    a.rows = x.rows;
+    a.cols = x.cols;
+    if (matrices) { partial.resize(size_t((x.rows + kAdafactorRows - 1) / kAdafactorRows * x.cols)); }
+    a.partial = partial.data();
+    for (int64_t k = 0; k < x.count; ++k) {
+      const int64_t at = p.arena_offset() + k * x.rows * x.cols;
+      a.p = parameters_.masters().data<float>() + at;
+      a.g = parameters_.gradients().data<float>() + at;
+      a.m = m_.defined() ? m_.data<float>() + at : nullptr;
+      a.v = matrices ? nullptr : moments;
+      a.row = moments;
+      a.col = moments + x.rows;
+      if (!plan_[i].frozen) { adafactor_step(parameters_.masters().device(), a); }
+      moments += matrices ? x.rows + x.cols : p.size();
+    }
+  }
+  parameters_.changed();
+}
+
+}  // namespace pumice

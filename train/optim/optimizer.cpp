@@ -1,0 +1,40 @@
+#include "pumice/train/optim/optimizer.h"
+
+#include <cmath>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/memory.h"
+#include "pumice/train/optim/optimizer_kernels.h"
+
+namespace pumice {
+
+PUMICE_DEFINE_KERNEL(sum_squares, SumSquares);
+PUMICE_DEFINE_KERNEL(average_step, AverageStep);
+
+Optimizer::Optimizer(ParameterStore& parameters, std::vector<ParameterPlan> plan)
+    : parameters_(parameters), plan_(plan.empty() ? plan_parameters(parameters, {}) : std::move(plan)) {
+  REQUIRE(DTypeError, parameters.masters().dtype() == DType::f32, "[optimizer] f32 masters are required, got ", name(parameters.masters().dtype()));
+  for (size_t i = 0; i < plan_.size(); ++i) {
+    if (plan_[i].frozen) { parameters.all()[i]->freeze(); }
+  }
+}
+
+double gradient_norm(const ParameterStore& parameters) {
+  const int64_t n = parameters.gradients().size(), block = 65536, blocks = (n + block - 1) / block;
+  Tensor partial = empty({blocks}, DType::f64);
+  sum_squares(partial.device(), {partial, parameters.gradients(), n, block});
+  double total = 0;
+  for (double s : partial.to_vector<double>()) { total += s; }
+  return std::sqrt(total);
+}
+
+WeightAverage::WeightAverage(const ParameterStore& parameters, double decay) : parameters_(parameters), decay_(decay) {
+  REQUIRE(UsageError, decay > 0 && decay < 1, "[ema] the decay must be in (0, 1), got ", decay);
+  MemoryTag tag("weight average");
+  values_ = zeros({parameters.size()});
+  copy_into(values_, parameters.masters());
+}
+
+void WeightAverage::update() { average_step(values_.device(), {values_, parameters_.masters(), values_.size(), float(decay_)}); }
+
+}  // namespace pumice

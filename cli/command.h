@@ -36,6 +36,9 @@ std::unique_ptr<Command> make_train_classifier();
 std::unique_ptr<Command> make_eval_zeroshot();
 std::unique_ptr<Command> make_eval_retrieval();
 std::unique_ptr<Command> make_model_info();
+std::unique_ptr<Command> make_model_average();
+std::unique_ptr<Command> make_model_upcycle();
+std::unique_ptr<Command> make_model_prune();
 std::unique_ptr<Command> make_presets();
 std::unique_ptr<Command> make_doctor();
 

@@ -18,6 +18,7 @@ class EvalRetrieval : public Command {
   std::string examples() const override { return "  pumice eval retrieval --model runs/a --data datasets/scenes/val.csv\n"; }
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
+    o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a CSV of pictures and captions, COCO or Karpathy JSON, webdataset shards, or a CLIP_benchmark retrieval directory");
     o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
     o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
@@ -28,7 +29,7 @@ class EvalRetrieval : public Command {
   int run(OptionTable&, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
     RetrievalSet set = open_retrieval_set(data_, files_);
-    LimoePipeline pipeline(model_);
+    LimoePipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
     RetrievalResult r = evaluate_retrieval(pipeline, set);
     print_line(format("%lld pictures, %lld captions (%lld distinct), model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.captions), static_cast<long long>(r.distinct_captions), static_cast<long long>(pipeline.step())));
@@ -65,6 +66,7 @@ class EvalRetrieval : public Command {
 
   std::string model_, data_, output_;
   RetrievalFiles files_;
+  bool ema_ = false;
 };
 
 }  // namespace

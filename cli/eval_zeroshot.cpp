@@ -21,6 +21,8 @@ class EvalZeroshot : public Command {
   }
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
+    o.add("text-model", text_model_, "Input", "another checkpoint that embeds the prompts, such as one that keeps the experts of text; default: --model");
+    o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a folder per class, a CLIP_benchmark directory, or webdataset shards with .cls");
     o.add("templates", templates_, "Input", "prompt templates with {} for the class name, separated by commas; default: those of the set");
     o.add("output", output_, "Output", "write the result as JSON to this file");
@@ -31,10 +33,11 @@ class EvalZeroshot : public Command {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
     LabelledSet set = open_labelled_set(data_, "test");
     if (!templates_.empty()) { set.templates = templates_; }
-    LimoePipeline pipeline(model_);
+    LimoePipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
+    std::unique_ptr<LimoePipeline> text = text_model_.empty() ? nullptr : std::make_unique<LimoePipeline>(text_model_);
     std::unique_ptr<LabelledSet> train_side;
     if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
-    ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get());
+    ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), text.get());
 
     print_line(format("%lld pictures, %lld classes, %lld prompts each, model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.classes), static_cast<long long>(r.templates), static_cast<long long>(pipeline.step())));
@@ -66,9 +69,9 @@ class EvalZeroshot : public Command {
     return j;
   }
 
-  std::string model_, data_, output_;
+  std::string model_, text_model_, data_, output_;
   std::vector<std::string> templates_;
-  bool baselines_ = true;
+  bool baselines_ = true, ema_ = false;
 };
 
 }  // namespace

@@ -21,6 +21,9 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_eval_zeroshot());
   all.push_back(make_eval_retrieval());
   all.push_back(make_model_info());
+  all.push_back(make_model_average());
+  all.push_back(make_model_upcycle());
+  all.push_back(make_model_prune());
   all.push_back(make_presets());
   all.push_back(make_doctor());
   return all;

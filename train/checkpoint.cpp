@@ -96,6 +96,27 @@ void save_checkpoint(const std::string& run_directory, const ImageTextModel& mod
   }
 }
 
+void save_model(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer, const TrainState& state) {
+  REQUIRE(UsageError, !directory.empty(), "[checkpoint] --out is required: the directory to write");
+  REQUIRE(UsageError, !fs::exists(directory), "[checkpoint] ", directory, " exists already; choose another --out");
+  const fs::path partial = directory + ".partial";
+  try {
+    remove_quietly(partial);
+    fs::create_directories(partial);
+    write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
+    write_file_atomic(partial / "config.json", to_json(model.config()));
+    tokenizer.save(partial / "tokenizer.json");
+    write_file_atomic(partial / "state.json", to_json(state));
+    fs::rename(partial, directory);
+  } catch (const fs::filesystem_error& e) {
+    remove_quietly(partial);
+    throw IoError(concat_text("[checkpoint] ", directory, " could not be written: ", e.code().message()), __FILE__, __LINE__);
+  } catch (const IoError&) {
+    remove_quietly(partial);
+    throw;
+  }
+}
+
 namespace {
 
 // The checkpoint that `path` means; empty if there is none.

@@ -31,6 +31,9 @@ struct TrainState {
 void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
                      const Tokenizer& tokenizer, const TrainState& state, int64_t keep);
 
+// A checkpoint for evaluation and --init-from alone, without an optimizer: `directory` appears whole. Throws UsageError if it exists.
+void save_model(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer, const TrainState& state);
+
 // The checkpoint directory meant by a run directory, a checkpoint directory, a "latest" link or the model.safetensors in one. Throws
 // IoError saying what was looked for.
 std::string find_checkpoint(const std::string& path);

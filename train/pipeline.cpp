@@ -6,7 +6,7 @@
 
 namespace pumice {
 
-LimoePipeline::LimoePipeline(const std::string& path, DType precision) : loaded_(load_limoe(path)), run_{.dtype = precision, .reports = false} {}
+LimoePipeline::LimoePipeline(const std::string& path, DType precision, Weights weights) : loaded_(load_limoe(path, weights)), run_{.dtype = precision, .reports = false} {}
 
 void LimoePipeline::require_joint_space() const {
   REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "

@@ -12,7 +12,7 @@ namespace pumice {
 class LimoePipeline {
  public:
   // `path`: a run directory or a checkpoint. Throws IoError, FormatError.
-  explicit LimoePipeline(const std::string& path, DType precision = DType::f32);
+  explicit LimoePipeline(const std::string& path, DType precision = DType::f32, Weights weights = Weights::trained);
 
   // (N, D) f32, L2-normalised, in chunks of `chunk` inputs, without a graph. Throws UsageError for a classifier, which has no joint space.
   Tensor encode_texts(std::span<const std::string> texts, int64_t chunk = 256) const;

@@ -16,7 +16,10 @@
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/parallel.h"
 #include "pumice/tensor/rng.h"
+#include "pumice/data/image.h"
+#include "pumice/models/transfer.h"
 #include "pumice/train/checkpoint.h"
+#include "pumice/train/surgery.h"
 #include "../message_of.h"
 #include "../temporary.h"
 
@@ -311,6 +314,120 @@ TEST(Checkpoint, ErrorsSayWhatIsMissing) {
   Limoe other(t.model, 0);
   std::string text = message_of<FormatError>([&] { load_parameters(find_checkpoint(d / "run"), other.parameters()); });
   EXPECT_NE(text.find("misshapen  blocks.0.mlp.up.weight: the file has (64, 32), the model (48, 32)"), std::string::npos) << text;
+}
+
+// Every recipe option at once: stopped half way and resumed, the run is the one that was never stopped, averages and all.
+TEST(Training, EveryRecipeOptionResumesBitForBit) {
+  Temporary d;
+  auto recipe = [&](const std::string& out) {
+    LimoeTraining t = toy(d / out);
+    t.optimizer = LimoeTraining::Optim::adafactor;
+    t.adafactor.min_dim_to_factor = 8;
+    t.groups = {.lr_mult = {"text.*=0.5"}, .freeze = {"image.patches.*"}, .layer_decay = 0.8};
+    t.ema_decay = 0.9;
+    t.dedupe_batch = true;
+    t.batch_size = 8;
+    t.model.group_examples = 8;
+    t.schedule.steps = 6;
+    t.schedule.kind = Schedule::kRsqrt;
+    t.schedule.cooldown = 2;
+    t.save_every = 3;
+    return t;
+  };
+  TrainObserver quiet;
+  train_limoe(recipe("whole"), quiet);
+  LimoeTraining t = recipe("pieces");
+  int64_t steps = 0;
+  TrainObserver stopping;
+  stopping.step = [&](const StepMetrics&) { ++steps; };
+  stopping.should_stop = [&] { return steps == 3; };
+  train_limoe(t, stopping);
+  t.resume = LimoeTraining::Resume::automatic;
+  train_limoe(t, quiet);
+  for (const char* file : {"model.safetensors", "ema.safetensors", "optimizer.safetensors"}) {
+    EXPECT_EQ(read_file(d / "whole/checkpoints/latest/" + file), read_file(d / "pieces/checkpoints/latest/" + file)) << file;
+  }
+  LoadedLimoe trained = load_limoe(d / "whole"), average = load_limoe(d / "whole", Weights::average);
+  EXPECT_NE(trained.model->parameters().masters().to_vector<float>(), average.model->parameters().masters().to_vector<float>());
+  auto patches = [](const ImageTextModel& m) { return m.parameters().find("image.patches.weight")->master().to_vector<float>(); };
+  EXPECT_EQ(patches(*trained.model), patches(*make_model(t.model, t.seed))) << "frozen from the start";
+  train_limoe(toy(d / "plain"), {.should_stop = [n = 0]() mutable { return n++ == 1; }});
+  EXPECT_NE(message_of<IoError>([&] { load_limoe(d / "plain", Weights::average); }).find("keeps no moving average"), std::string::npos);
+}
+
+TEST(Training, TwoTowersWithTheSigmoidLossLearn) {
+  Temporary d;
+  LimoeTraining t = toy(d / "run");
+  t.model = as_architecture(t.model, Architecture::two_tower);
+  t.model.loss = Loss::sigmoid;
+  t.model.image_pooling = Pooling::map;
+  t.overfit = t.batch_size;
+  t.schedule.steps = 60;
+  double first = 0, last = 0;
+  train_limoe(t, {.step = [&](const StepMetrics& m) { (m.step == 1 ? first : last) = m.loss; }});
+  EXPECT_LT(last, 0.5 * first);
+}
+
+TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
+  Temporary d;
+  for (int i = 0; i < 32; ++i) {
+    std::filesystem::create_directories(d / (i % 2 ? "data/light" : "data/dark"));
+    write_file_atomic(d / (i % 2 ? "data/light/" : "data/dark/") + std::to_string(i) + ".png", encode_png({16, 16, std::vector<uint8_t>(768, uint8_t(i % 2 ? 200 + i : 20 + i))}));
+  }
+  LimoeTraining t = toy(d / "classifier");
+  t.train_data = d / "data";
+  t.model.architecture = Architecture::classifier;
+  t.batch_size = 8;
+  t.model.group_examples = 4;
+  t.accum_freq = 2;
+  t.schedule.steps = 30;
+  StepMetrics last;
+  train_limoe(t, {.step = [&](const StepMetrics& m) { last = m; }});
+  EXPECT_GT(last.image_to_text, 0.9);
+  EXPECT_NEAR(last.chance, std::log(2.0), 1e-9);
+  EXPECT_EQ(load_limoe(d / "classifier").model->config().classnames, (std::vector<std::string>{"dark", "light"}));
+
+  LimoeTraining lit = toy(d / "lit");
+  lit.model.architecture = Architecture::two_tower;
+  lit.init_from = d / "classifier";
+  lit.groups.freeze = {"image.patches.*", "image.positions", "image.blocks.*", "image.norm.*"};
+  lit.schedule.steps = 3;
+  std::vector<std::string> messages;
+  train_limoe(lit, {.message = [&](const std::string& m) { messages.push_back(m); }});
+  auto tower = [&](const char* run) { return load_limoe(d / run).model->parameters().find("image.blocks.1.moe.experts.up.weight")->master().to_vector<float>(); };
+  EXPECT_EQ(tower("classifier"), tower("lit"));
+  EXPECT_NE(std::find_if(messages.begin(), messages.end(), [](const std::string& m) { return m.rfind("started from ", 0) == 0; }), messages.end());
+  t.train_data = scenes();
+  t.out = d / "none";
+  EXPECT_NE(message_of<UsageError>([&] { train_limoe(t, {}); }).find("a classifier needs labelled pictures"), std::string::npos);
+}
+
+TEST(Surgery, AverageUpcycleAndPrune) {
+  Temporary d;
+  LimoeTraining t = toy(d / "dense");
+  t.model.moe_layers = {};
+  t.schedule.steps = 4;
+  t.save_every = 2;
+  train_limoe(t, {});
+  const std::string a = d / "dense/checkpoints/step-000002", b = d / "dense/checkpoints/step-000004";
+  average_checkpoints({a, b}, d / "mean");
+  auto weights = [](const std::string& path) { return load_limoe(path).model->parameters().masters().to_vector<float>(); };
+  std::vector<float> x = weights(a), y = weights(b), mean = weights(d / "mean");
+  for (size_t i = 0; i < x.size(); ++i) { ASSERT_EQ(mean[i], float((double(x[i]) + double(y[i])) / 2)); }
+  EXPECT_NE(message_of<UsageError>([&] { average_checkpoints({a, b}, d / "mean"); }).find("exists already"), std::string::npos);
+
+  RouterOptions router{.experts = 4};
+  Transfer done = upcycle_checkpoint(b, {0, 1}, router, 7, d / "sparse");
+  EXPECT_EQ(done.upcycled.size(), 8u);
+  LoadedLimoe sparse = load_limoe(d / "sparse");
+  auto source = open_pairs(scenes());
+  ExpertUse use = busiest_experts(sparse, *source, Modality::text, 2, 64);
+  ASSERT_EQ(use.experts.size(), 2u);
+  EXPECT_GE(use.share[0], 0.5);
+  prune_checkpoint(sparse, use, d / "text");
+  EXPECT_EQ(load_limoe(d / "text").model->config().router.experts, 2);
+  EXPECT_NE(message_of<UsageError>([&] { upcycle_checkpoint(d / "sparse", {1}, router, 7, d / "again"); }).find("has sparse blocks already"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { average_checkpoints({b, d / "sparse"}, d / "mixed"); }).find("is another model than"), std::string::npos);
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ Tensor class_embeddings(const LimoePipeline& pipeline, const std::vector<std::st
   return l2_normalize(means);
 }
 
-ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side) {
+ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const LimoePipeline* text) {
   NoGrad no_grad;
   const int64_t classes = int64_t(set.classnames.size());
   REQUIRE(FormatError, classes > 0 && !set.templates.empty() && set.size() > 0, "[zeroshot] the set has ", classes, " classes, ",
@@ -70,7 +70,7 @@ ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSe
             " classes beginning with '", pipeline.config().classnames[0], "'; the set has ", classes, " beginning with '", set.classnames[0], "'. Classes must be the same");
     result.templates = 0;
   } else {
-    weights = class_embeddings(pipeline, set.classnames, set.templates);
+    weights = class_embeddings(text ? *text : pipeline, set.classnames, set.templates);
   }
 
   std::vector<int64_t> seen(classes), right(classes);

@@ -21,6 +21,7 @@ struct ZeroshotResult {
   std::vector<double> per_class;            // recall of each class
   std::vector<std::string> problems;        // pictures left out
 };
-ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side);
+// `text` embeds the prompts where that is another model than `pipeline` (one that keeps the experts of text, say); null: the same.
+ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const LimoePipeline* text = nullptr);
 
 }  // namespace pumice

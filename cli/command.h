@@ -41,5 +41,9 @@ std::unique_ptr<Command> make_model_upcycle();
 std::unique_ptr<Command> make_model_prune();
 std::unique_ptr<Command> make_presets();
 std::unique_ptr<Command> make_doctor();
+std::unique_ptr<Command> make_completion();
+std::unique_ptr<Command> make_data_check();
+std::unique_ptr<Command> make_data_inspect();
+std::unique_ptr<Command> make_data_template();
 
 }  // namespace pumice

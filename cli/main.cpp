@@ -5,6 +5,7 @@
 #include <new>
 
 #include "pumice/cli/arguments.h"
+#include "pumice/cli/completion.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/flags.h"
 #include "pumice/tensor/profile.h"
@@ -15,6 +16,9 @@ namespace pumice {
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> all;
   all.push_back(make_data_scenes());
+  all.push_back(make_data_inspect());
+  all.push_back(make_data_check());
+  all.push_back(make_data_template());
   all.push_back(make_train_limoe());
   all.push_back(make_train_clip());
   all.push_back(make_train_classifier());
@@ -26,6 +30,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_model_prune());
   all.push_back(make_presets());
   all.push_back(make_doctor());
+  all.push_back(make_completion());
   return all;
 }
 
@@ -55,6 +60,10 @@ int run(const std::vector<std::string>& words, bool& verbose) {
   }
   if (words[0] == "--version") {
     std::puts("pumice " PUMICE_VERSION);
+    return 0;
+  }
+  if (words[0] == "__complete") {
+    for (const std::string& word : complete(commands, {words.begin() + 1, words.end()})) { std::puts(word.c_str()); }
     return 0;
   }
   size_t used = 0;

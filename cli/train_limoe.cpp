@@ -12,6 +12,7 @@
 #include "pumice/tensor/parallel.h"
 #include "pumice/train/checkpoint.h"
 #include "pumice/train/limoe_options.h"
+#include "pumice/train/metrics.h"
 
 namespace pumice {
 namespace {
@@ -32,8 +33,9 @@ std::string status_of(const StepMetrics& m) {
 // wait until open() is called at the first step.
 class RunLog {
  public:
+  explicit RunLog(bool json) : json_(json) {}
   void line(const std::string& text) {
-    print_line(text);
+    print_line(json_ ? message_line(text) : text);
     char stamp[32];
     std::time_t now = std::time(nullptr);
     std::strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S  ", std::localtime(&now));
@@ -51,6 +53,7 @@ class RunLog {
     file_ << waiting_ << std::flush;
     waiting_.clear();
   }
+  bool json_;  // terminal lines are JSON objects
   std::string waiting_;
   std::ofstream file_;
 };
@@ -99,6 +102,11 @@ class TrainLimoe : public Command {
     options.add("preset", preset_, "Model", "sizes and defaults; see pumice presets");
     options.add("config", config_, "Run", "a JSON file of option names and values");
     options.add("dry-run", dry_run_, "Run", "print what would be trained, its parameters, FLOPs and memory, and stop");
+    options.add("log-format", "Run", "of lines on the terminal: json is one object per line, with the keys of metrics.jsonl", [this] { return std::string(json_ ? "json" : "text"); },
+                [this](const std::string& text) {
+                  json_ = text == "json";
+                  return true;
+                }).one_of({"text", "json"});
     declare_training_options(options, training_);
   }
   void apply_preset(const std::string& preset) override { apply_training_preset(training_, preset, architecture_); }
@@ -127,7 +135,7 @@ class TrainLimoe : public Command {
       return 0;
     }
     training_.validate();
-    RunLog log;
+    RunLog log(json_);
     log.line(header());
     catch_stop_signals();
     TrainObserver observer;
@@ -136,6 +144,14 @@ class TrainLimoe : public Command {
     observer.step = [this, &log](const StepMetrics& m) {
       log.open(training_.out);
       chance_ = m.chance;
+      if (json_) {
+        if (!m.layers.empty() || m.step % training_.log_every == 0 || m.step == 1 || m.step == m.steps) {
+          std::string line = metrics_line(m);
+          line.pop_back();  // its line end
+          print_line(line);
+        }
+        return;
+      }
       if (m.step % (10 * training_.log_every) == 0 || m.step == 1 || m.step == m.steps) {
         log.line(status_of(m) + format("  lr %.2e  |g| %.2f", m.learning_rate, m.gradient_norm));
         print_routing(m, log);
@@ -186,7 +202,7 @@ class TrainLimoe : public Command {
   LimoeTraining training_;
   double chance_ = 0;
   std::string preset_, config_;
-  bool dry_run_ = false;
+  bool dry_run_ = false, json_ = false;
 };
 
 }  // namespace

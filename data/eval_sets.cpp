@@ -163,7 +163,11 @@ bool has_train_side(const std::string& path) {
 
 RetrievalSet open_retrieval_set(const std::string& path, const RetrievalFiles& options) {
   if (names_shards(path)) { return retrieval_from_shards(path); }
-  if (fs::is_directory(path)) { return retrieval_from_shards(benchmark_shards(path, "test")); }
+  if (fs::is_directory(path)) {
+    REQUIRE(UsageError, is_benchmark_directory(path, "test"), "[eval] ", path, " is no retrieval set: a directory needs test/nshards.txt (CLIP_benchmark). Give a CSV, a captions JSON "
+            "or .tar shards otherwise");
+    return retrieval_from_shards(benchmark_shards(path, "test"));
+  }
   return is_json(path) ? retrieval_from_json(path, options) : retrieval_from_csv(path, options);
 }
 

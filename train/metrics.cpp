@@ -47,6 +47,8 @@ std::string metrics_line(const StepMetrics& m) {
   return j.dump() + "\n";
 }
 
+std::string message_line(const std::string& text) { return Json{{"message", text}}.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
 MetricsFile::MetricsFile(const std::string& path, int64_t keep_bytes) : path_(path) {
   fd_ = open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
   REQUIRE(IoError, fd_ >= 0, "[metrics] ", path, " cannot be opened: ", std::strerror(errno));

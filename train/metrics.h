@@ -27,5 +27,7 @@ class MetricsFile {
 
 // NaN and infinities are written as the strings "nan", "inf" and "-inf": JSON has no numbers for them.
 std::string metrics_line(const StepMetrics& metrics);
+// {"message": text}, without a line end.
+std::string message_line(const std::string& text);
 
 }  // namespace pumice

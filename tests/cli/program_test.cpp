@@ -180,5 +180,85 @@ TEST(Program, SignalsLoseNothing) {
   EXPECT_TRUE(holds(o, "trained 5 steps")) << o.text;
 }
 
+const char* kSmall = " --preset tiny --image-size 16 --patch 4 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 12 --group-examples 12 --steps 2 --vocab-size 300 ";
+
+TEST(Program, EveryTemplateIsCheckedAndTrainsAsItSays) {
+  testing::Temporary d;
+  const std::pair<const char*, const char*> kinds[] = {{"csv", "/train.csv"}, {"coco", "/captions.json"}, {"folder", ""}, {"webdataset", "/train-{000000..000001}.tar"},
+                                                       {"clip-benchmark", ""}};
+  for (auto [kind, file] : kinds) {
+    const std::string out = d / kind, source = "'" + out + file + "'";
+    Outcome o = run("data template " + std::string(kind) + " --out " + out);
+    EXPECT_EQ(o.code, 0) << o.text;
+    EXPECT_TRUE(holds(o, "--train-data " + source)) << o.text;
+    o = run("data check " + source);
+    EXPECT_EQ(o.code, 0) << o.text;
+    EXPECT_TRUE(holds(o, " 0 unreadable")) << o.text;
+    o = run("train limoe" + std::string(kSmall) + "--train-data " + source + " --out " + out + "-run");
+    EXPECT_EQ(o.code, 0) << o.text;
+  }
+  Outcome o = run("data inspect " + (d / "csv") + "/train.csv --n 3 --size 32 --out " + (d / "sheet.png") + " --tokenizer " + (d / "csv-run/checkpoints/latest/tokenizer.json"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "train.csv line 3 (")) << o.text;
+  EXPECT_TRUE(holds(o, "[<|endoftext|>]")) << o.text;
+  EXPECT_EQ(read_file(d / "sheet.png").substr(1, 3), "PNG");
+
+  write_file_atomic((d / "csv") + "/pictures/000001.png", "<html>");
+  o = run("data check " + (d / "csv") + "/train.csv");
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "train.csv line 3 (") && holds(o, "is a web page")) << o.text;
+  o = run("data template cvs --out " + (d / "x"));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "there is no template 'cvs'")) << o.text;
+}
+
+TEST(Program, RivalsAndWhatIsMadeOfThem) {
+  testing::Temporary d;
+  ASSERT_EQ(run("data template folder --out " + (d / "set")).code, 0);
+  const std::string data = "--train-data " + (d / "set") + " ", small = std::string(kSmall) + data;
+  Outcome o = run("train classifier" + small + "--out " + (d / "vmoe"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "(chance 1.10)")) << o.text;  // ln 3
+  o = run("eval zeroshot --no-baselines --model " + (d / "vmoe") + " --data " + (d / "set"));
+  EXPECT_TRUE(holds(o, "classifier top-1")) << o.text;
+  o = run("eval retrieval --model " + (d / "vmoe") + " --data " + (d / "set"));
+  EXPECT_EQ(o.code, 2) << o.text;
+  EXPECT_TRUE(holds(o, "is no retrieval set: a directory needs test/nshards.txt")) << o.text;
+  ASSERT_EQ(run("data template csv --out " + (d / "csv")).code, 0);
+  o = run("eval retrieval --model " + (d / "vmoe") + " --data " + (d / "csv") + "/train.csv");
+  EXPECT_EQ(o.code, 2) << o.text;
+  EXPECT_TRUE(holds(o, "is a classifier of 3 classes: it reads no text")) << o.text;
+
+  o = run("train clip --init-from " + (d / "vmoe") + " --freeze 'image.blocks.*' --batch-size 12 --group-examples 12 --steps 2 --log-format json " + data + "--out " + (d / "lit"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "{\"message\":\"started from ")) << o.text;
+  EXPECT_TRUE(holds(o, "frozen: ")) << o.text;
+  EXPECT_TRUE(holds(o, "\"step\":2,")) << o.text;
+  o = run("train clip --resume auto --out " + (d / "lit"));
+  EXPECT_TRUE(holds(o, "nothing to do")) << o.text;
+
+  o = run("train limoe" + small + "--moe-layers '' --out " + (d / "dense"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  o = run("model upcycle " + (d / "dense") + " --moe-layers 0,1 --experts 4 --out " + (d / "sparse"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run("model prune " + (d / "sparse") + " --modality text --keep 2 --data " + (d / "set") + " --out " + (d / "text"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run("eval zeroshot --no-baselines --model " + (d / "sparse") + " --text-model " + (d / "text") + " --data " + (d / "set"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run("train limoe --freeze 'image.block.*'" + small + "--out " + (d / "x"));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "--freeze 'image.block.*' matches no parameter")) << o.text;
+}
+
+TEST(Program, CompletionOffersWhatTheProgramUnderstands) {
+  EXPECT_EQ(run("__complete train cl").text, "clip\nclassifier\n");
+  EXPECT_EQ(run("__complete train limoe --preset ti").text, "tiny\n");
+  EXPECT_EQ(run("__complete train limoe --routing-order ''").text, "batch-priority\nposition\nrandom\n");
+  EXPECT_TRUE(holds(run("__complete eval zeroshot --m"), "--model\n"));
+  EXPECT_EQ(run("__complete train limoe --train-data ''").text, "");
+  EXPECT_TRUE(holds(run("completion bash"), "complete -o default -F _pumice pumice"));
+  EXPECT_EQ(run("completion tcsh").code, 2);
+}
+
 }  // namespace
 }  // namespace pumice

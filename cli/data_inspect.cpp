@@ -1,0 +1,162 @@
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "pumice/cli/command.h"
+#include "pumice/cli/terminal.h"
+#include "pumice/data/image.h"
+#include "pumice/data/loader.h"
+#include "pumice/data/pairs.h"
+#include "pumice/data/text.h"
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+
+namespace pumice {
+namespace {
+
+void declare_source(OptionTable& o, PairOptions& options) {
+  o.add("csv-img-key", options.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+  o.add("csv-caption-key", options.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
+  o.add("image-folder", options.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
+  o.add("split", options.split, "Input", "of sources that have several");
+}
+
+std::unique_ptr<PairSource> open_argument(const Command& command, const std::vector<std::string>& arguments, const PairOptions& options) {
+  REQUIRE(UsageError, arguments.size() == 1, "pumice ", command.name(), ": one source of pairs is required (shards, CSV, JSON or a folder), got ", arguments.size());
+  return open_pairs(arguments[0], options);
+}
+
+// Pictures side by side, `columns` in a row, with a gap of 4 pixels.
+class Sheet {
+ public:
+  Sheet(int64_t count, int size, int columns) : size_(size), columns_(int(std::min<int64_t>(columns, count))) {
+    const int rows = int((count + columns_ - 1) / columns_);
+    image_.width = columns_ * (size + kGap) + kGap;
+    image_.height = rows * (size + kGap) + kGap;
+    image_.rgb.assign(size_t(image_.width) * size_t(image_.height) * 3, 255);
+  }
+  void put(int64_t place, const Image& picture) {
+    const int64_t left = kGap + (place % columns_) * (size_ + kGap), top = kGap + (place / columns_) * (size_ + kGap);
+    for (int64_t y = 0; y < size_; ++y) {
+      std::memcpy(&image_.rgb[size_t(((top + y) * image_.width + left) * 3)], &picture.rgb[size_t(y * size_ * 3)], size_t(size_) * 3);
+    }
+  }
+  std::string png() const { return encode_png(image_); }
+
+ private:
+  static constexpr int kGap = 4;
+  int size_, columns_;
+  Image image_;
+};
+
+class DataInspect : public Command {
+ public:
+  std::string name() const override { return "data inspect"; }
+  std::string summary() const override { return "show pairs as the model will see them"; }
+  std::string positional() const override { return "SOURCE"; }
+  std::string examples() const override {
+    return "  pumice data inspect train.csv --n 16 --size 64 --out sheet.png\n  pumice data inspect 'train-{000000..000004}.tar' --tokenizer runs/a/checkpoints/latest/tokenizer.json\n";
+  }
+  void declare(OptionTable& o) override {
+    declare_source(o, options_);
+    o.add("n", count_, "Output", "how many pairs");
+    o.add("start", start_, "Output", "the first one");
+    o.add("size", size_, "Output", "pixels per side that pictures are resized to");
+    o.add("tokenizer", tokenizer_, "Output", "a tokenizer.json: show captions as its tokens");
+    o.add("text-length", text_length_, "Output", "most tokens of a caption, end-of-text included");
+    o.add("out", out_, "Output", "write the pictures as one PNG, row by row in the order printed");
+  }
+
+  int run(OptionTable&, const std::vector<std::string>& arguments) override {
+    std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
+    REQUIRE(UsageError, start_ >= 0 && start_ < source->size() && count_ > 0 && size_ > 0 && size_ <= 1024, "pumice data inspect: --start must be in [0, ", source->size(),
+            "), --n positive and --size in [1, 1024]");
+    std::unique_ptr<Tokenizer> tokenizer = tokenizer_.empty() ? nullptr : std::make_unique<Tokenizer>(Tokenizer::load(tokenizer_));
+    const int64_t end = std::min(start_ + count_, source->size());
+    print_line(format("%lld pairs, fingerprint %s", static_cast<long long>(source->size()), source->fingerprint().c_str()));
+    if (!source->report().empty()) { print_line(source->report()); }
+    Sheet sheet(end - start_, int(size_), 8);
+    for (int64_t i = start_; i < end; ++i) {
+      print_line(format("%lld  %s", static_cast<long long>(i), source->name(i).c_str()));
+      try {
+        Image picture = decode_image(source->image(i), source->name(i));
+        print_line(format("    %d x %d pixels%s", picture.width, picture.height,
+                          source->label(i) < 0 ? "" : (", class " + std::to_string(source->label(i)) + " (" + source->classnames()[size_t(source->label(i))] + ")").c_str()));
+        sheet.put(i - start_, resize_and_crop(picture, int(size_)));
+      } catch (const Error& e) {
+        print_line(std::string("    left out: ") + e.what());
+      }
+      print_line("    " + source->caption(i));
+      if (tokenizer) { print_line("    " + tokens_of(*tokenizer, source->caption(i))); }
+    }
+    if (!out_.empty()) {
+      write_file_atomic(out_, sheet.png());
+      print_line("wrote " + out_);
+    }
+    return 0;
+  }
+
+ private:
+  std::string tokens_of(const Tokenizer& tokenizer, const std::string& caption) const {
+    std::vector<int32_t> ids = encode_caption(tokenizer, caption, text_length_);
+    std::string text;
+    for (int32_t id : ids) { text += "[" + tokenizer.decode(std::vector<int32_t>{id}) + "]"; }
+    return text + format("  %zu tokens%s", ids.size(), int64_t(tokenizer.encode(caption).size()) >= text_length_ ? ", cut" : "");
+  }
+
+  PairOptions options_;
+  int64_t count_ = 8, start_ = 0, size_ = 64, text_length_ = 16;
+  std::string tokenizer_, out_;
+};
+
+class DataCheck : public Command {
+ public:
+  std::string name() const override { return "data check"; }
+  std::string summary() const override { return "read every pair of a source and say what is wrong"; }
+  std::string positional() const override { return "SOURCE"; }
+  std::string examples() const override { return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n"; }
+  void declare(OptionTable& o) override {
+    declare_source(o, options_);
+    o.add("batch-size", batch_size_, "Output", "for the expected share of equal captions in a batch");
+    o.add("problems", shown_, "Output", "how many problems to print");
+  }
+
+  int run(OptionTable&, const std::vector<std::string>& arguments) override {
+    std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
+    std::map<std::string, int64_t> sizes;
+    std::map<uint64_t, int64_t> pictures, captions;
+    int64_t broken = 0;
+    for (int64_t i = 0; i < source->size() && !stop_requested(); ++i) {
+      try {
+        const std::string bytes = source->image(i);
+        Image picture = decode_image(bytes, source->name(i));
+        ++sizes[format("%d x %d", picture.width, picture.height)];
+        ++pictures[hash_of(bytes)];
+      } catch (const Error& e) {
+        if (broken++ < shown_) { print_line(e.what()); }
+      }
+      ++captions[hash_of(source->caption(i))];
+      if (i % 256 == 255) { print_status(format("checked %lld of %lld", static_cast<long long>(i), static_cast<long long>(source->size()))); }
+    }
+    clear_status();
+    if (broken > shown_) { print_line(format("... and %lld more", static_cast<long long>(broken - shown_))); }
+    print_line(format("%lld pairs, %lld unreadable", static_cast<long long>(source->size()), static_cast<long long>(broken)));
+    if (!source->report().empty()) { print_line(source->report()); }
+    print_line(format("%zu different captions, %zu different pictures, %zu picture sizes", captions.size(), pictures.size(), sizes.size()));
+    if (!source->classnames().empty()) { print_line(format("%zu classes", source->classnames().size())); }
+    print_line(format("%s of the examples of a batch of %lld would share their caption with another one", percent(duplicate_share(*source, batch_size_)).c_str(),
+                      static_cast<long long>(batch_size_)));
+    return broken || !source->report().empty() ? 1 : 0;
+  }
+
+ private:
+  PairOptions options_;
+  int64_t batch_size_ = 128, shown_ = 5;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_data_inspect() { return std::make_unique<DataInspect>(); }
+std::unique_ptr<Command> make_data_check() { return std::make_unique<DataCheck>(); }
+
+}  // namespace pumice

@@ -82,13 +82,14 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
 
   o.add("steps", t.schedule.steps, "Schedule", "optimizer steps in total").alias("max-steps");
+  o.add("epochs", t.epochs, "Schedule", "passes over the training data instead of --steps; the warm-up is at most a quarter of them").alias("num-train-epochs");
   o.add("warmup", t.schedule.warmup, "Schedule", "steps of linear warm-up; by default at most a quarter of --steps").alias("warmup-steps");
   o.add("lr-scheduler", "Schedule", "shape of the learning rate", [&t] { return std::string(name(t.schedule.kind)); },
         [&t](const std::string& text) {
           t.schedule.kind = schedule_kind(text);
           return true;
-        }).one_of({"constant", "cosine", "rsqrt"}).alias("lr-scheduler-type");
-  o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine: the last learning rate as a fraction of the peak");
+        }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type");
+  o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine and linear: the last learning rate as a fraction of the peak");
   o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
   o.add("lr-timescale", t.schedule.timescale, "Schedule", "rsqrt: steps after which the rate has fallen to 1/sqrt(2)");
 

@@ -107,10 +107,10 @@ std::unique_ptr<Optimizer> make_optimizer(const LimoeTraining& t, ParameterStore
 
 class Run {
  public:
-  Run(const LimoeTraining& t, const TrainObserver& observer)
+  Run(const LimoeTraining& t, std::unique_ptr<PairSource> source, const TrainObserver& observer)
       : t_(t),
         observer_(observer),
-        source_(open_pairs(t.train_data, t.data)),
+        source_(std::move(source)),
         resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
         start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedLimoe>(load_limoe(t.init_from)) : nullptr),
         tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
@@ -286,6 +286,7 @@ void LimoeTraining::validate() const {
   REQUIRE(UsageError, schedule.warmup >= 0 && schedule.warmup <= schedule.steps, "[train] --warmup must be in [0, --steps], got ",
           schedule.warmup, " of ", schedule.steps);
   REQUIRE(UsageError, precision == DType::f32 || precision == DType::bf16, "[train] --precision must be fp32 or bf16");
+  REQUIRE(UsageError, epochs >= 0 && std::isfinite(epochs), "[train] --epochs must not be negative, got ", epochs);
   REQUIRE(UsageError, ema_decay >= 0 && ema_decay < 1, "[train] --ema-decay must be in [0, 1), got ", ema_decay);
   REQUIRE(UsageError, save_minutes >= 0, "[train] --save-minutes must not be negative, got ", save_minutes);
   REQUIRE(UsageError, overfit == 0 || overfit >= batch_size, "[train] --overfit must be at least the batch size ", batch_size, ", got ", overfit);
@@ -296,7 +297,13 @@ void LimoeTraining::validate() const {
 TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& observer) {
   training.validate();
   check_directory(training);
-  Run run(training, observer);
+  LimoeTraining t = training;
+  std::unique_ptr<PairSource> source = open_pairs(t.train_data, t.data);
+  if (t.epochs > 0) {
+    t.schedule.steps = std::max<int64_t>(1, std::llround(t.epochs * double(source->size()) / double(t.batch_size)));
+    t.schedule.warmup = std::min(t.schedule.warmup, t.schedule.steps / 4);
+  }
+  Run run(t, std::move(source), observer);
   return run.train();
 }
 

@@ -23,6 +23,7 @@ struct LimoeTraining {
   std::string out;              // run directory
   int64_t batch_size = 128;     // examples per optimizer step: the contrastive batch
   int64_t accum_freq = 1;       // microbatches per step; the contrastive batch stays whole
+  double epochs = 0;            // passes over the data; sets schedule.steps. 0: schedule.steps says how long
   Schedule schedule;
   enum class Optim { adamw, adafactor } optimizer = Optim::adamw;
   AdamWOptions adamw;

@@ -18,6 +18,13 @@ TEST(Schedule, CosineWithWarmup) {
   EXPECT_NEAR(learning_rate(s, 110), 0.2, 1e-12);
 }
 
+TEST(Schedule, LinearDecay) {
+  Schedule s{.kind = Schedule::kLinear, .peak = 2, .end_fraction = 0.1, .steps = 110, .warmup = 10};
+  EXPECT_DOUBLE_EQ(learning_rate(s, 4), 1);
+  EXPECT_DOUBLE_EQ(learning_rate(s, 60), 1.1);
+  EXPECT_DOUBLE_EQ(learning_rate(s, 110), 0.2);
+}
+
 TEST(Schedule, RsqrtWithCooldown) {
   Schedule s{.kind = Schedule::kRsqrt, .peak = 1, .steps = 1000, .warmup = 100, .cooldown = 200, .timescale = 300};
   EXPECT_DOUBLE_EQ(learning_rate(s, 100), 1);
@@ -32,7 +39,7 @@ TEST(Schedule, NamesAndErrors) {
     schedule_kind("cosin");
     FAIL();
   } catch (const UsageError& e) {
-    EXPECT_STREQ(e.what(), "[schedule] --lr-scheduler must be constant, cosine or rsqrt, got 'cosin'. Did you mean 'cosine'?");
+    EXPECT_STREQ(e.what(), "[schedule] --lr-scheduler must be constant, linear, cosine or rsqrt, got 'cosin'. Did you mean 'cosine'?");
   }
 }
 

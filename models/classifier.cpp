@@ -26,7 +26,9 @@ LimoeOutput ImageClassifier::forward(const LimoeInput& input, const LimoeRun& ru
   Tensor sequences = even_offsets(B, image_.tokens());
   TokenGroups groups = groups_of_one_modality(sequences, Modality::image, config_.group_examples, input.first_example);
   Tensor y = encoder_({image_(input.pixels, run.dtype), sequences, groups}, run, out, aux);
-  out.logits = cast(classes_(pool_(y, sequences, even_offsets(B - 1, 1))), run.dtype == DType::f64 ? DType::f64 : DType::f32);
+  Tensor pooled = pool_(y, sequences, even_offsets(B - 1, 1));
+  if (!run.training) { out.features = to_dtype(pooled.detach(), DType::f32); }
+  out.logits = cast(classes_(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32);
   out.aux = total_of(aux, config_);
   return out;
 }

@@ -28,6 +28,7 @@ struct LayerReport {  // what one sparse block decided
 
 struct LimoeOutput {
   Tensor image, text;   // f32 (B, D), L2-normalised; undefined for a modality that was not given, and in a classifier
+  Tensor features;      // f32 (B, C): pooled pictures before the last layer, outside training
   Tensor logits;        // f32 (B, classes) of a classifier
   Tensor aux;           // f32 (), weighted auxiliary loss over the sparse blocks; undefined in a dense model or outside training
   std::vector<LayerReport> layers;

@@ -79,7 +79,11 @@ LimoeOutput Limoe::forward(const LimoeInput& input, const LimoeRun& run) const {
   std::vector<Tensor> aux;
   Tensor x = encoder_(std::move(batch.stream), run, out, aux);
   auto project = [&](const Linear& head, const Tensor& pooled) { return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32)); };
-  if (batch.image_rows.defined()) { out.image = project(image_head_, image_pool_(x, sequences, batch.image_rows)); }
+  if (batch.image_rows.defined()) {
+    Tensor pooled = image_pool_(x, sequences, batch.image_rows);
+    if (!run.training) { out.features = to_dtype(pooled.detach(), DType::f32); }
+    out.image = project(image_head_, pooled);
+  }
   if (batch.text_rows.defined()) { out.text = project(text_head_, text_pool_(x, sequences, batch.text_rows)); }
   out.aux = total_of(aux, config_);
   return out;

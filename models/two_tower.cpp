@@ -28,7 +28,9 @@ LimoeOutput TwoTower::forward(const LimoeInput& input, const LimoeRun& run) cons
   auto embed = [&](const Encoder& encoder, const Pool& pool, const Linear& head, Tensor x, const Tensor& sequences, Modality modality) {
     TokenGroups groups = groups_of_one_modality(sequences, modality, config_.group_examples, input.first_example);
     Tensor y = encoder({std::move(x), sequences, groups}, run, out, aux);
-    return l2_normalize(cast(head(pool(y, sequences, even_offsets(sequences.size() - 2, 1))), run.dtype == DType::f64 ? DType::f64 : DType::f32));
+    Tensor pooled = pool(y, sequences, even_offsets(sequences.size() - 2, 1));
+    if (!run.training && modality == Modality::image) { out.features = to_dtype(pooled.detach(), DType::f32); }
+    return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32));
   };
   if (input.pixels.defined()) {
     Tensor sequences = even_offsets(input.pixels.dim(0), image_.tokens());

@@ -55,6 +55,8 @@ Tensor LimoePipeline::classify_pixels(const Tensor& pixels, int64_t chunk) const
   return run_pixels(pixels, chunk, int64_t(config().classnames.size()), &LimoeOutput::logits);
 }
 
+Tensor LimoePipeline::image_features(const Tensor& pixels, int64_t chunk) const { return run_pixels(pixels, chunk, config().width, &LimoeOutput::features); }
+
 bool PixelBatch::add(std::string_view bytes, const std::string& name) {
   try {
     Image image = resize_and_crop(decode_image(bytes, name), int(size_));

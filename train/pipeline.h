@@ -20,6 +20,8 @@ class LimoePipeline {
   Tensor encode_pixels(const Tensor& pixels, int64_t chunk = 256) const;
   // The same, as logits (N, classes) f32 of a classifier; classes are config().classnames.
   Tensor classify_pixels(const Tensor& pixels, int64_t chunk = 256) const;
+  // The same, as pooled features before the last layer (N, C) f32, of any model.
+  Tensor image_features(const Tensor& pixels, int64_t chunk = 256) const;
   bool is_classifier() const { return config().architecture == Architecture::classifier; }
 
   int64_t image_size() const { return loaded_.model->config().image_size; }

@@ -221,6 +221,11 @@ TEST(Program, RivalsAndWhatIsMadeOfThem) {
   EXPECT_TRUE(holds(o, "(chance 1.10)")) << o.text;  // ln 3
   o = run("eval zeroshot --no-baselines --model " + (d / "vmoe") + " --data " + (d / "set"));
   EXPECT_TRUE(holds(o, "classifier top-1")) << o.text;
+  o = run("eval fewshot --shots 1,4 --seeds 2 --model " + (d / "vmoe") + " --data " + (d / "set"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "4-shot top-1")) << o.text;
+  o = run("eval fewshot --shots 100 --model " + (d / "vmoe") + " --data " + (d / "set"));
+  EXPECT_TRUE(o.code == 2 && holds(o, "labelled pictures, fewer than the 100 shots")) << o.text;
   o = run("eval retrieval --model " + (d / "vmoe") + " --data " + (d / "set"));
   EXPECT_EQ(o.code, 2) << o.text;
   EXPECT_TRUE(holds(o, "is no retrieval set: a directory needs test/nshards.txt")) << o.text;

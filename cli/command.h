@@ -36,6 +36,7 @@ std::unique_ptr<Command> make_train_classifier();
 std::unique_ptr<Command> make_eval_zeroshot();
 std::unique_ptr<Command> make_eval_retrieval();
 std::unique_ptr<Command> make_eval_fewshot();
+std::unique_ptr<Command> make_eval_experts();
 std::unique_ptr<Command> make_model_info();
 std::unique_ptr<Command> make_model_average();
 std::unique_ptr<Command> make_model_upcycle();

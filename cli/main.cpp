@@ -25,6 +25,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_eval_zeroshot());
   all.push_back(make_eval_retrieval());
   all.push_back(make_eval_fewshot());
+  all.push_back(make_eval_experts());
   all.push_back(make_model_info());
   all.push_back(make_model_average());
   all.push_back(make_model_upcycle());

@@ -15,6 +15,7 @@ Encoder::Encoder(const Scope& scope, const LimoeConfig& config, const TowerConfi
   for (int64_t i = 0; i < tower.depth; ++i) {
     Scope block = scope / "blocks" / std::to_string(i);
     Block b;
+    b.index = i;
     b.norm1 = LayerNorm(block / "norm1", tower.width);
     b.attention = SelfAttention(block / "attention", tower.width, tower.heads, tower.causal);
     b.norm2 = LayerNorm(block / "norm2", tower.width);
@@ -37,6 +38,7 @@ std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, cons
   Tensor y = b.moe(b.norm2(x), stream.groups, run.training, routing);
   x = add(x, dropout(y, p, b.mlp_site));
   if (report) { report->stats = collect_stats(routing); }
+  if (run.routings) { run.routings->push_back({b.index, name_, stream.sequences, routing}); }
   if (!run.training) { return {x}; }
   AuxLosses aux = auxiliary_losses(routing, aux_);
   if (report) { report->losses = aux.values; }

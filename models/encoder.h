@@ -24,6 +24,7 @@ class Encoder {
 
  private:
   struct Block {
+    int64_t index = 0;
     LayerNorm norm1, norm2;
     SelfAttention attention;
     Mlp mlp;     // dense blocks

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "pumice/models/limoe_config.h"
+#include "pumice/moe/routing.h"
 #include "pumice/moe/stats.h"
 #include "pumice/nn/parameter.h"
 
@@ -34,11 +35,19 @@ struct LimoeOutput {
   std::vector<LayerReport> layers;
 };
 
+struct LayerRouting {  // where every token of one sparse block went
+  int64_t block = 0;
+  std::string tower;  // as in LayerReport
+  Tensor sequences;   // i32 (N + 1): the sequences of its stream, in order: examples' pictures before their captions, group by group
+  Routing routing;
+};
+
 struct LimoeRun {
   DType dtype = DType::f32;  // of activations and weights: f32 or bf16 (f64 for a model made in f64)
   bool training = false;     // noise, training capacity, auxiliary losses
   bool recompute = false;    // activation checkpointing per block
   bool reports = true;       // collect LayerReports
+  std::vector<LayerRouting>* routings = nullptr;  // receives every token's routing; for analysis without a graph
 };
 
 class ImageTextModel {

@@ -57,6 +57,19 @@ Tensor LimoePipeline::classify_pixels(const Tensor& pixels, int64_t chunk) const
 
 Tensor LimoePipeline::image_features(const Tensor& pixels, int64_t chunk) const { return run_pixels(pixels, chunk, config().width, &LimoeOutput::features); }
 
+std::vector<LayerRouting> LimoePipeline::routings(const Tensor& pixels, const Tensor& tokens, const Tensor& text_offsets) const {
+  NoGrad no_grad;
+  std::vector<LayerRouting> found;
+  LimoeRun run = run_;
+  run.routings = &found;
+  LimoeInput input;
+  input.pixels = pixels;
+  input.tokens = tokens;
+  input.text_offsets = text_offsets;
+  loaded_.model->forward(input, run);
+  return found;
+}
+
 bool PixelBatch::add(std::string_view bytes, const std::string& name) {
   try {
     Image image = resize_and_crop(decode_image(bytes, name), int(size_));

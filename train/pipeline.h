@@ -22,6 +22,9 @@ class LimoePipeline {
   Tensor classify_pixels(const Tensor& pixels, int64_t chunk = 256) const;
   // The same, as pooled features before the last layer (N, C) f32, of any model.
   Tensor image_features(const Tensor& pixels, int64_t chunk = 256) const;
+  // Routing of every token of every sparse block for some pictures and captions (either may be undefined), a routing group's worth at most.
+  std::vector<LayerRouting> routings(const Tensor& pixels, const Tensor& tokens, const Tensor& text_offsets) const;
+  const Tokenizer& tokenizer() const { return loaded_.tokenizer; }
   bool is_classifier() const { return config().architecture == Architecture::classifier; }
 
   int64_t image_size() const { return loaded_.model->config().image_size; }

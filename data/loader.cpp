@@ -52,6 +52,7 @@ class Loader::Impl {
  public:
   Impl(const PairSource& source, const Tokenizer& tokenizer, const LoaderOptions& options)
       : source_(source), tokenizer_(tokenizer), options_(options), position_(options.position) {
+    options.augmentation.validate();
     samples_ = options.limit ? std::min(options.limit, source.size()) : source.size();
     REQUIRE(UsageError, options.batch_size > 0 && options.image_size > 0 && options.text_length > 1,
             "[loader] batch size and image size must be positive and text length at least 2, got ", options.batch_size, ", ",
@@ -146,7 +147,7 @@ class Loader::Impl {
       if (options_.distinct_captions && std::find(ids.begin(), ids.end(), id) != ids.end()) { continue; }
       Image image;
       try {
-        image = resize_and_crop(decode_image(source_.image(sample), source_.name(sample)), int(S));
+        image = augment(decode_image(source_.image(sample), source_.name(sample)), int(S), options_.augmentation, options_.seed, position_ / samples_, sample);
       } catch (const Error& e) {
         note_problem(e.what());
         continue;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "pumice/data/augment.h"
 #include "pumice/data/pairs.h"
 #include "pumice/data/tokenizer.h"
 #include "pumice/tensor/tensor.h"
@@ -30,6 +31,7 @@ struct LoaderOptions {
   uint64_t seed = 0;
   bool shuffle = true;       // a new permutation every epoch
   bool distinct_captions = false;  // leave a sample out of a batch that holds its caption already; it has its turn in the next epoch
+  Augmentation augmentation;  // by (seed, epoch, sample)
   int64_t limit = 0;         // use the first `limit` samples only; 0 = all
   int64_t prefetch = 3;      // batches decoded ahead; 0 = decode in next()
   int64_t position = 0;      // where to start in the stream of samples

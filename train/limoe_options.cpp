@@ -23,6 +23,22 @@ bool parse_factors(const std::string& text, std::vector<double>& factors) {
   return true;
 }
 
+// As many numbers as there are targets, separated by commas.
+bool parse_numbers(const std::string& text, const std::vector<double*>& targets) {
+  std::vector<double> parsed;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    double value = 0;
+    auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end) { return false; }
+    parsed.push_back(value);
+    begin = end + 1;
+  }
+  if (parsed.size() != targets.size()) { return false; }
+  for (size_t i = 0; i < parsed.size(); ++i) { *targets[i] = parsed[i]; }
+  return true;
+}
+
 // One flag for a setting that each optimizer has.
 Option& add_shared(OptionTable& o, const char* name, LimoeTraining& t, double& adamw, double& adafactor, const char* help) {
   Option& option = o.add(name, "Optimiser", help, [&] { return concat_text(t.optimizer == LimoeTraining::Optim::adafactor ? adafactor : adamw); },
@@ -53,6 +69,14 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("image-folder", t.data.image_folder, "Data", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", t.data.split, "Data", "of sources that have several");
   o.add("dedupe-batch", t.dedupe_batch, "Data", "no two examples of a batch have the same caption");
+  o.add("aug-scale", "Data", "random crops of a share of the picture's area, such as 0.9,1, resized; 1,1: the centre crop",
+        [&t] { return concat_text(t.augmentation.min_scale, ",", t.augmentation.max_scale); },
+        [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.min_scale, &t.augmentation.max_scale}); });
+  o.add("aug-flip", t.augmentation.flip, "Data", "probability of a mirror image; leave it at 0 when captions say left and right");
+  o.add("aug-color-jitter", "Data", "strength of random brightness, contrast and saturation, such as 0.4,0.4,0.4",
+        [&t] { return concat_text(t.augmentation.brightness, ",", t.augmentation.contrast, ",", t.augmentation.saturation); },
+        [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.brightness, &t.augmentation.contrast, &t.augmentation.saturation}); });
+  o.add("aug-gray", t.augmentation.grey, "Data", "probability of losing the colour").alias("aug-grey").alias("aug-gray-scale-prob");
   o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it that of --init-from, or one is learned from the captions");
   o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained");
   o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");

@@ -127,7 +127,7 @@ class Run {
     if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
-        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
+        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .augmentation = t.augmentation, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
     if (resume_from_.empty()) {
       if (t.resume == Resume::always) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
       make_fresh_directory(t.out);
@@ -286,6 +286,7 @@ void LimoeTraining::validate() const {
   REQUIRE(UsageError, schedule.warmup >= 0 && schedule.warmup <= schedule.steps, "[train] --warmup must be in [0, --steps], got ",
           schedule.warmup, " of ", schedule.steps);
   REQUIRE(UsageError, precision == DType::f32 || precision == DType::bf16, "[train] --precision must be fp32 or bf16");
+  augmentation.validate();
   REQUIRE(UsageError, epochs >= 0 && std::isfinite(epochs), "[train] --epochs must not be negative, got ", epochs);
   REQUIRE(UsageError, ema_decay >= 0 && ema_decay < 1, "[train] --ema-decay must be in [0, 1), got ", ema_decay);
   REQUIRE(UsageError, save_minutes >= 0, "[train] --save-minutes must not be negative, got ", save_minutes);

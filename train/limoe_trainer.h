@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "pumice/data/augment.h"
 #include "pumice/data/pairs.h"
 #include "pumice/models/image_text_model.h"
 #include "pumice/train/optim/adafactor.h"
@@ -17,6 +18,7 @@ struct LimoeTraining {
   LimoeConfig model;
   std::string train_data;       // see open_pairs()
   PairOptions data;
+  Augmentation augmentation;
   bool dedupe_batch = false;    // no two examples of a batch have the same caption
   std::string tokenizer;        // a tokenizer.json; empty: that of init_from, or one is trained on the captions
   std::string init_from;        // a run or checkpoint whose weights to start from, see transfer_parameters(); empty: random weights

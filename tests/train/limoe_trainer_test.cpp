@@ -326,6 +326,7 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     t.groups = {.lr_mult = {"text.*=0.5"}, .freeze = {"image.patches.*"}, .layer_decay = 0.8};
     t.ema_decay = 0.9;
     t.dedupe_batch = true;
+    t.augmentation = {.min_scale = 0.5, .flip = 0.5, .brightness = 0.3, .grey = 0.1};
     t.batch_size = 8;
     t.model.group_examples = 8;
     t.schedule.steps = 6;

@@ -17,8 +17,9 @@ struct ImageLimits {
 };
 
 // PNG or JPEG, told apart by their first bytes, as Pillow's open(...).convert("RGB") gives them: alpha is dropped, grey is
-// repeated, 16-bit PNG keeps its upper bytes, CMYK is inverted and multiplied, EXIF is ignored. Throws FormatError naming `name`,
-// what was found and what to try; a truncated file is an error, never a half-grey picture.
+// repeated, 16-bit colour keeps its upper bytes while 16-bit grey is cut off at 255, CMYK is inverted and multiplied, EXIF is ignored; all
+// of that before any resizing. Throws FormatError naming `name`, what was found and what to try; a truncated file is an error, never a
+// half-grey picture.
 Image decode_image(std::string_view bytes, const std::string& name, const ImageLimits& limits = {});
 
 enum class Filter { bilinear, bicubic };

@@ -118,6 +118,7 @@ void png_feed(png_structp png, png_bytep to, size_t count) {
 Image decode_png(std::string_view bytes, const std::string& name, const ImageLimits& limits) {
   Image image;
   std::vector<png_bytep> rows;
+  std::vector<uint8_t> deep;  // of 16-bit grey, before it is cut down
   PngError error;
   PngSource source{bytes.data(), bytes.size()};
   png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, png_fail, png_ignore);
@@ -139,19 +140,27 @@ Image decode_png(std::string_view bytes, const std::string& name, const ImageLim
   const int colour = png_get_color_type(png, info), depth = png_get_bit_depth(png, info);
   if (colour == PNG_COLOR_TYPE_PALETTE) { png_set_palette_to_rgb(png); }
   if (colour == PNG_COLOR_TYPE_GRAY && depth < 8) { png_set_expand_gray_1_2_4_to_8(png); }
-  if (depth == 16) { png_set_strip_16(png); }
-  if (colour & PNG_COLOR_MASK_ALPHA) { png_set_strip_alpha(png); }
-  if (!(colour & PNG_COLOR_MASK_COLOR)) { png_set_gray_to_rgb(png); }
+  const bool deep_grey = colour == PNG_COLOR_TYPE_GRAY && depth == 16;
+  if (depth == 16 && !deep_grey) { png_set_strip_16(png); }
+  // a palette with transparent entries is expanded to RGBA
+  if ((colour & PNG_COLOR_MASK_ALPHA) || (colour == PNG_COLOR_TYPE_PALETTE && png_get_valid(png, info, PNG_INFO_tRNS))) { png_set_strip_alpha(png); }
+  if (!(colour & PNG_COLOR_MASK_COLOR) && !deep_grey) { png_set_gray_to_rgb(png); }
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
   const size_t stride = size_t(image.width) * 3;
-  if (png_get_rowbytes(png, info) != stride) { png_error(png, "an unexpected pixel layout"); }
+  const size_t row_bytes = deep_grey ? size_t(image.width) * 2 : stride;
+  if (png_get_rowbytes(png, info) != row_bytes) { png_error(png, "an unexpected pixel layout"); }
   image.rgb.resize(stride * size_t(image.height));
   rows.resize(size_t(image.height));
-  for (int y = 0; y < image.height; ++y) { rows[size_t(y)] = image.rgb.data() + size_t(y) * stride; }
+  if (deep_grey) { deep.resize(row_bytes * size_t(image.height)); }
+  for (int y = 0; y < image.height; ++y) { rows[size_t(y)] = (deep_grey ? deep.data() : image.rgb.data()) + size_t(y) * row_bytes; }
   png_read_image(png, rows.data());
   png_read_end(png, nullptr);
   png_destroy_read_struct(&png, &info, nullptr);
+  for (size_t i = 0; i < deep.size() / 2; ++i) {  // Pillow reads whole numbers and cuts them off at 255
+    const uint8_t grey = deep[2 * i] ? 255 : deep[2 * i + 1];
+    image.rgb[3 * i] = image.rgb[3 * i + 1] = image.rgb[3 * i + 2] = grey;
+  }
   return image;
 }
 

@@ -1,5 +1,9 @@
 #include "pumice/data/image.h"
 
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -31,6 +35,25 @@ TEST(Image, DecodesAndResizesAsPillowDoes) {
     EXPECT_EQ(fnv(resize(image, 40, 31, Filter::bilinear)), e["bilinear_40x31"]) << file;
     EXPECT_EQ(fnv(resize_and_crop(image, 8)), e["crop_8"]) << file;
   }
+}
+
+// One picture of each kind; by hand over as many as tests/oracle/make_many_images.py is asked for, in the folder that PUMICE_PICTURES names.
+TEST(Image, ManyPicturesAreDecodedAsPillowDoes) {
+  const char* given = std::getenv("PUMICE_PICTURES");
+  const std::string folder = given ? given : PUMICE_FIXTURES "/data/fixtures/pictures";
+  auto expected = nlohmann::json::parse(read_file(folder + "/expected.json"));
+  ASSERT_GE(expected.size(), 23u);
+  std::map<std::string, std::pair<int, int>> kinds;  // equal, all
+  for (const auto& e : expected) {
+    const std::string file = e["file"];
+    Image image = decode_image(read_file(folder + "/" + file), file);
+    const bool equal = image.width == e["width"] && fnv(image) == e["rgb"] && (!e.contains("crop_8") || fnv(resize_and_crop(image, 8)) == e["crop_8"]);
+    EXPECT_TRUE(equal) << file;
+    auto& [same, all] = kinds[file.substr(5)];
+    same += equal;
+    ++all;
+  }
+  for (const auto& [kind, count] : kinds) { std::printf("  %-24s %d of %d equal\n", kind.c_str(), count.first, count.second); }
 }
 
 TEST(Image, PngRoundTrip) {

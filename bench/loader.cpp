@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     for (int64_t i = 0; i < batches; ++i) { loader.next(); }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    std::printf("%.0f images/s on one thread, %lld px, %lld samples\n", double(batches * batch) / seconds, static_cast<long long>(size), static_cast<long long>(source->size()));
+    std::printf("%.0f images/s on one thread, %lld px, %lld samples\n", double(batches * batch) / seconds, static_cast<long long>(size),
+                static_cast<long long>(source->size()));
   } catch (const std::exception& e) {
     std::fprintf(stderr, "error: %s\n", e.what());
     return 1;

@@ -22,7 +22,8 @@ void declare_source(OptionTable& o, PairOptions& options) {
 }
 
 std::unique_ptr<PairSource> open_argument(const Command& command, const std::vector<std::string>& arguments, const PairOptions& options) {
-  REQUIRE(UsageError, arguments.size() == 1, "pumice ", command.name(), ": one source of pairs is required (shards, CSV, JSON or a folder), got ", arguments.size());
+  REQUIRE(UsageError, arguments.size() == 1, "pumice ", command.name(), ": one source of pairs is required (shards, CSV, JSON or a folder), got ",
+          arguments.size());
   return open_pairs(arguments[0], options);
 }
 
@@ -69,7 +70,8 @@ class DataInspect : public Command {
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
-    REQUIRE(UsageError, start_ >= 0 && start_ < source->size() && count_ > 0 && size_ > 0 && size_ <= 1024, "pumice data inspect: --start must be in [0, ", source->size(),
+    REQUIRE(UsageError, start_ >= 0 && start_ < source->size() && count_ > 0 && size_ > 0 && size_ <= 1024,
+            "pumice data inspect: --start must be in [0, ", source->size(),
             "), --n positive and --size in [1, 1024]");
     std::unique_ptr<Tokenizer> tokenizer = tokenizer_.empty() ? nullptr : std::make_unique<Tokenizer>(Tokenizer::load(tokenizer_));
     const int64_t end = std::min(start_ + count_, source->size());
@@ -144,7 +146,8 @@ class DataCheck : public Command {
     if (!source->report().empty()) { print_line(source->report()); }
     print_line(format("%zu different captions, %zu different pictures, %zu picture sizes", captions.size(), pictures.size(), sizes.size()));
     if (!source->classnames().empty()) { print_line(format("%zu classes", source->classnames().size())); }
-    print_line(format("%s of the examples of a batch of %lld would share their caption with another one", percent(duplicate_share(*source, batch_size_)).c_str(),
+    print_line(format("%s of the examples of a batch of %lld would share their caption with another one",
+                      percent(duplicate_share(*source, batch_size_)).c_str(),
                       static_cast<long long>(batch_size_)));
     return broken || !source->report().empty() ? 1 : 0;
   }

@@ -28,14 +28,16 @@ class EvalExperts : public Command {
     ExpertReport report = profile_experts(pipeline, *open_pairs(data_), options_);
     print_line(format("%lld examples, model at step %lld", static_cast<long long>(report.examples), static_cast<long long>(pipeline.step())));
     for (const LayerProfile& layer : report.layers) {
-      print_line(format("%sblock %lld: expert and modality share %.2f bits", layer.tower.empty() ? "" : (layer.tower + " ").c_str(), static_cast<long long>(layer.block),
+      print_line(format("%sblock %lld: expert and modality share %.2f bits", layer.tower.empty() ? "" : (layer.tower + " ").c_str(),
+                        static_cast<long long>(layer.block),
                         layer.mutual_information));
       print_line("  expert  kind   of images  of text    gate  words");
       for (size_t e = 0; e < layer.experts.size(); ++e) {
         const ExpertProfile& x = layer.experts[e];
         std::string words;
         for (const TokenCount& t : x.top_tokens) { words += " [" + t.piece + "]"; }
-        print_line(format("  %6zu  %-6s %8s %8s    %.2f %s", e, x.kind.c_str(), percent(x.image_load).c_str(), percent(x.text_load).c_str(), x.mean_gate, words.c_str()));
+        print_line(format("  %6zu  %-6s %8s %8s    %.2f %s", e, x.kind.c_str(), percent(x.image_load).c_str(), percent(x.text_load).c_str(),
+                          x.mean_gate, words.c_str()));
       }
     }
     for (const std::string& problem : report.problems) { print_line("  left out: " + problem); }

@@ -32,7 +32,8 @@ class EvalFewshot : public Command {
 
   int run(OptionTable&, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval fewshot: --model and --data are required. See pumice eval fewshot --help");
-    REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_, " has no training side; name labelled pictures to learn from by --train-data");
+    REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_,
+            " has no training side; name labelled pictures to learn from by --train-data");
     LabelledSet test = open_labelled_set(data_, "test"), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train");
     LimoePipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
     FewshotResult r = evaluate_fewshot(pipeline, train, test, options_);
@@ -41,14 +42,16 @@ class EvalFewshot : public Command {
     nlohmann::ordered_json metrics;
     for (const FewshotScore& s : r.scores) {
       const double mean = std::accumulate(s.top1.begin(), s.top1.end(), 0.0) / double(s.top1.size());
-      print_line(format("  %3lld-shot top-1   %8s   (%s to %s)", static_cast<long long>(s.shots), percent(mean).c_str(), percent(*std::min_element(s.top1.begin(), s.top1.end())).c_str(),
+      print_line(format("  %3lld-shot top-1   %8s   (%s to %s)", static_cast<long long>(s.shots), percent(mean).c_str(),
+                        percent(*std::min_element(s.top1.begin(), s.top1.end())).c_str(),
                         percent(*std::max_element(s.top1.begin(), s.top1.end())).c_str()));
       metrics[std::to_string(s.shots) + "shot_acc1"] = {{"mean", mean}, {"seeds", s.top1}};
     }
     print_line(format("  chance           %8s", percent(1 / double(r.classes)).c_str()));
     for (const std::string& problem : r.problems) { print_line("  left out: " + problem); }
     if (!output_.empty()) {
-      nlohmann::ordered_json j = {{"dataset", data_}, {"model", pipeline.checkpoint()}, {"task", "fewshot_classification"}, {"metrics", metrics}, {"l2", options_.l2}, {"left_out", r.problems}};
+      nlohmann::ordered_json j = {{"dataset", data_}, {"model", pipeline.checkpoint()}, {"task", "fewshot_classification"}, {"metrics", metrics},
+                                  {"l2", options_.l2}, {"left_out", r.problems}};
       write_file_atomic(output_, j.dump(2) + "\n");
     }
     return 0;

@@ -41,7 +41,8 @@ class ModelUpcycle : public Command {
     o.add("out", out_, "Output", "the directory to write");
     o.add("moe-layers", config_.moe_layers, "MoE", "indices of the blocks whose MLPs become experts");
     o.add("experts", config_.router.experts, "MoE", "experts per sparse block").alias("num-experts");
-    o.add("experts-per-token", config_.router.experts_per_token, "MoE", "experts that each token visits; with 2 and renormalised gates the model starts as the dense one")
+    o.add("experts-per-token", config_.router.experts_per_token, "MoE",
+          "experts that each token visits; with 2 and renormalised gates the model starts as the dense one")
         .alias("top-k-experts");
     o.add("gates", gates_, "MoE", "what an expert's output is multiplied with").one_of({"raw", "renormalised"});
     o.add("seed", seed_, "MoE", "of the routers' first weights");
@@ -50,7 +51,8 @@ class ModelUpcycle : public Command {
     REQUIRE(UsageError, paths.size() == 1, "pumice model upcycle: one run or checkpoint is required, got ", paths.size());
     config_.router.gates = gates_ == "raw" ? Gates::raw : Gates::renormalised;
     Transfer done = upcycle_checkpoint(paths[0], config_.moe_layers, config_.router, seed_, out_);
-    print_line(format("wrote %s: %lld parameters copied, %zu copied into each of %d experts, %zu routers start fresh", out_.c_str(), static_cast<long long>(done.copied),
+    print_line(format("wrote %s: %lld parameters copied, %zu copied into each of %d experts, %zu routers start fresh", out_.c_str(),
+                      static_cast<long long>(done.copied),
                       done.upcycled.size(), config_.router.experts, done.fresh.size()));
     return 0;
   }
@@ -86,7 +88,8 @@ class ModelPrune : public Command {
     for (size_t b = 0; b < use.experts.size(); ++b) {
       std::vector<std::string> names;
       for (int64_t e : use.experts[b]) { names.push_back(std::to_string(e)); }
-      print_line(format("  sparse block %zu keeps experts %s, which got %s of the %s tokens", b, join(names).c_str(), percent(use.share[b]).c_str(), modality_.c_str()));
+      print_line(format("  sparse block %zu keeps experts %s, which got %s of the %s tokens", b, join(names).c_str(), percent(use.share[b]).c_str(),
+                        modality_.c_str()));
     }
     print_line("wrote " + out_);
     return 0;

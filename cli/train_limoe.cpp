@@ -25,8 +25,10 @@ void apply_training_preset(LimoeTraining& t, const std::string& preset, Architec
 
 std::string status_of(const StepMetrics& m) {
   const double right = m.classifier ? m.image_to_text : (m.image_to_text + m.text_to_image) / 2;
-  return format("step %lld/%lld  loss %.3f (chance %.2f)  %s %s  %.0f %s/s  %s left", static_cast<long long>(m.step), static_cast<long long>(m.steps), m.loss, m.chance,
-                m.classifier ? "right" : "in-batch", percent(right).c_str(), m.pairs_per_second, m.classifier ? "pictures" : "pairs", human_time(m.seconds_left).c_str());
+  return format("step %lld/%lld  loss %.3f (chance %.2f)  %s %s  %.0f %s/s  %s left", static_cast<long long>(m.step), static_cast<long long>(m.steps),
+                m.loss, m.chance,
+                m.classifier ? "right" : "in-batch", percent(right).c_str(), m.pairs_per_second, m.classifier ? "pictures" : "pairs",
+                    human_time(m.seconds_left).c_str());
 }
 
 // Lines for the terminal that are kept in the run's directory as well, with the time. The trainer prepares the directory, so lines
@@ -102,7 +104,8 @@ class TrainLimoe : public Command {
     options.add("preset", preset_, "Model", "sizes and defaults; see pumice presets");
     options.add("config", config_, "Run", "a JSON file of option names and values");
     options.add("dry-run", dry_run_, "Run", "print what would be trained, its parameters, FLOPs and memory, and stop");
-    options.add("log-format", "Run", "of lines on the terminal: json is one object per line, with the keys of metrics.jsonl", [this] { return std::string(json_ ? "json" : "text"); },
+    options.add("log-format", "Run", "of lines on the terminal: json is one object per line, with the keys of metrics.jsonl",
+                [this] { return std::string(json_ ? "json" : "text"); },
                 [this](const std::string& text) {
                   json_ = text == "json";
                   return true;
@@ -127,7 +130,8 @@ class TrainLimoe : public Command {
       training_.model.classnames.clear();
       if (architecture_ != Architecture::two_tower) { training_.model.text_moe_layers.clear(); }
     }
-    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(), ": --architecture is that of another command. Commands: train limoe, train clip, train "
+    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(),
+            ": --architecture is that of another command. Commands: train limoe, train clip, train "
             "classifier");
     if (options.find("warmup")->source.empty()) { training_.schedule.warmup = std::min(training_.schedule.warmup, training_.schedule.steps / 4); }
     if (dry_run_) {
@@ -162,11 +166,13 @@ class TrainLimoe : public Command {
     TrainOutcome outcome = train_limoe(training_, observer);
     clear_status();
     if (!outcome.finished) {
-      log.line(format("stopped at step %lld; continue with: pumice %s --out %s --resume", static_cast<long long>(outcome.step), name().c_str(), training_.out.c_str()));
+      log.line(format("stopped at step %lld; continue with: pumice %s --out %s --resume", static_cast<long long>(outcome.step), name().c_str(),
+                      training_.out.c_str()));
       return stop_exit_code();
     }
     if (outcome.steps_done == 0) {
-      log.line(format("nothing to do: %s has all its %lld steps. Start a longer run with another --out", training_.out.c_str(), static_cast<long long>(outcome.step)));
+      log.line(format("nothing to do: %s has all its %lld steps. Start a longer run with another --out", training_.out.c_str(),
+                      static_cast<long long>(outcome.step)));
       return 0;
     }
     log.line(format("trained %lld steps in %s, final loss %.3f (chance %.2f)", static_cast<long long>(outcome.steps_done),
@@ -190,8 +196,10 @@ class TrainLimoe : public Command {
     LimoeCost cost = cost_of(training_.model);
     LimoeMemory memory = memory_of(training_.model, training_.batch_size / training_.accum_freq, training_.precision == DType::bf16, training_.recompute);
     double flops = 6 * (cost.image_macs + cost.text_macs) * double(training_.batch_size) * (training_.recompute || training_.accum_freq > 1 ? 4.0 / 3 : 1);
-    print_line(format("parameters    %s total, %s active per token", human_count(double(cost.parameters)).c_str(), human_count(double(cost.active_parameters)).c_str()));
-    print_line(format("compute       %sFLOP per step of %lld pairs, %sFLOP for %lld steps", human_count(flops).c_str(), static_cast<long long>(training_.batch_size),
+    print_line(format("parameters    %s total, %s active per token", human_count(double(cost.parameters)).c_str(),
+                      human_count(double(cost.active_parameters)).c_str()));
+    print_line(format("compute       %sFLOP per step of %lld pairs, %sFLOP for %lld steps", human_count(flops).c_str(),
+                      static_cast<long long>(training_.batch_size),
                       human_count(flops * double(training_.schedule.steps)).c_str(), static_cast<long long>(training_.schedule.steps)));
     print_line(format("memory        about %s: weights %s, gradients %s, optimizer %s, activations %s", human_bytes(memory.total()).c_str(),
                       human_bytes(memory.weights).c_str(), human_bytes(memory.gradients).c_str(), human_bytes(memory.optimizer).c_str(),

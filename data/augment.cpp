@@ -68,10 +68,12 @@ Image jittered(Image image, const Augmentation& a, Draws& draws) {
 }  // namespace
 
 void Augmentation::validate() const {
-  REQUIRE(UsageError, min_scale > 0 && min_scale <= max_scale && max_scale <= 1, "[augment] --aug-scale must be two shares of the area such as 0.9,1, the smaller one first, got ",
+  REQUIRE(UsageError, min_scale > 0 && min_scale <= max_scale && max_scale <= 1,
+          "[augment] --aug-scale must be two shares of the area such as 0.9,1, the smaller one first, got ",
           min_scale, " and ", max_scale);
   REQUIRE(UsageError, min_ratio > 0 && min_ratio <= max_ratio, "[augment] ratios must be positive, the smaller one first, got ", min_ratio, " and ", max_ratio);
-  REQUIRE(UsageError, flip >= 0 && flip <= 1 && grey >= 0 && grey <= 1, "[augment] --aug-flip and --aug-gray are probabilities in [0, 1], got ", flip, " and ", grey);
+  REQUIRE(UsageError, flip >= 0 && flip <= 1 && grey >= 0 && grey <= 1, "[augment] --aug-flip and --aug-gray are probabilities in [0, 1], got ", flip,
+          " and ", grey);
   for (double v : {brightness, contrast, saturation}) {
     REQUIRE(UsageError, v >= 0 && v <= 10, "[augment] --aug-color-jitter must be in [0, 10], got ", v);
   }
@@ -87,7 +89,8 @@ Image augment(const Image& image, int size, const Augmentation& a, uint64_t seed
 }
 
 Image crop(const Image& image, int left, int top, int width, int height) {
-  REQUIRE(ShapeError, left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= image.width && top + height <= image.height, "[crop] ", width, " x ", height, " at (", left, ", ",
+  REQUIRE(ShapeError, left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= image.width && top + height <= image.height, "[crop] ",
+          width, " x ", height, " at (", left, ", ",
           top, ") does not lie inside ", image.width, " x ", image.height);
   Image out{width, height, std::vector<uint8_t>(size_t(width) * size_t(height) * 3)};
   for (int y = 0; y < height; ++y) {
@@ -100,7 +103,8 @@ Image mirrored(const Image& image) {
   Image out = image;
   for (int y = 0; y < image.height; ++y) {
     for (int x = 0; x < image.width; ++x) {
-      std::memcpy(&out.rgb[(size_t(y) * size_t(image.width) + size_t(x)) * 3], &image.rgb[(size_t(y) * size_t(image.width) + size_t(image.width - 1 - x)) * 3], 3);
+      std::memcpy(&out.rgb[(size_t(y) * size_t(image.width) + size_t(x)) * 3],
+                  &image.rgb[(size_t(y) * size_t(image.width) + size_t(image.width - 1 - x)) * 3], 3);
     }
   }
   return out;

@@ -41,8 +41,10 @@ std::vector<CaptionedFile> parse_coco(const Json& json, const std::string& name)
   for (size_t i = 0; i < annotations.size(); ++i) {
     const std::string where = concat_text(name, ": annotations[", i, "]");
     auto image = place.find(integer_in(annotations[i], "image_id", where));
-    REQUIRE(FormatError, image != place.end(), "[coco] ", where, " belongs to the image ", annotations[i]["image_id"].get<int64_t>(), ", which \"images\" does not list");
-    REQUIRE(FormatError, annotations[i].contains("caption"), "[coco] ", where, " has no \"caption\": is this an instances or keypoints file? captions_*.json is required");
+    REQUIRE(FormatError, image != place.end(), "[coco] ", where, " belongs to the image ", annotations[i]["image_id"].get<int64_t>(),
+            ", which \"images\" does not list");
+    REQUIRE(FormatError, annotations[i].contains("caption"), "[coco] ", where,
+            " has no \"caption\": is this an instances or keypoints file? captions_*.json is required");
     std::string caption = trimmed(text_in(annotations[i], "caption", where));
     if (!caption.empty()) { files[image->second].captions.push_back(std::move(caption)); }
   }
@@ -76,7 +78,8 @@ std::vector<CaptionedFile> parse_caption_json(std::string_view text, const std::
   REQUIRE(FormatError, problem.empty(), "[coco] ", name, " ", problem);
   const Json& images = array_in(json, "images", name);
   const bool karpathy = !images.empty() && images[0].is_object() && images[0].contains("sentences");
-  REQUIRE(FormatError, karpathy || json.contains("annotations"), "[coco] ", name, " is neither COCO captions (\"images\" and \"annotations\") nor Karpathy's dataset "
+  REQUIRE(FormatError, karpathy || json.contains("annotations"), "[coco] ", name,
+          " is neither COCO captions (\"images\" and \"annotations\") nor Karpathy's dataset "
           "(\"images\" with \"sentences\")");
   std::vector<CaptionedFile> files = karpathy ? parse_karpathy(json, name, split) : parse_coco(json, name);
   std::erase_if(files, [](const CaptionedFile& f) { return f.captions.empty(); });

@@ -33,7 +33,8 @@ LabelledSet from_shards(const std::string& spec, const fs::path& names, const fs
     REQUIRE(FormatError, image && label, "[eval] ", data->name(i), " needs an image (.png, .jpg) and a class (.cls)");
     int value = -1;
     std::from_chars(label->data(), label->data() + label->size(), value);
-    REQUIRE(FormatError, value >= 0 && value < classes, "[eval] ", data->name(i), ".cls must be a line number of ", names, " from 0 to ", classes - 1, ", got '", *label, "'");
+    REQUIRE(FormatError, value >= 0 && value < classes, "[eval] ", data->name(i), ".cls must be a line number of ", names, " from 0 to ", classes - 1,
+            ", got '", *label, "'");
     return LabelledSample{std::string(*image), data->name(i), value};
   };
   return set;
@@ -41,7 +42,8 @@ LabelledSet from_shards(const std::string& spec, const fs::path& names, const fs
 
 LabelledSet from_folders(const std::string& path, const std::string& split) {
   ClassFolders found = read_class_folders(path, split);
-  REQUIRE(FormatError, found.classnames.size() >= 2, "[eval] ", path, " is no evaluation set: looked for classnames.txt with test/nshards.txt (CLIP_benchmark), "
+  REQUIRE(FormatError, found.classnames.size() >= 2, "[eval] ", path,
+          " is no evaluation set: looked for classnames.txt with test/nshards.txt (CLIP_benchmark), "
           "t10k-images-idx3-ubyte, or at least two folders with pictures, one per class; found ", found.classnames.size(), " such folders");
   LabelledSet set;
   set.templates = kDefaultTemplates;
@@ -150,7 +152,8 @@ LabelledSet open_labelled_set(const std::string& path, const std::string& split)
     return from_shards(path, beside / "classnames.txt", beside / "templates.txt");
   }
   fs::path directory(path);
-  REQUIRE(IoError, fs::is_directory(directory), "[eval] ", path, " is not a directory. Give a CLIP_benchmark directory, a folder per class, an IDX folder, or .tar shards");
+  REQUIRE(IoError, fs::is_directory(directory), "[eval] ", path,
+          " is not a directory. Give a CLIP_benchmark directory, a folder per class, an IDX folder, or .tar shards");
   if (fs::exists(directory / "classnames.txt") && is_benchmark_directory(path, split)) {
     return from_shards(benchmark_shards(path, split), directory / "classnames.txt", directory / "zeroshot_classification_templates.txt");
   }
@@ -158,13 +161,16 @@ LabelledSet open_labelled_set(const std::string& path, const std::string& split)
 }
 
 bool has_train_side(const std::string& path) {
-  return !names_shards(path) && (is_benchmark_directory(path, "train") || (is_idx_folder(path) && fs::exists(fs::path(path) / "train-labels-idx1-ubyte.gz")) || (fs::is_directory(fs::path(path) / "train") && fs::is_directory(fs::path(path) / "test")));
+  if (names_shards(path)) { return false; }
+  const bool folders = fs::is_directory(fs::path(path) / "train") && fs::is_directory(fs::path(path) / "test");
+  return folders || is_benchmark_directory(path, "train") || has_idx_split(path, "train");
 }
 
 RetrievalSet open_retrieval_set(const std::string& path, const RetrievalFiles& options) {
   if (names_shards(path)) { return retrieval_from_shards(path); }
   if (fs::is_directory(path)) {
-    REQUIRE(UsageError, is_benchmark_directory(path, "test"), "[eval] ", path, " is no retrieval set: a directory needs test/nshards.txt (CLIP_benchmark). Give a CSV, a captions JSON "
+    REQUIRE(UsageError, is_benchmark_directory(path, "test"), "[eval] ", path,
+            " is no retrieval set: a directory needs test/nshards.txt (CLIP_benchmark). Give a CSV, a captions JSON "
             "or .tar shards otherwise");
     return retrieval_from_shards(benchmark_shards(path, "test"));
   }

@@ -37,7 +37,8 @@ std::vector<int64_t> read_header(std::string_view& bytes, std::string& inflated,
     product = axes.back() == 0 || product <= kMaxBytes / uint64_t(axes.back()) ? product * uint64_t(axes.back()) : kMaxBytes + 1;
   }
   bytes.remove_prefix(4 + 4 * size_t(rank));
-  REQUIRE(FormatError, product == bytes.size(), "[idx] ", name, " promises ", product > kMaxBytes ? "more than 4 GiB of" : std::to_string(product), " values and holds ",
+  REQUIRE(FormatError, product == bytes.size(), "[idx] ", name, " promises ", product > kMaxBytes ? "more than 4 GiB of" : std::to_string(product),
+          " values and holds ",
           bytes.size(), ". The file is damaged or cut short");
   return axes;
 }
@@ -75,17 +76,21 @@ std::string idx_picture(const IdxImages& images, int64_t index) {
   return encode_png(image);
 }
 
+bool has_idx_split(const std::string& directory, const std::string& split) { return !find_file(directory, split, "images-idx3-ubyte").empty(); }
+
 bool is_idx_folder(const std::string& directory) {
-  return !find_file(directory, "train", "images-idx3-ubyte").empty() || !find_file(directory, "test", "images-idx3-ubyte").empty();
+  return has_idx_split(directory, "train") || has_idx_split(directory, "test");
 }
 
 IdxSet read_idx_set(const std::string& directory, const std::string& split) {
   const std::string images = find_file(directory, split, "images-idx3-ubyte"), labels = find_file(directory, split, "labels-idx1-ubyte");
   const char* stem = split == "train" ? "train" : "t10k";
-  REQUIRE(IoError, !images.empty() && !labels.empty(), "[idx] ", directory, " needs ", stem, "-images-idx3-ubyte and ", stem, "-labels-idx1-ubyte, plain or .gz; ",
+  REQUIRE(IoError, !images.empty() && !labels.empty(), "[idx] ", directory, " needs ", stem, "-images-idx3-ubyte and ", stem,
+          "-labels-idx1-ubyte, plain or .gz; ",
           images.empty() ? "the images" : "the labels", " are not there");
   IdxSet set{parse_idx_images(read_file(images), images), parse_idx_labels(read_file(labels), labels), {}};
-  REQUIRE(FormatError, int64_t(set.labels.size()) == set.images.count, "[idx] ", images, " holds ", set.images.count, " pictures and ", labels, " ", set.labels.size(),
+  REQUIRE(FormatError, int64_t(set.labels.size()) == set.images.count, "[idx] ", images, " holds ", set.images.count, " pictures and ", labels, " ",
+          set.labels.size(),
           " labels");
   const fs::path names = fs::path(directory) / "classnames.txt";
   if (fs::exists(names)) { set.classnames = read_lines(names.string()); }
@@ -95,7 +100,8 @@ IdxSet read_idx_set(const std::string& directory, const std::string& split) {
     for (int i = 0; i < classes; ++i) { set.classnames.push_back(std::to_string(i)); }
   }
   for (size_t i = 0; i < set.labels.size(); ++i) {
-    REQUIRE(FormatError, set.labels[i] < set.classnames.size(), "[idx] label ", i, " of ", labels, " is ", int(set.labels[i]), ", but ", names.string(), " names ",
+    REQUIRE(FormatError, set.labels[i] < set.classnames.size(), "[idx] label ", i, " of ", labels, " is ", int(set.labels[i]), ", but ",
+            names.string(), " names ",
             set.classnames.size(), " classes");
   }
   return set;

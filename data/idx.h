@@ -24,7 +24,8 @@ struct IdxSet {
   std::vector<uint8_t> labels;
   std::vector<std::string> classnames;  // of classnames.txt, else "0", "1", ...
 };
-bool is_idx_folder(const std::string& directory);
+bool has_idx_split(const std::string& directory, const std::string& split);
+bool is_idx_folder(const std::string& directory);  // of either split
 // Throws IoError, and FormatError also when counts differ or a label has no class.
 IdxSet read_idx_set(const std::string& directory, const std::string& split);
 

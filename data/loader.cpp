@@ -139,7 +139,8 @@ class Loader::Impl {
     std::vector<int32_t> labels;
     for (int64_t filled = 0, tried = 0; filled < B; ++position_) {
       // A whole epoch without enough readable images cannot fill a batch.
-      REQUIRE(FormatError, tried++ < samples_ + B, "[loader] a pass over all ", samples_, " samples filled only ", filled, " places of a batch of ", B, first_problem_.empty() ?
+      REQUIRE(FormatError, tried++ < samples_ + B, "[loader] a pass over all ", samples_, " samples filled only ", filled, " places of a batch of ",
+              B, first_problem_.empty() ?
               ": there are too few different captions for --dedupe-batch. Lower --batch-size or leave it out" : "; the first problem: ", first_problem_);
       const int64_t sample = sample_at(position_);
       std::string text = source_.caption(sample);

@@ -26,7 +26,8 @@ std::string class_caption(const std::string& name) { return "a photo of a " + na
 
 class FilePairs : public PairSource {
  public:
-  FilePairs(std::vector<PairFile> files, std::vector<std::string> classnames, const std::string& origin) : classnames_(std::move(classnames)), given_(int64_t(files.size())) {
+  FilePairs(std::vector<PairFile> files, std::vector<std::string> classnames, const std::string& origin) : classnames_(std::move(classnames)),
+      given_(int64_t(files.size())) {
     uint64_t hash = hash_of("");
     for (PairFile& file : files) {
       std::error_code error;
@@ -41,7 +42,8 @@ class FilePairs : public PairSource {
       files_.push_back(std::move(file));
     }
     fingerprint_ = fingerprint_of(int64_t(files_.size()), hash);
-    REQUIRE(UsageError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries", first_.empty() ? "" : ". The first problem: ", first_,
+    REQUIRE(UsageError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries",
+            first_.empty() ? "" : ". The first problem: ", first_,
             first_.find("does not exist") == std::string::npos ? "" : ". Relative paths start at the file's folder; --image-folder names another");
   }
   int64_t size() const override { return int64_t(files_.size()); }
@@ -116,8 +118,10 @@ std::unique_ptr<PairSource> open_json_pairs(const std::string& path, const PairO
 
 std::unique_ptr<PairSource> open_folder_pairs(const std::string& path, const PairOptions& options) {
   ClassFolders found = read_class_folders(path, options.split);
-  REQUIRE(UsageError, found.classnames.size() >= 2, "[data] ", path, " is no source of pairs: looked for two folders with pictures, one per class (found ", found.classnames.size(),
-          "), train-images-idx3-ubyte, or classnames.txt with ", options.split, "/nshards.txt. Name shards by their files: ", path, "/train-{000000..000009}.tar");
+  REQUIRE(UsageError, found.classnames.size() >= 2, "[data] ", path,
+          " is no source of pairs: looked for two folders with pictures, one per class (found ", found.classnames.size(),
+          "), train-images-idx3-ubyte, or classnames.txt with ", options.split, "/nshards.txt. Name shards by their files: ", path,
+              "/train-{000000..000009}.tar");
   std::vector<PairFile> files;
   for (const auto& [file, label] : found.files) { files.push_back({file, class_caption(found.classnames[size_t(label)]), path, label}); }
   return pairs_of_files(std::move(files), std::move(found.classnames), path);

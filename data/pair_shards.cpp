@@ -27,7 +27,8 @@ class ShardPairs : public PairSource {
       if (!lack) { complete_.push_back(i); }
       else if (incomplete_++ == 0) { first_ = data_.name(i) + " lacks " + lack; }
     }
-    REQUIRE(UsageError, !complete_.empty(), "[data] '", spec, "' holds no complete pair among ", data_.size(), " samples; a pair is an image (.png, .jpg, .webp) and a "
+    REQUIRE(UsageError, !complete_.empty(), "[data] '", spec, "' holds no complete pair among ", data_.size(),
+            " samples; a pair is an image (.png, .jpg, .webp) and a "
             "caption (.txt) of one key", first_.empty() ? "" : ". The first problem: ", first_);
   }
   int64_t size() const override { return int64_t(complete_.size()); }

@@ -27,7 +27,8 @@ std::vector<std::string> parts_of(const std::string& spec) {
   }
 }
 
-bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0; }
+bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(),
+    end.size(), end) == 0; }
 
 std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions& options) {
   if (ends_with(part, ".tar") || ends_with(part, ".tar.gz")) { return open_shard_pairs(part); }
@@ -60,7 +61,8 @@ class Mix : public PairSource {
     }
     for (const auto& source : sources_) {
       std::vector<int> map;
-      for (const std::string& name : source->classnames()) { map.push_back(int(std::find(classnames_.begin(), classnames_.end(), name) - classnames_.begin())); }
+      for (const std::string& name : source->classnames()) { map.push_back(int(std::find(classnames_.begin(), classnames_.end(),
+                                                                                         name) - classnames_.begin())); }
       labels_.push_back(std::move(map));
     }
   }
@@ -106,7 +108,8 @@ class Mix : public PairSource {
 
 std::unique_ptr<PairSource> open_pairs(const std::string& spec, const PairOptions& options) {
   const std::vector<std::string> parts = parts_of(spec);
-  REQUIRE(UsageError, options.upsampling.empty() || options.upsampling.size() == parts.size(), "[data] --train-data-upsampling-factors must name one factor for each of the ",
+  REQUIRE(UsageError, options.upsampling.empty() || options.upsampling.size() == parts.size(),
+          "[data] --train-data-upsampling-factors must name one factor for each of the ",
           parts.size(), " sources of '", spec, "', got ", options.upsampling.size());
   for (double factor : options.upsampling) {
     REQUIRE(UsageError, factor > 0 && factor <= 1e6, "[data] upsampling factors must be positive and at most 1e6, got ", factor);

@@ -39,7 +39,8 @@ Sample sample(int i) {
     std::copy(colour.rgb, colour.rgb + 3, image.rgb.begin() + 3 * p);
   }
   const std::string number = std::to_string(i);
-  return {std::string(6 - number.size(), '0') + number, encode_png(image), concat_text("a ", colour.name, " ", kShapes[shape], i < 12 ? " on white" : " on grey"), kShapes[shape], shape};
+  return {std::string(6 - number.size(), '0') + number, encode_png(image), concat_text("a ", colour.name, " ", kShapes[shape],
+                                                                                       i < 12 ? " on white" : " on grey"), kShapes[shape], shape};
 }
 
 void write_picture(const fs::path& path, const Sample& s) {
@@ -63,7 +64,8 @@ std::string write_coco(const fs::path& directory) {
   for (int i = 0; i < kSamples; ++i) {
     Sample s = sample(i);
     write_picture(directory / "pictures" / (s.key + ".png"), s);
-    images += concat_text(i ? ",\n    " : "", "{\"id\": ", i, ", \"file_name\": \"pictures/", s.key, ".png\", \"width\": ", kSize, ", \"height\": ", kSize, "}");
+    images += concat_text(i ? ",\n    " : "", "{\"id\": ", i, ", \"file_name\": \"pictures/", s.key, ".png\", \"width\": ", kSize, ", \"height\": ",
+                          kSize, "}");
     annotations += concat_text(i ? ",\n    " : "", "{\"id\": ", i, ", \"image_id\": ", i, ", \"caption\": \"", s.caption, "\"}");
   }
   write_file_atomic((directory / "captions.json").string(), "{\n  \"images\": [\n    " + images + "],\n  \"annotations\": [\n    " + annotations + "]\n}\n");

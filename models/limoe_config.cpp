@@ -107,7 +107,8 @@ void LimoeConfig::validate() const {
   REQUIRE(UsageError, dropout >= 0 && dropout < 1, "[model] dropout must be in [0, 1), got ", dropout);
   REQUIRE(UsageError, initial_temperature > 0, "[model] initial_temperature must be positive, got ", initial_temperature);
   REQUIRE(UsageError, is_causal_allowed(*this), "[model] --causal-text needs a text tower of its own: the one tower of a LIMoE reads pictures as well");
-  REQUIRE(UsageError, text_moe_layers.empty() || architecture == Architecture::two_tower, "[model] --text-moe-layers are of the text tower of two; use --moe-layers");
+  REQUIRE(UsageError, text_moe_layers.empty() || architecture == Architecture::two_tower,
+          "[model] --text-moe-layers are of the text tower of two; use --moe-layers");
   REQUIRE(UsageError, architecture != Architecture::classifier || classnames.size() != 1, "[model] a classifier needs at least two classes, got one: ",
           classnames.empty() ? "" : classnames[0]);
   REQUIRE(UsageError, positions != Positions::sincos || width % 4 == 0, "[model] sincos positions need a width that is a multiple of 4, got ", width);

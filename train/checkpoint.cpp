@@ -77,7 +77,8 @@ void save_checkpoint(const std::string& run_directory, const ImageTextModel& mod
     fs::create_directory(partial);
     write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
     write_safetensors(partial / "optimizer.safetensors", optimizer.state(), {{"steps", std::to_string(optimizer.steps())}});
-    if (average) { write_safetensors(partial / "ema.safetensors", as_parameters(average->values(), model.parameters()), {{"step", std::to_string(state.step)}}); }
+    if (average) { write_safetensors(partial / "ema.safetensors", as_parameters(average->values(), model.parameters()), {{"step",
+        std::to_string(state.step)}}); }
     write_file_atomic(partial / "config.json", to_json(model.config()));
     tokenizer.save(partial / "tokenizer.json");
     write_file_atomic(partial / "state.json", to_json(state));
@@ -166,7 +167,8 @@ TrainState load_state(const std::string& checkpoint) {
 
 void load_parameters(const std::string& checkpoint, ParameterStore& parameters, Weights weights) {
   const std::string path = checkpoint + (weights == Weights::average ? "/ema.safetensors" : "/model.safetensors");
-  REQUIRE(IoError, weights == Weights::trained || fs::exists(path), "[checkpoint] ", checkpoint, " keeps no moving average of its weights (no ema.safetensors): it was trained "
+  REQUIRE(IoError, weights == Weights::trained || fs::exists(path), "[checkpoint] ", checkpoint,
+          " keeps no moving average of its weights (no ema.safetensors): it was trained "
           "without --ema-decay");
   SafetensorsFile file = SafetensorsFile::open(path);
   std::vector<std::string> names = file.names();
@@ -195,7 +197,8 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
   for (const auto& [name, tensor] : optimizer.state()) {
     REQUIRE(FormatError, std::find(names.begin(), names.end(), name) != names.end(), "[checkpoint] ", path, " holds no ", name, ": it is of another optimizer");
     Tensor saved = file.load(name);
-    REQUIRE(FormatError, saved.size() == tensor.size(), "[checkpoint] ", path, ": ", name, " has ", saved.size(), " elements; this model's has ", tensor.size());
+    REQUIRE(FormatError, saved.size() == tensor.size(), "[checkpoint] ", path, ": ", name, " has ", saved.size(), " elements; this model's has ",
+            tensor.size());
     copy_into(tensor, saved);
   }
   optimizer.set_steps(std::stoll(file.metadata().at("steps")));

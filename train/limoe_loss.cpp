@@ -116,17 +116,22 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
   double aux = 0;
   for (int64_t i = 0; i < accum_freq; ++i) {
     LimoeOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), run);
-    std::vector<Tensor> outputs = {out.image, out.text};
-    std::vector<Tensor> gradients = {grad(image).slice(0, i * part, (i + 1) * part), grad(text).slice(0, i * part, (i + 1) * part)};
+    std::vector<Tensor> outputs, gradients;
+    auto send = [&](const Tensor& output, const Tensor& gradient) {
+      if (!needs_grad(output)) { return; }  // of a frozen tower
+      outputs.push_back(output);
+      gradients.push_back(gradient);
+    };
+    send(out.image, grad(image).slice(0, i * part, (i + 1) * part));
+    send(out.text, grad(text).slice(0, i * part, (i + 1) * part));
     const double share = 1.0 / double(accum_freq);  // the auxiliary loss is a mean over groups, and parts have equally many
     if (out.aux.defined()) {
       aux += share * out.aux.item();
-      outputs.push_back(out.aux);
-      gradients.push_back(full({}, share, out.aux.dtype()));
+      send(out.aux, full({}, share, out.aux.dtype()));
     }
     merge_layers(report.layers, out.layers, share);
     out = LimoeOutput();
-    backward(outputs, gradients);
+    if (!outputs.empty()) { backward(outputs, gradients); }
   }
   fill_report(report, c, aux);
   return report;

@@ -127,7 +127,8 @@ class Run {
     if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
-        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .augmentation = t.augmentation, .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
+        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .augmentation = t.augmentation, .limit = t.overfit, .prefetch = t.prefetch,
+            .position = state_.loader_position});
     if (resume_from_.empty()) {
       if (t.resume == Resume::always) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
       make_fresh_directory(t.out);
@@ -189,7 +190,8 @@ class Run {
       std::vector<std::string> first(names.begin(), names.begin() + std::min<long>(3, long(names.size())));
       return join(first) + (names.size() > 3 ? ", ..." : "");
     };
-    observer_.message(concat_text("started from ", start_->checkpoint, ": ", done.copied, " parameters copied, ", done.resized.size(), " resized, ", done.upcycled.size(),
+    observer_.message(concat_text("started from ", start_->checkpoint, ": ", done.copied, " parameters copied, ", done.resized.size(), " resized, ",
+                                  done.upcycled.size(),
                                   " copied into every expert, ", done.fresh.size(), " fresh", done.fresh.empty() ? "" : " (" + some(done.fresh) + ")", ", ",
                                   done.unused.size(), " not used", done.unused.empty() ? "" : " (" + some(done.unused) + ")"));
     start_.reset();
@@ -199,7 +201,8 @@ class Run {
   void warn_of_duplicates() {
     const double share = duplicate_share(*source_, t_.batch_size);
     if (share < 0.05) { return; }
-    observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)), " % of the examples of a batch share their caption with another one. Equal captions are right "
+    observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)),
+                                  " % of the examples of a batch share their caption with another one. Equal captions are right "
                                   "answers for each other, so this is sound, but teaches less; --dedupe-batch leaves them out"));
   }
 

@@ -15,7 +15,8 @@ namespace {
 
 void require_offsets(const Tensor& offsets, const char* what, int64_t T) {
   require_dtype("attention", what, offsets, DType::i32);
-  REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] ", what, " must be a packed (N + 1), got ", offsets.shape());
+  REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] ", what, " must be a packed (N + 1), got ",
+          offsets.shape());
   const int32_t* o = offsets.data<int32_t>();
   const int64_t N = offsets.dim(0) - 1;
   REQUIRE(ShapeError, o[0] == 0 && o[N] == T, "[attention] ", what, " must run from 0 to T = ", T, ", got ", o[0], " to ", o[N]);

@@ -53,7 +53,8 @@ void keep_best(std::vector<PatchPlace>& best, PatchPlace place, int64_t top) {
   if (int64_t(best.size()) > top) { best.pop_back(); }
 }
 
-void take(const LayerRouting& layer, const Chunk& chunk, const LimoePipeline& pipeline, const ExpertOptions& options, int64_t grid, Tally& tally, LayerProfile& profile) {
+void take(const LayerRouting& layer, const Chunk& chunk, const LimoePipeline& pipeline, const ExpertOptions& options, int64_t grid, Tally& tally,
+          LayerProfile& profile) {
   const Routing& r = layer.routing;
   const int64_t K = r.experts_per_token(), extra = pipeline.config().image_pooling == Pooling::token ? 1 : 0;
   const int32_t *expert = r.expert.data<int32_t>(), *slot = r.slot.data<int32_t>(), *sequence = layer.sequences.data<int32_t>();
@@ -121,7 +122,8 @@ void finish(const Tally& tally, const Tokenizer& tokenizer, int64_t top, LayerPr
       const double lift = double(count) / double(x.text_tokens) / (double(all[id]) / double(texts));
       x.top_tokens.push_back({tokenizer.decode(std::vector<int32_t>{id}), count, lift});
     }
-    std::stable_sort(x.top_tokens.begin(), x.top_tokens.end(), [](const TokenCount& a, const TokenCount& b) { return a.lift != b.lift ? a.lift > b.lift : a.count > b.count; });
+    std::stable_sort(x.top_tokens.begin(), x.top_tokens.end(), [](const TokenCount& a,
+                                                                  const TokenCount& b) { return a.lift != b.lift ? a.lift > b.lift : a.count > b.count; });
     if (int64_t(x.top_tokens.size()) > top) { x.top_tokens.resize(size_t(top)); }
     x.top_patches = tally.patches[e];
   }
@@ -162,12 +164,14 @@ ExpertReport profile_experts(const LimoePipeline& pipeline, const PairSource& so
         layer.tower = layers[l].tower;
         layer.experts.resize(E);
         report.layers.push_back(std::move(layer));
-        tallies.push_back({std::vector<double>(E), std::vector<double>(E), std::vector<std::map<int32_t, int64_t>>(E), std::vector<std::vector<PatchPlace>>(E)});
+        tallies.push_back({std::vector<double>(E), std::vector<double>(E), std::vector<std::map<int32_t, int64_t>>(E),
+                           std::vector<std::vector<PatchPlace>>(E)});
       }
       take(layers[l], chunk, pipeline, options, report.grid, tallies[l], report.layers[l]);
     }
   }
-  REQUIRE(FormatError, report.examples > 0, "[experts] none of the ", total, " pictures could be read; the first problem: ", report.problems.empty() ? "none" : report.problems[0]);
+  REQUIRE(FormatError, report.examples > 0, "[experts] none of the ", total, " pictures could be read; the first problem: ",
+          report.problems.empty() ? "none" : report.problems[0]);
   for (size_t l = 0; l < report.layers.size(); ++l) { finish(tallies[l], pipeline.tokenizer(), options.top, report.layers[l]); }
   return report;
 }
@@ -177,13 +181,15 @@ std::string to_json(const ExpertReport& report) {
   auto number = [](double x) { return std::isnan(x) ? Json("nan") : Json(x); };
   Json j = {{"examples", report.examples}, {"grid", report.grid}, {"pictures", report.pictures}, {"left_out", report.problems}, {"layers", Json::array()}};
   for (const LayerProfile& layer : report.layers) {
-    Json l = {{"block", layer.block}, {"tower", layer.tower}, {"mutual_information_bits", number(layer.mutual_information)}, {"experts", Json::array()}, {"maps", layer.maps}};
+    Json l = {{"block", layer.block}, {"tower", layer.tower}, {"mutual_information_bits", number(layer.mutual_information)}, {"experts",
+        Json::array()}, {"maps", layer.maps}};
     for (const auto& [name, value] : layer.stats.values()) { l["stats"][name] = number(value); }
     for (const ExpertProfile& x : layer.experts) {
       Json e = {{"kind", x.kind}, {"image_tokens", x.image_tokens}, {"text_tokens", x.text_tokens}, {"image_load", x.image_load}, {"text_load", x.text_load},
                 {"image_share", x.image_share}, {"kept", x.kept}, {"mean_gate", x.mean_gate}, {"top_tokens", Json::array()}, {"top_patches", Json::array()}};
       for (const TokenCount& t : x.top_tokens) { e["top_tokens"].push_back({{"piece", t.piece}, {"count", t.count}, {"lift", t.lift}}); }
-      for (const PatchPlace& p : x.top_patches) { e["top_patches"].push_back({{"picture", p.picture}, {"row", p.row}, {"column", p.column}, {"gate", p.gate}}); }
+      for (const PatchPlace& p : x.top_patches) { e["top_patches"].push_back({{"picture", p.picture}, {"row", p.row}, {"column", p.column}, {"gate",
+          p.gate}}); }
       l["experts"].push_back(std::move(e));
     }
     j["layers"].push_back(std::move(l));
@@ -193,13 +199,15 @@ std::string to_json(const ExpertReport& report) {
 
 Image draw_maps(const ExpertReport& report, int scale) {
   REQUIRE(UsageError, !report.thumbnails.empty() && scale > 0, "[experts] there are no pictures to draw");
-  constexpr uint8_t kColours[][3] = {{230, 57, 70}, {29, 53, 200}, {42, 157, 80}, {244, 180, 26}, {131, 56, 200}, {0, 170, 190}, {251, 111, 20}, {120, 120, 120},
+  constexpr uint8_t kColours[][3] = {{230, 57, 70}, {29, 53, 200}, {42, 157, 80}, {244, 180, 26}, {131, 56, 200}, {0, 170, 190}, {251, 111, 20}, {120,
+      120, 120},
                                      {255, 0, 170}, {110, 70, 30}, {160, 220, 30}, {20, 20, 60}};
   std::vector<const LayerProfile*> shown;
   for (const LayerProfile& layer : report.layers) {
     if (!layer.maps.empty()) { shown.push_back(&layer); }
   }
-  const int size = report.thumbnails[0].width * scale, gap = 6, columns = 1 + int(shown.size()), rows = int(report.thumbnails.size()), patch = int(size / report.grid);
+  const int size = report.thumbnails[0].width * scale, gap = 6, columns = 1 + int(shown.size()), rows = int(report.thumbnails.size()),
+      patch = int(size / report.grid);
   Image image{columns * (size + gap) + gap, rows * (size + gap) + gap, {}};
   image.rgb.assign(size_t(image.width) * size_t(image.height) * 3, 255);
   for (int row = 0; row < rows; ++row) {

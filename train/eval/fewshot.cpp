@@ -56,7 +56,8 @@ Features features_of(const LimoePipeline& pipeline, const LabelledSet& set, std:
     problems.insert(problems.end(), batch.problems().begin(), batch.problems().end());
     if (batch.count()) { parts.push_back(pipeline.image_features(batch.pixels())); }
   }
-  REQUIRE(FormatError, !parts.empty(), "[fewshot] none of the ", set.size(), " pictures could be read; the first problem: ", problems.empty() ? "none" : problems[0]);
+  REQUIRE(FormatError, !parts.empty(), "[fewshot] none of the ", set.size(), " pictures could be read; the first problem: ",
+          problems.empty() ? "none" : problems[0]);
   found.x = concat(parts, 0);
   return found;
 }
@@ -79,7 +80,8 @@ std::vector<int32_t> draw(const std::vector<std::vector<int32_t>>& rows_of_class
 
 RidgeClassifier::RidgeClassifier(const Tensor& x, const std::vector<int>& labels, int classes, double l2) : classes_(classes) {
   const int64_t n = x.dim(0), d = x.dim(1), w = d + 1;
-  REQUIRE(ShapeError, n > 0 && n == int64_t(labels.size()) && classes > 1 && l2 > 0, "[fewshot] one label per row of features, two classes and a positive l2 are required, got ", x.shape(),
+  REQUIRE(ShapeError, n > 0 && n == int64_t(labels.size()) && classes > 1 && l2 > 0,
+          "[fewshot] one label per row of features, two classes and a positive l2 are required, got ", x.shape(),
           ", ", labels.size(), " labels, ", classes, " classes and l2 ", l2);
   const std::vector<double> v = x.to_vector<double>();
   mean_.assign(d, 0);
@@ -142,7 +144,8 @@ std::vector<int> RidgeClassifier::predict(const Tensor& x) const {
 FewshotResult evaluate_fewshot(const LimoePipeline& pipeline, const LabelledSet& train, const LabelledSet& test, const FewshotOptions& options) {
   NoGrad no_grad;
   const int classes = int(test.classnames.size());
-  REQUIRE(UsageError, train.classnames == test.classnames && classes > 1, "[fewshot] both sides must have the same classes, at least two, got ", train.classnames.size(), " and ", classes);
+  REQUIRE(UsageError, train.classnames == test.classnames && classes > 1, "[fewshot] both sides must have the same classes, at least two, got ",
+          train.classnames.size(), " and ", classes);
   REQUIRE(UsageError, !options.shots.empty() && options.seeds > 0 && options.l2 > 0, "[fewshot] shots, seeds and l2 must be positive");
   FewshotResult result;
   Features known = features_of(pipeline, train, result.problems), asked = features_of(pipeline, test, result.problems);
@@ -153,7 +156,8 @@ FewshotResult evaluate_fewshot(const LimoePipeline& pipeline, const LabelledSet&
   for (int64_t shots : options.shots) {
     REQUIRE(UsageError, shots > 0, "[fewshot] shots must be positive, got ", shots);
     for (int c = 0; c < classes; ++c) {
-      REQUIRE(UsageError, int64_t(rows[c].size()) >= shots, "[fewshot] the class '", train.classnames[c], "' has ", rows[c].size(), " labelled pictures, fewer than the ", shots,
+      REQUIRE(UsageError, int64_t(rows[c].size()) >= shots, "[fewshot] the class '", train.classnames[c], "' has ", rows[c].size(),
+              " labelled pictures, fewer than the ", shots,
               " shots. Lower --shots");
     }
     FewshotScore score{shots, {}};

@@ -66,8 +66,10 @@ ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSe
   result.chance = 1 / double(classes);
   Tensor weights;
   if (pipeline.is_classifier()) {
-    REQUIRE(UsageError, set.classnames == pipeline.config().classnames, "[zeroshot] ", pipeline.checkpoint(), " is a classifier of ", pipeline.config().classnames.size(),
-            " classes beginning with '", pipeline.config().classnames[0], "'; the set has ", classes, " beginning with '", set.classnames[0], "'. Classes must be the same");
+    REQUIRE(UsageError, set.classnames == pipeline.config().classnames, "[zeroshot] ", pipeline.checkpoint(), " is a classifier of ",
+            pipeline.config().classnames.size(),
+            " classes beginning with '", pipeline.config().classnames[0], "'; the set has ", classes, " beginning with '", set.classnames[0],
+                "'. Classes must be the same");
     result.templates = 0;
   } else {
     weights = class_embeddings(text ? *text : pipeline, set.classnames, set.templates);
@@ -85,7 +87,8 @@ ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSe
     }
     result.problems.insert(result.problems.end(), batch.problems().begin(), batch.problems().end());
     if (!batch.count()) { continue; }
-    Tensor scores = weights.defined() ? matmul(pipeline.encode_pixels(batch.pixels()), weights, false, true) : pipeline.classify_pixels(batch.pixels());  // (chunk, classes)
+    Tensor scores = weights.defined() ? matmul(pipeline.encode_pixels(batch.pixels()), weights, false,
+                                               true) : pipeline.classify_pixels(batch.pixels());  // (chunk, classes)
     const float* s = scores.data<float>();
     for (size_t i = 0; i < labels.size(); ++i, s += classes) {
       // The rank of the true class; an earlier class wins a tie.

@@ -13,14 +13,14 @@
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"
 #include "pumice/tensor/rng.h"
-#include "pumice/train/limoe_trainer.h"
+#include "pumice/train/image_text_trainer.h"
 
 namespace {
 
 using namespace pumice;
 
 void measure(int argc, char** argv) {
-  LimoeConfig config = limoe_preset(argc > 1 ? argv[1] : "tiny");
+  ImageTextConfig config = limoe_preset(argc > 1 ? argv[1] : "tiny");
   DType dtype = DType::f32;
   int steps = 15;
   for (int i = 2; i < argc; ++i) {

@@ -7,7 +7,7 @@
 
 #include "pumice/cli/terminal.h"
 #include "pumice/data/template.h"
-#include "pumice/models/limoe_config.h"
+#include "pumice/models/image_text_config.h"
 #include "pumice/tensor/error.h"
 
 namespace pumice {

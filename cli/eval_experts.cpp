@@ -24,7 +24,7 @@ class EvalExperts : public Command {
 
   int run(OptionTable&, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval experts: --model and --data are required. See pumice eval experts --help");
-    LimoePipeline pipeline(model_);
+    ImageTextPipeline pipeline(model_);
     ExpertReport report = profile_experts(pipeline, *open_pairs(data_), options_);
     print_line(format("%lld examples, model at step %lld", static_cast<long long>(report.examples), static_cast<long long>(pipeline.step())));
     for (const LayerProfile& layer : report.layers) {

@@ -35,7 +35,7 @@ class EvalFewshot : public Command {
     REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_,
             " has no training side; name labelled pictures to learn from by --train-data");
     LabelledSet test = open_labelled_set(data_, "test"), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train");
-    LimoePipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
+    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
     FewshotResult r = evaluate_fewshot(pipeline, train, test, options_);
     print_line(format("%lld pictures, %lld classes, %lld draws, model at step %lld", static_cast<long long>(r.images), static_cast<long long>(r.classes),
                       static_cast<long long>(options_.seeds), static_cast<long long>(pipeline.step())));

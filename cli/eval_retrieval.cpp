@@ -29,7 +29,7 @@ class EvalRetrieval : public Command {
   int run(OptionTable&, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
     RetrievalSet set = open_retrieval_set(data_, files_);
-    LimoePipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
+    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
     RetrievalResult r = evaluate_retrieval(pipeline, set);
     print_line(format("%lld pictures, %lld captions (%lld distinct), model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.captions), static_cast<long long>(r.distinct_captions), static_cast<long long>(pipeline.step())));
@@ -50,7 +50,7 @@ class EvalRetrieval : public Command {
     return {{"text_retrieval_recall@1", image_to_text.at1}, {"text_retrieval_recall@5", image_to_text.at5}, {"text_retrieval_recall@10", image_to_text.at10},
             {"image_retrieval_recall@1", text_to_image.at1}, {"image_retrieval_recall@5", text_to_image.at5}, {"image_retrieval_recall@10", text_to_image.at10}};
   }
-  Json json_of(const RetrievalResult& r, const LimoePipeline& pipeline) const {
+  Json json_of(const RetrievalResult& r, const ImageTextPipeline& pipeline) const {
     Json j;
     j["dataset"] = data_;
     j["model"] = pipeline.checkpoint();

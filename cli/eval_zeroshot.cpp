@@ -33,8 +33,8 @@ class EvalZeroshot : public Command {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
     LabelledSet set = open_labelled_set(data_, "test");
     if (!templates_.empty()) { set.templates = templates_; }
-    LimoePipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
-    std::unique_ptr<LimoePipeline> text = text_model_.empty() ? nullptr : std::make_unique<LimoePipeline>(text_model_);
+    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
+    std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_);
     std::unique_ptr<LabelledSet> train_side;
     if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
     ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), text.get());
@@ -56,7 +56,7 @@ class EvalZeroshot : public Command {
   }
 
  private:
-  Json json_of(const ZeroshotResult& r, const LimoePipeline& pipeline) const {
+  Json json_of(const ZeroshotResult& r, const ImageTextPipeline& pipeline) const {
     Json j;
     j["dataset"] = data_;
     j["model"] = pipeline.checkpoint();

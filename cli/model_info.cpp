@@ -32,9 +32,9 @@ class ModelInfo : public Command {
 
  private:
   static void print_checkpoint(const std::string& checkpoint) {
-    LoadedLimoe loaded = load_limoe(checkpoint);
-    const LimoeConfig& c = loaded.model->config();
-    LimoeCost cost = cost_of(c);
+    LoadedImageText loaded = load_image_text(checkpoint);
+    const ImageTextConfig& c = loaded.model->config();
+    ImageTextCost cost = cost_of(c);
     const std::string architecture = c.architecture == Architecture::limoe ? "LIMoE" : c.architecture == Architecture::two_tower ? "two-tower" : "classifier";
     print_line(format("checkpoint  %s, step %lld", checkpoint.c_str(), static_cast<long long>(loaded.state.step)));
     print_line(format("model       %s %s: %lld blocks, width %lld, %lld px in patches of %lld, captions of up to %lld tokens", architecture.c_str(), c.preset.c_str(),

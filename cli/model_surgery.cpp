@@ -58,7 +58,7 @@ class ModelUpcycle : public Command {
   }
 
  private:
-  LimoeConfig config_;
+  ImageTextConfig config_;
   std::string out_, gates_ = "raw";
   uint64_t seed_ = 0;
 };
@@ -82,7 +82,7 @@ class ModelPrune : public Command {
   int run(OptionTable&, const std::vector<std::string>& paths) override {
     REQUIRE(UsageError, paths.size() == 1, "pumice model prune: one run or checkpoint is required, got ", paths.size());
     REQUIRE(UsageError, !data_.empty(), "pumice model prune: --data is required: pairs to count the use of experts on");
-    LoadedLimoe model = load_limoe(paths[0]);
+    LoadedImageText model = load_image_text(paths[0]);
     ExpertUse use = busiest_experts(model, *open_pairs(data_), modality_ == "image" ? Modality::image : Modality::text, keep_, examples_);
     prune_checkpoint(model, use, out_);
     for (size_t b = 0; b < use.experts.size(); ++b) {

@@ -1,6 +1,6 @@
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
-#include "pumice/models/limoe_config.h"
+#include "pumice/models/image_text_config.h"
 
 namespace pumice {
 namespace {
@@ -20,8 +20,8 @@ class Presets : public Command {
     }
     print_line("name    image patch depth width heads   MLP  experts  sparse blocks      parameters      active");
     for (const std::string& preset : limoe_preset_names()) {
-      LimoeConfig c = limoe_preset(preset);
-      LimoeCost cost = cost_of(c);
+      ImageTextConfig c = limoe_preset(preset);
+      ImageTextCost cost = cost_of(c);
       print_line(format("%-7s %5lld %5lld %5lld %5lld %5lld %5lld %8d  %2zu of %-2lld      %12s %11s", preset.c_str(), static_cast<long long>(c.image_size),
                         static_cast<long long>(c.patch), static_cast<long long>(c.depth), static_cast<long long>(c.width), static_cast<long long>(c.heads),
                         static_cast<long long>(c.hidden), c.moe_layers.empty() ? 0 : c.router.experts, c.moe_layers.size(), static_cast<long long>(c.depth),

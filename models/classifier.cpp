@@ -5,7 +5,7 @@
 
 namespace pumice {
 
-ImageClassifier::ImageClassifier(const LimoeConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+ImageClassifier::ImageClassifier(const ImageTextConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
   Scope root(*store_), image = root / "image";
   const TowerConfig tower = config.image_tower();
   image_ = ImageStem(image, config);
@@ -17,10 +17,10 @@ ImageClassifier::ImageClassifier(const LimoeConfig& config, uint64_t seed, DType
   store_->pack();
 }
 
-LimoeOutput ImageClassifier::forward(const LimoeInput& input, const LimoeRun& run) const {
+ImageTextOutput ImageClassifier::forward(const ImageTextInput& input, const ImageTextRun& run) const {
   REQUIRE(ShapeError, input.pixels.defined(), "[classifier] images are required");
   require_group_start(input, config_);
-  LimoeOutput out;
+  ImageTextOutput out;
   std::vector<Tensor> aux;
   const int64_t B = input.pixels.dim(0);
   Tensor sequences = even_offsets(B, image_.tokens());

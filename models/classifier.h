@@ -8,8 +8,8 @@ namespace pumice {
 class ImageClassifier : public ImageTextModel {
  public:
   // config.classnames names the classes. Parameters are called as in the image tower of TwoTower, so that a trained one can become LiT's.
-  ImageClassifier(const LimoeConfig& config, uint64_t seed, DType master = DType::f32);
-  LimoeOutput forward(const LimoeInput& input, const LimoeRun& run) const override;  // captions are not read
+  ImageClassifier(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
+  ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;  // captions are not read
 
  private:
   ImageStem image_;

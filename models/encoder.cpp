@@ -10,7 +10,7 @@
 
 namespace pumice {
 
-Encoder::Encoder(const Scope& scope, const LimoeConfig& config, const TowerConfig& tower, std::string name)
+Encoder::Encoder(const Scope& scope, const ImageTextConfig& config, const TowerConfig& tower, std::string name)
     : name_(std::move(name)), aux_(config.aux), dropout_(config.dropout) {
   for (int64_t i = 0; i < tower.depth; ++i) {
     Scope block = scope / "blocks" / std::to_string(i);
@@ -30,7 +30,7 @@ Encoder::Encoder(const Scope& scope, const LimoeConfig& config, const TowerConfi
 }
 
 // Returns {x, auxiliary loss}, or {x} alone where there is none.
-std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, const TokenStream& stream, const LimoeRun& run, LayerReport* report) const {
+std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, const TokenStream& stream, const ImageTextRun& run, LayerReport* report) const {
   double p = run.training ? dropout_ : 0;
   Tensor x = add(input, dropout(b.attention(b.norm1(input), stream.sequences), p, b.attention_site));
   if (!b.sparse) { return {add(x, dropout(b.mlp(b.norm2(x)), p, b.mlp_site))}; }
@@ -45,7 +45,7 @@ std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, cons
   return {x, aux.total};
 }
 
-Tensor Encoder::operator()(TokenStream stream, const LimoeRun& run, LimoeOutput& out, std::vector<Tensor>& aux) const {
+Tensor Encoder::operator()(TokenStream stream, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const {
   Tensor x = std::exchange(stream.x, Tensor());  // the stream that blocks keep holds no activations
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
@@ -70,7 +70,7 @@ Tensor Encoder::operator()(TokenStream stream, const LimoeRun& run, LimoeOutput&
   return norm_(x);
 }
 
-Tensor total_of(const std::vector<Tensor>& aux, const LimoeConfig& config) {
+Tensor total_of(const std::vector<Tensor>& aux, const ImageTextConfig& config) {
   Tensor total;
   for (const Tensor& a : aux) { total = total.defined() ? add(total, a) : a; }
   return total.defined() && !config.sum_aux_over_layers ? scale(total, 1.0 / double(aux.size())) : total;

@@ -17,10 +17,10 @@ class Encoder {
  public:
   Encoder() = default;
   // Blocks "blocks.0", ... and "norm" under `scope`. `name` is LayerReport::tower.
-  Encoder(const Scope& scope, const LimoeConfig& config, const TowerConfig& tower, std::string name = "");
+  Encoder(const Scope& scope, const ImageTextConfig& config, const TowerConfig& tower, std::string name = "");
 
   // Runs the blocks and the final norm: (T, C). Reports are appended to out.layers, auxiliary losses to `aux`.
-  Tensor operator()(TokenStream stream, const LimoeRun& run, LimoeOutput& out, std::vector<Tensor>& aux) const;
+  Tensor operator()(TokenStream stream, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const;
 
  private:
   struct Block {
@@ -32,7 +32,7 @@ class Encoder {
     bool sparse = false;
     uint32_t attention_site = 0, mlp_site = 0;  // of dropout
   };
-  std::vector<Tensor> run_block(const Block& block, const Tensor& x, const TokenStream& stream, const LimoeRun& run, LayerReport* report) const;
+  std::vector<Tensor> run_block(const Block& block, const Tensor& x, const TokenStream& stream, const ImageTextRun& run, LayerReport* report) const;
 
   std::string name_;
   AuxOptions aux_;
@@ -42,6 +42,6 @@ class Encoder {
 };
 
 // The sum or the mean of the sparse blocks' auxiliary losses, as `config` asks; undefined if there are none.
-Tensor total_of(const std::vector<Tensor>& aux, const LimoeConfig& config);
+Tensor total_of(const std::vector<Tensor>& aux, const ImageTextConfig& config);
 
 }  // namespace pumice

@@ -8,7 +8,7 @@
 
 namespace pumice {
 
-ImageTextModel::ImageTextModel(const LimoeConfig& config, uint64_t seed, DType master)
+ImageTextModel::ImageTextModel(const ImageTextConfig& config, uint64_t seed, DType master)
     : config_(config), store_(std::make_unique<ParameterStore>(seed, master)) {
   config.validate();
 }
@@ -19,7 +19,7 @@ void ImageTextModel::add_similarity() {
   if (config_.loss == Loss::sigmoid) { logit_bias_ = root.parameter("logit_bias", {}, Init::constant(config_.initial_bias), false); }
 }
 
-std::unique_ptr<ImageTextModel> make_model(const LimoeConfig& config, uint64_t seed, DType master) {
+std::unique_ptr<ImageTextModel> make_model(const ImageTextConfig& config, uint64_t seed, DType master) {
   switch (config.architecture) {
     case Architecture::two_tower: return std::make_unique<TwoTower>(config, seed, master);
     case Architecture::classifier: return std::make_unique<ImageClassifier>(config, seed, master);

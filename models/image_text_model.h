@@ -6,14 +6,14 @@
 #include <utility>
 #include <vector>
 
-#include "pumice/models/limoe_config.h"
+#include "pumice/models/image_text_config.h"
 #include "pumice/moe/routing.h"
 #include "pumice/moe/stats.h"
 #include "pumice/nn/parameter.h"
 
 namespace pumice {
 
-struct LimoeInput {
+struct ImageTextInput {
   Tensor pixels;        // u8 (B, H, W, 3); undefined for text alone
   Tensor tokens;        // i32 (N): the ids of all captions, one after the other; undefined for images alone
   Tensor text_offsets;  // i32 (B + 1) into tokens
@@ -27,7 +27,7 @@ struct LayerReport {  // what one sparse block decided
   std::vector<std::pair<std::string, double>> losses;  // auxiliary losses by name, unweighted
 };
 
-struct LimoeOutput {
+struct ImageTextOutput {
   Tensor image, text;   // f32 (B, D), L2-normalised; undefined for a modality that was not given, and in a classifier
   Tensor features;      // f32 (B, C): pooled pictures before the last layer, outside training
   Tensor logits;        // f32 (B, classes) of a classifier
@@ -42,7 +42,7 @@ struct LayerRouting {  // where every token of one sparse block went
   Routing routing;
 };
 
-struct LimoeRun {
+struct ImageTextRun {
   DType dtype = DType::f32;  // of activations and weights: f32 or bf16 (f64 for a model made in f64)
   bool training = false;     // noise, training capacity, auxiliary losses
   bool recompute = false;    // activation checkpointing per block
@@ -54,8 +54,8 @@ class ImageTextModel {
  public:
   virtual ~ImageTextModel() = default;
   // Throws ShapeError when the input does not fit the configuration, UsageError for a modality that the model does not read.
-  virtual LimoeOutput forward(const LimoeInput& input, const LimoeRun& run) const = 0;
-  const LimoeConfig& config() const { return config_; }
+  virtual ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const = 0;
+  const ImageTextConfig& config() const { return config_; }
   ParameterStore& parameters() { return *store_; }
   const ParameterStore& parameters() const { return *store_; }
   Tensor log_temperature() const { return log_temperature_->value(); }                      // (); not in a classifier
@@ -63,10 +63,10 @@ class ImageTextModel {
 
  protected:
   // Weights are drawn from `seed`. `master` is f64 only for gradient checks.
-  ImageTextModel(const LimoeConfig& config, uint64_t seed, DType master);
+  ImageTextModel(const ImageTextConfig& config, uint64_t seed, DType master);
   void add_similarity();  // the temperature, and the bias of the sigmoid loss
 
-  LimoeConfig config_;
+  ImageTextConfig config_;
   std::unique_ptr<ParameterStore> store_;
 
  private:
@@ -74,6 +74,6 @@ class ImageTextModel {
 };
 
 // The class that config.architecture names.
-std::unique_ptr<ImageTextModel> make_model(const LimoeConfig& config, uint64_t seed, DType master = DType::f32);
+std::unique_ptr<ImageTextModel> make_model(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
 
 }  // namespace pumice

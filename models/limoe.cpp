@@ -17,7 +17,7 @@ struct Limoe::Batch {
   Tensor image_rows, text_rows;  // i32 (B)
 };
 
-Limoe::Limoe(const LimoeConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+Limoe::Limoe(const ImageTextConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
   Scope root(*store_), image = root / "image", text = root / "text";
   const TowerConfig tower = config.image_tower();
   image_ = ImageStem(image, config);
@@ -31,7 +31,7 @@ Limoe::Limoe(const LimoeConfig& config, uint64_t seed, DType master) : ImageText
   store_->pack();
 }
 
-Limoe::Batch Limoe::assemble(const LimoeInput& input, DType dtype) const {
+Limoe::Batch Limoe::assemble(const ImageTextInput& input, DType dtype) const {
   const bool images = input.pixels.defined(), text = input.tokens.defined();
   REQUIRE(ShapeError, images || text, "[limoe] images or captions are required");
   const int64_t B = images ? input.pixels.dim(0) : input.text_offsets.size() - 1, n = image_.tokens();
@@ -72,10 +72,10 @@ Limoe::Batch Limoe::assemble(const LimoeInput& input, DType dtype) const {
   return s;
 }
 
-LimoeOutput Limoe::forward(const LimoeInput& input, const LimoeRun& run) const {
+ImageTextOutput Limoe::forward(const ImageTextInput& input, const ImageTextRun& run) const {
   Batch batch = assemble(input, run.dtype);
   const Tensor sequences = batch.stream.sequences;
-  LimoeOutput out;
+  ImageTextOutput out;
   std::vector<Tensor> aux;
   Tensor x = encoder_(std::move(batch.stream), run, out, aux);
   auto project = [&](const Linear& head, const Tensor& pooled) { return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32)); };

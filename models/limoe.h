@@ -11,12 +11,12 @@ namespace pumice {
 
 class Limoe : public ImageTextModel {
  public:
-  Limoe(const LimoeConfig& config, uint64_t seed, DType master = DType::f32);
-  LimoeOutput forward(const LimoeInput& input, const LimoeRun& run) const override;
+  Limoe(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
+  ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;
 
  private:
   struct Batch;
-  Batch assemble(const LimoeInput& input, DType dtype) const;
+  Batch assemble(const ImageTextInput& input, DType dtype) const;
 
   ImageStem image_;
   TextStem text_;

@@ -35,7 +35,7 @@ Tensor sincos_positions(int64_t n, int64_t width) {
   return from_values<float>({n * n, width}, values);
 }
 
-ImageStem::ImageStem(const Scope& scope, const LimoeConfig& c)
+ImageStem::ImageStem(const Scope& scope, const ImageTextConfig& c)
     : size_(c.image_size), patch_(c.patch), tokens_(c.image_tokens()), width_(c.width), scale_(c.pixels),
       patches_(scope / "patches", c.patch * c.patch * 3, c.width) {
   const int64_t places = (c.image_size / c.patch) * (c.image_size / c.patch);
@@ -54,7 +54,7 @@ Tensor ImageStem::operator()(const Tensor& pixels, DType dtype) const {
   return reshape(x, {-1, width_});
 }
 
-TextStem::TextStem(const Scope& scope, const LimoeConfig& c, int64_t width)
+TextStem::TextStem(const Scope& scope, const ImageTextConfig& c, int64_t width)
     : length_(c.text_length),
       words_(scope / "words", c.vocabulary, width, Init::normal(1 / std::sqrt(double(width)))),
       positions_(scope.parameter("positions", {c.text_length, width}, position_init(width), false)) {}
@@ -109,7 +109,7 @@ TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int
   return groups;
 }
 
-void require_group_start(const LimoeInput& input, const LimoeConfig& config) {
+void require_group_start(const ImageTextInput& input, const ImageTextConfig& config) {
   REQUIRE(ShapeError, input.first_example % config.group_examples == 0, "[model] a microbatch must start at a multiple of the ",
           config.group_examples, " examples of a routing group, got ", input.first_example);
 }

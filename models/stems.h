@@ -9,7 +9,7 @@ namespace pumice {
 class ImageStem {
  public:
   ImageStem() = default;
-  ImageStem(const Scope& scope, const LimoeConfig& config);
+  ImageStem(const Scope& scope, const ImageTextConfig& config);
   // pixels u8 (B, S, S, 3) -> (B * tokens(), C). Throws ShapeError for another size.
   Tensor operator()(const Tensor& pixels, DType dtype) const;
   int64_t tokens() const { return tokens_; }  // per picture, the class token included
@@ -26,7 +26,7 @@ class ImageStem {
 class TextStem {
  public:
   TextStem() = default;
-  TextStem(const Scope& scope, const LimoeConfig& config, int64_t width);
+  TextStem(const Scope& scope, const ImageTextConfig& config, int64_t width);
   // tokens i32 (N), offsets i32 (B + 1) -> (N, C). Throws ShapeError for a caption longer than the model takes.
   Tensor operator()(const Tensor& tokens, const Tensor& offsets, DType dtype) const;
 
@@ -61,6 +61,6 @@ Tensor even_offsets(int64_t n, int64_t step);
 // Groups of whole examples in a stream of one modality. `offsets` i32 (B + 1).
 TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example);
 // Throws ShapeError unless a part of a batch begins at the start of a routing group.
-void require_group_start(const LimoeInput& input, const LimoeConfig& config);
+void require_group_start(const ImageTextInput& input, const ImageTextConfig& config);
 
 }  // namespace pumice

@@ -13,7 +13,7 @@ namespace {
 bool starts(const std::string& s, const std::string& prefix) { return s.rfind(prefix, 0) == 0; }
 
 // What a parameter of `to` may be called in `from`, most literal first.
-std::vector<std::string> names_in(const LimoeConfig& from, const LimoeConfig& to, const std::string& name) {
+std::vector<std::string> names_in(const ImageTextConfig& from, const ImageTextConfig& to, const std::string& name) {
   std::vector<std::string> names = {name};
   auto is_trunk = [](const std::string& n) { return starts(n, "blocks.") || starts(n, "norm."); };
   if (from.architecture == Architecture::limoe && starts(name, "image.") && is_trunk(name.substr(6))) { names.push_back(name.substr(6)); }
@@ -103,7 +103,7 @@ Transfer transfer_parameters(const ImageTextModel& from, ImageTextModel& to) {
 }
 
 std::unique_ptr<ImageTextModel> with_experts(const ImageTextModel& model, const std::vector<std::vector<int64_t>>& experts) {
-  LimoeConfig config = model.config();
+  ImageTextConfig config = model.config();
   const size_t blocks = config.dense_twin ? 0 : config.moe_layers.size() + (config.architecture == Architecture::two_tower ? config.text_moe_layers.size() : 0);
   REQUIRE(UsageError, blocks > 0 && experts.size() == blocks, "[with_experts] the model has ", blocks, " sparse blocks, got experts for ", experts.size());
   const int64_t E = config.router.experts;

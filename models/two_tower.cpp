@@ -5,7 +5,7 @@
 #include "pumice/tensor/error.h"
 
 namespace pumice {
-TwoTower::TwoTower(const LimoeConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+TwoTower::TwoTower(const ImageTextConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
   Scope root(*store_), image = root / "image", text = root / "text";
   const TowerConfig image_tower = config.image_tower(), text_tower = config.text_tower();
   image_ = ImageStem(image, config);
@@ -20,10 +20,10 @@ TwoTower::TwoTower(const LimoeConfig& config, uint64_t seed, DType master) : Ima
   store_->pack();
 }
 
-LimoeOutput TwoTower::forward(const LimoeInput& input, const LimoeRun& run) const {
+ImageTextOutput TwoTower::forward(const ImageTextInput& input, const ImageTextRun& run) const {
   REQUIRE(ShapeError, input.pixels.defined() || input.tokens.defined(), "[two_tower] images or captions are required");
   require_group_start(input, config_);
-  LimoeOutput out;
+  ImageTextOutput out;
   std::vector<Tensor> aux;
   auto embed = [&](const Encoder& encoder, const Pool& pool, const Linear& head, Tensor x, const Tensor& sequences, Modality modality) {
     TokenGroups groups = groups_of_one_modality(sequences, modality, config_.group_examples, input.first_example);

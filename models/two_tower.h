@@ -7,8 +7,8 @@ namespace pumice {
 
 class TwoTower : public ImageTextModel {
  public:
-  TwoTower(const LimoeConfig& config, uint64_t seed, DType master = DType::f32);
-  LimoeOutput forward(const LimoeInput& input, const LimoeRun& run) const override;
+  TwoTower(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
+  ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;
 
  private:
   ImageStem image_;

@@ -207,9 +207,9 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
   for (const auto& [name, tensor] : as_parameters(average->values(), parameters)) { copy_into(tensor, ema.load(name)); }
 }
 
-LoadedLimoe load_limoe(const std::string& path, Weights weights) {
+LoadedImageText load_image_text(const std::string& path, Weights weights) {
   std::string checkpoint = find_checkpoint(path);
-  LimoeConfig config = limoe_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
+  ImageTextConfig config = image_text_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.json");
   REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",
           tokenizer.vocab_size(), " tokens but the model's text embedding only ", config.vocabulary,

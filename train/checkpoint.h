@@ -45,12 +45,12 @@ enum class Weights { trained, average };  // average: the moving average that --
 void load_parameters(const std::string& checkpoint, ParameterStore& parameters, Weights weights = Weights::trained);
 void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightAverage* average, const ParameterStore& parameters);
 // The model of a checkpoint, built from its config.json and filled with its weights, beside its tokenizer.
-struct LoadedLimoe {
+struct LoadedImageText {
   std::string checkpoint;
   std::unique_ptr<ImageTextModel> model;
   Tokenizer tokenizer;
   TrainState state;
 };
-LoadedLimoe load_limoe(const std::string& path, Weights weights = Weights::trained);
+LoadedImageText load_image_text(const std::string& path, Weights weights = Weights::trained);
 
 }  // namespace pumice

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <string>
 
-#include "pumice/train/limoe_trainer.h"
+#include "pumice/train/image_text_trainer.h"
 
 namespace pumice {
 

@@ -6,14 +6,14 @@
 
 namespace pumice {
 
-LimoePipeline::LimoePipeline(const std::string& path, DType precision, Weights weights) : loaded_(load_limoe(path, weights)), run_{.dtype = precision, .reports = false} {}
+ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights) : loaded_(load_image_text(path, weights)), run_{.dtype = precision, .reports = false} {}
 
-void LimoePipeline::require_joint_space() const {
+void ImageTextPipeline::require_joint_space() const {
   REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "
           "zeroshot on a set of the same classes");
 }
 
-Tensor LimoePipeline::encode_texts(std::span<const std::string> texts, int64_t chunk) const {
+Tensor ImageTextPipeline::encode_texts(std::span<const std::string> texts, int64_t chunk) const {
   require_joint_space();
   NoGrad no_grad;
   Tensor all = empty({int64_t(texts.size()), config().embedding});
@@ -25,7 +25,7 @@ Tensor LimoePipeline::encode_texts(std::span<const std::string> texts, int64_t c
       tokens.insert(tokens.end(), ids.begin(), ids.end());
       offsets.push_back(int32_t(tokens.size()));
     }
-    LimoeInput input;
+    ImageTextInput input;
     input.tokens = from_values<int32_t>({int64_t(tokens.size())}, tokens);
     input.text_offsets = from_values<int32_t>({int64_t(offsets.size())}, offsets);
     copy_into(all.slice(0, begin, end), loaded_.model->forward(input, run_).text);
@@ -33,11 +33,11 @@ Tensor LimoePipeline::encode_texts(std::span<const std::string> texts, int64_t c
   return all;
 }
 
-Tensor LimoePipeline::run_pixels(const Tensor& pixels, int64_t chunk, int64_t columns, Tensor LimoeOutput::*result) const {
+Tensor ImageTextPipeline::run_pixels(const Tensor& pixels, int64_t chunk, int64_t columns, Tensor ImageTextOutput::*result) const {
   NoGrad no_grad;
   Tensor all = empty({pixels.dim(0), columns});
   for (int64_t begin = 0; begin < pixels.dim(0); begin += chunk) {
-    LimoeInput input;
+    ImageTextInput input;
     int64_t end = std::min(begin + chunk, pixels.dim(0));
     input.pixels = pixels.slice(0, begin, end);
     copy_into(all.slice(0, begin, end), loaded_.model->forward(input, run_).*result);
@@ -45,24 +45,24 @@ Tensor LimoePipeline::run_pixels(const Tensor& pixels, int64_t chunk, int64_t co
   return all;
 }
 
-Tensor LimoePipeline::encode_pixels(const Tensor& pixels, int64_t chunk) const {
+Tensor ImageTextPipeline::encode_pixels(const Tensor& pixels, int64_t chunk) const {
   require_joint_space();
-  return run_pixels(pixels, chunk, config().embedding, &LimoeOutput::image);
+  return run_pixels(pixels, chunk, config().embedding, &ImageTextOutput::image);
 }
 
-Tensor LimoePipeline::classify_pixels(const Tensor& pixels, int64_t chunk) const {
+Tensor ImageTextPipeline::classify_pixels(const Tensor& pixels, int64_t chunk) const {
   REQUIRE(UsageError, is_classifier(), "[pipeline] ", checkpoint(), " is no classifier: its pictures meet text in a joint space");
-  return run_pixels(pixels, chunk, int64_t(config().classnames.size()), &LimoeOutput::logits);
+  return run_pixels(pixels, chunk, int64_t(config().classnames.size()), &ImageTextOutput::logits);
 }
 
-Tensor LimoePipeline::image_features(const Tensor& pixels, int64_t chunk) const { return run_pixels(pixels, chunk, config().width, &LimoeOutput::features); }
+Tensor ImageTextPipeline::image_features(const Tensor& pixels, int64_t chunk) const { return run_pixels(pixels, chunk, config().width, &ImageTextOutput::features); }
 
-std::vector<LayerRouting> LimoePipeline::routings(const Tensor& pixels, const Tensor& tokens, const Tensor& text_offsets) const {
+std::vector<LayerRouting> ImageTextPipeline::routings(const Tensor& pixels, const Tensor& tokens, const Tensor& text_offsets) const {
   NoGrad no_grad;
   std::vector<LayerRouting> found;
-  LimoeRun run = run_;
+  ImageTextRun run = run_;
   run.routings = &found;
-  LimoeInput input;
+  ImageTextInput input;
   input.pixels = pixels;
   input.tokens = tokens;
   input.text_offsets = text_offsets;

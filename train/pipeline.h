@@ -9,10 +9,10 @@
 
 namespace pumice {
 
-class LimoePipeline {
+class ImageTextPipeline {
  public:
   // `path`: a run directory or a checkpoint. Throws IoError, FormatError.
-  explicit LimoePipeline(const std::string& path, DType precision = DType::f32, Weights weights = Weights::trained);
+  explicit ImageTextPipeline(const std::string& path, DType precision = DType::f32, Weights weights = Weights::trained);
 
   // (N, D) f32, L2-normalised, in chunks of `chunk` inputs, without a graph. Throws UsageError for a classifier, which has no joint space.
   Tensor encode_texts(std::span<const std::string> texts, int64_t chunk = 256) const;
@@ -28,16 +28,16 @@ class LimoePipeline {
   bool is_classifier() const { return config().architecture == Architecture::classifier; }
 
   int64_t image_size() const { return loaded_.model->config().image_size; }
-  const LimoeConfig& config() const { return loaded_.model->config(); }
+  const ImageTextConfig& config() const { return loaded_.model->config(); }
   const std::string& checkpoint() const { return loaded_.checkpoint; }
   int64_t step() const { return loaded_.state.step; }
 
  private:
   void require_joint_space() const;
-  Tensor run_pixels(const Tensor& pixels, int64_t chunk, int64_t columns, Tensor LimoeOutput::*result) const;
+  Tensor run_pixels(const Tensor& pixels, int64_t chunk, int64_t columns, Tensor ImageTextOutput::*result) const;
 
-  LoadedLimoe loaded_;
-  LimoeRun run_;
+  LoadedImageText loaded_;
+  ImageTextRun run_;
 };
 
 // Decoded and resized pictures packed for a model: u8 (N, size, size, 3). Pictures that cannot be read are left out and named.

@@ -11,12 +11,12 @@ namespace pumice {
 
 void average_checkpoints(const std::vector<std::string>& paths, const std::string& out) {
   REQUIRE(UsageError, paths.size() >= 2, "[average] at least two checkpoints are required, got ", paths.size());
-  LoadedLimoe first = load_limoe(paths[0]);
+  LoadedImageText first = load_image_text(paths[0]);
   ParameterStore& parameters = first.model->parameters();
   const int64_t n = parameters.size();
   std::vector<double> sum(n);
   for (const std::string& path : paths) {
-    LoadedLimoe one = load_limoe(path);
+    LoadedImageText one = load_image_text(path);
     REQUIRE(UsageError, to_json(one.model->config()) == to_json(first.model->config()), "[average] ", one.checkpoint, " is another model than ", first.checkpoint,
             ": their configurations differ");
     const float* x = one.model->parameters().masters().data<float>();
@@ -30,8 +30,8 @@ void average_checkpoints(const std::vector<std::string>& paths, const std::strin
 }
 
 Transfer upcycle_checkpoint(const std::string& path, const std::vector<int64_t>& moe_layers, const RouterOptions& router, uint64_t seed, const std::string& out) {
-  LoadedLimoe dense = load_limoe(path);
-  LimoeConfig config = dense.model->config();
+  LoadedImageText dense = load_image_text(path);
+  ImageTextConfig config = dense.model->config();
   REQUIRE(UsageError, config.moe_layers.empty() || config.dense_twin, "[upcycle] ", dense.checkpoint, " has sparse blocks already; a dense model is required");
   REQUIRE(UsageError, !moe_layers.empty(), "[upcycle] --moe-layers is required: the blocks whose MLPs become experts, for example 1,3");
   config.moe_layers = moe_layers;
@@ -43,8 +43,8 @@ Transfer upcycle_checkpoint(const std::string& path, const std::vector<int64_t>&
   return done;
 }
 
-ExpertUse busiest_experts(const LoadedLimoe& loaded, const PairSource& source, Modality modality, int64_t keep, int64_t examples) {
-  const LimoeConfig& config = loaded.model->config();
+ExpertUse busiest_experts(const LoadedImageText& loaded, const PairSource& source, Modality modality, int64_t keep, int64_t examples) {
+  const ImageTextConfig& config = loaded.model->config();
   const size_t blocks = config.dense_twin ? 0 : config.moe_layers.size() + (config.architecture == Architecture::two_tower ? config.text_moe_layers.size() : 0);
   REQUIRE(UsageError, blocks > 0, "[prune] ", loaded.checkpoint, " has no sparse blocks");
   REQUIRE(UsageError, keep >= 1 && keep <= config.router.experts, "[prune] --keep must be in [1, ", config.router.experts, "], got ", keep);
@@ -54,13 +54,13 @@ ExpertUse busiest_experts(const LoadedLimoe& loaded, const PairSource& source, M
   std::vector<std::vector<double>> counts(blocks, std::vector<double>(size_t(config.router.experts)));
   for (int64_t seen = 0; seen < total; seen += chunk) {
     Batch batch = loader.next();
-    LimoeInput input;
+    ImageTextInput input;
     if (modality == Modality::image) { input.pixels = batch.pixels; }
     else {
       input.tokens = batch.tokens;
       input.text_offsets = batch.text_offsets;
     }
-    LimoeOutput out = loaded.model->forward(input, {});
+    ImageTextOutput out = loaded.model->forward(input, {});
     REQUIRE(UsageError, out.layers.size() == blocks, "[prune] only ", out.layers.size(), " of the ", blocks, " sparse blocks read this modality: the others stand in the other tower");
     for (size_t b = 0; b < blocks; ++b) {
       const ModalityStats& stats = modality == Modality::image ? out.layers[b].stats.image() : out.layers[b].stats.text();
@@ -81,7 +81,7 @@ ExpertUse busiest_experts(const LoadedLimoe& loaded, const PairSource& source, M
   return use;
 }
 
-void prune_checkpoint(const LoadedLimoe& loaded, const ExpertUse& use, const std::string& out) {
+void prune_checkpoint(const LoadedImageText& loaded, const ExpertUse& use, const std::string& out) {
   save_model(out, *with_experts(*loaded.model, use.experts), loaded.tokenizer, loaded.state);
 }
 

@@ -22,8 +22,8 @@ struct ExpertUse {
   std::vector<std::vector<int64_t>> experts;  // per sparse block
   std::vector<double> share;                  // of the modality's tokens that these experts got
 };
-ExpertUse busiest_experts(const LoadedLimoe& model, const PairSource& source, Modality modality, int64_t keep, int64_t examples);
+ExpertUse busiest_experts(const LoadedImageText& model, const PairSource& source, Modality modality, int64_t keep, int64_t examples);
 // The model with these experts only (with_experts).
-void prune_checkpoint(const LoadedLimoe& model, const ExpertUse& use, const std::string& out);
+void prune_checkpoint(const LoadedImageText& model, const ExpertUse& use, const std::string& out);
 
 }  // namespace pumice

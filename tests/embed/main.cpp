@@ -10,14 +10,14 @@
 
 int main() {
   using namespace pumice;
-  LimoeConfig config = limoe_preset("micro");
+  ImageTextConfig config = limoe_preset("micro");
   config.moe_layers = {1, 3};
   config.router.experts = 4;
   Limoe model(config, /*seed=*/1);
   AdamW optimizer(model.parameters(), {});
 
   const int64_t B = 8, words = 5;
-  LimoeInput input;
+  ImageTextInput input;
   input.pixels = to_dtype(random_uniform_tensor({B, config.image_size, config.image_size, 3}, 0, 256, {.seed = 1}), DType::u8);
   input.tokens = to_dtype(random_uniform_tensor({B * words}, 0, double(config.vocabulary), {.seed = 2}), DType::i32);
   std::vector<int32_t> offsets;
@@ -31,7 +31,7 @@ int main() {
   for (uint32_t step = 0; step < 60; ++step) {
     RandomScope scope({.seed = 1, .step = step});
     model.parameters().zero_gradients();
-    LimoeOutput out = model.forward(input, {.training = true});
+    ImageTextOutput out = model.forward(input, {.training = true});
     ContrastiveResult result = contrastive_loss(out.image, out.text, model.log_temperature(), caption_ids);
     backward(add(result.loss, out.aux));
     optimizer.step({.learning_rate = 1e-3, .gradient_scale = 1});

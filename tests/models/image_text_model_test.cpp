@@ -25,18 +25,18 @@ using testing::toy_input;
 
 struct Variant {
   const char* name;
-  void (*change)(LimoeConfig&);
+  void (*change)(ImageTextConfig&);
 };
 const Variant kVariants[] = {
-    {"limoe", [](LimoeConfig&) {}},
-    {"limoe_map_sincos_sigmoid", [](LimoeConfig& c) {
+    {"limoe", [](ImageTextConfig&) {}},
+    {"limoe_map_sincos_sigmoid", [](ImageTextConfig& c) {
        c.image_pooling = c.text_pooling = Pooling::map;
        c.positions = Positions::sincos;
        c.loss = Loss::sigmoid;
        c.initial_bias = -1;
      }},
-    {"limoe_token", [](LimoeConfig& c) { c.image_pooling = c.text_pooling = Pooling::token; }},
-    {"two_tower_clip", [](LimoeConfig& c) {
+    {"limoe_token", [](ImageTextConfig& c) { c.image_pooling = c.text_pooling = Pooling::token; }},
+    {"two_tower_clip", [](ImageTextConfig& c) {
        c = as_architecture(c, Architecture::two_tower);
        c.image_pooling = c.text_pooling = Pooling::token;
        c.causal_text = true;
@@ -44,17 +44,17 @@ const Variant kVariants[] = {
        c.text_depth = 2;
        c.text_hidden = 12;
      }},
-    {"two_tower_sparse", [](LimoeConfig& c) {
+    {"two_tower_sparse", [](ImageTextConfig& c) {
        c.architecture = Architecture::two_tower;
        c.text_moe_layers = {0};
        c.router.experts_per_token = 2;
        c.image_pooling = Pooling::map;
      }},
-    {"classifier", [](LimoeConfig& c) {
+    {"classifier", [](ImageTextConfig& c) {
        c.architecture = Architecture::classifier;
        c.classnames = {"cat", "dog, small", "emu"};
      }},
-    {"classifier_sigmoid_dense", [](LimoeConfig& c) {
+    {"classifier_sigmoid_dense", [](ImageTextConfig& c) {
        c.architecture = Architecture::classifier;
        c.classnames = {"cat", "dog", "emu"};
        c.moe_layers = {};
@@ -65,16 +65,16 @@ const Variant kVariants[] = {
 
 class ImageTextModels : public ::testing::TestWithParam<Variant> {
  protected:
-  LimoeConfig config() const {
-    LimoeConfig c = toy_config();
+  ImageTextConfig config() const {
+    ImageTextConfig c = toy_config();
     GetParam().change(c);
     return c;
   }
 };
 INSTANTIATE_TEST_SUITE_P(Variants, ImageTextModels, ::testing::ValuesIn(kVariants), [](const auto& info) { return std::string(info.param.name); });
 
-Tensor loss_of(const ImageTextModel& model, const LimoeInput& in, const LimoeRun& run) {
-  LimoeOutput out = model.forward(in, run);
+Tensor loss_of(const ImageTextModel& model, const ImageTextInput& in, const ImageTextRun& run) {
+  ImageTextOutput out = model.forward(in, run);
   const bool sigmoid = model.config().loss == Loss::sigmoid;
   Tensor loss;
   if (out.logits.defined()) {
@@ -94,20 +94,20 @@ TEST_P(ImageTextModels, CountsOfParametersAgree) {
 
 TEST_P(ImageTextModels, ConfigurationsSurviveJson) {
   const std::string json = to_json(config());
-  EXPECT_EQ(to_json(limoe_config_from_json(json, "test")), json);
+  EXPECT_EQ(to_json(image_text_config_from_json(json, "test")), json);
 }
 
 // Without capacity limits nothing couples examples: a picture has the same embedding alone, in a batch and without captions.
 TEST_P(ImageTextModels, AnExampleDoesNotDependOnItsNeighboursWhenNothingIsDropped) {
-  LimoeConfig c = config();
+  ImageTextConfig c = config();
   c.router.eval.factor = 0;
   auto model = make_model(c, 1);
   for (const auto& p : model->parameters().all()) {  // zero heads would make this trivial
     if (p->name() == "classes.weight") { copy_into(p->change(), random_uniform_tensor(p->shape(), -1, 1, {.seed = 2})); }
   }
-  LimoeInput all = toy_input(5), images, text;
+  ImageTextInput all = toy_input(5), images, text;
   images.pixels = all.pixels.slice(0, 3, 5);
-  LimoeOutput together = model->forward(all, {}), alone = model->forward(images, {});
+  ImageTextOutput together = model->forward(all, {}), alone = model->forward(images, {});
   auto rows = [](const Tensor& t, int64_t begin, int64_t end) { return t.slice(0, begin, end).to_vector<double>(); };
   const Tensor& a = together.logits.defined() ? together.logits : together.image;
   const Tensor& b = together.logits.defined() ? alone.logits : alone.image;
@@ -123,12 +123,12 @@ TEST_P(ImageTextModels, AnExampleDoesNotDependOnItsNeighboursWhenNothingIsDroppe
 
 // The whole model in f64 against central differences, for a sample of elements of every parameter.
 TEST_P(ImageTextModels, GradientsOfEveryParameter) {
-  LimoeConfig c = config();
+  ImageTextConfig c = config();
   c.router.train.factor = 0;     // dropping is a step function
   c.router.noise_std = 0;
   auto model = make_model(c, 1, DType::f64);
-  const LimoeInput in = toy_input(4);
-  const LimoeRun run{.dtype = DType::f64, .training = true};
+  const ImageTextInput in = toy_input(4);
+  const ImageTextRun run{.dtype = DType::f64, .training = true};
   model->parameters().zero_gradients();
   backward(loss_of(*model, in, run));
   EXPECT_TRUE(model->parameters().unreached().empty());
@@ -149,10 +149,10 @@ TEST_P(ImageTextModels, GradientsOfEveryParameter) {
 }
 
 TEST(ImageTextModel, CausalTextDoesNotSeeWhatFollows) {
-  LimoeConfig c = as_architecture(toy_config(), Architecture::two_tower);
+  ImageTextConfig c = as_architecture(toy_config(), Architecture::two_tower);
   c.causal_text = true;
   c.text_pooling = Pooling::mean;
-  LimoeInput in;
+  ImageTextInput in;
   in.text_offsets = from_values<int32_t>({2}, std::vector<int32_t>{0, 4});
   auto first_token = [&](bool causal, int32_t last) {
     c.causal_text = causal;
@@ -161,7 +161,7 @@ TEST(ImageTextModel, CausalTextDoesNotSeeWhatFollows) {
     TextStem stem(Scope(store) / "text", c, c.width);
     store.pack();
     in.tokens = from_values<int32_t>({4}, std::vector<int32_t>{3, 4, 5, last});
-    LimoeOutput out;
+    ImageTextOutput out;
     std::vector<Tensor> aux;
     Tensor x = encoder({stem(in.tokens, in.text_offsets, DType::f32), in.text_offsets, {}}, {}, out, aux);
     return x.slice(0, 0, 3).to_vector<double>();
@@ -179,7 +179,7 @@ TEST(ImageTextModel, SincosPositionsOfBigVision) {
 
 TEST(Limoe, EmbeddingsAreUnitVectors) {
   Limoe model(toy_config(), 1);
-  LimoeOutput out = model.forward(toy_input(5), {});
+  ImageTextOutput out = model.forward(toy_input(5), {});
   EXPECT_EQ(out.image.shape(), (Shape{5, 8}));
   EXPECT_EQ(out.text.shape(), (Shape{5, 8}));
   for (const Tensor& z : {out.image, out.text}) {
@@ -195,12 +195,12 @@ TEST(Limoe, EmbeddingsAreUnitVectors) {
 }
 
 TEST(Limoe, RecomputationGivesTheSameBitsAndTakesLessMemory) {
-  LimoeConfig c = toy_config();
+  ImageTextConfig c = toy_config();
   c.dropout = 0.1;
   c.width = 64;
   c.hidden = 256;
   Limoe model(c, 1);
-  LimoeInput in = toy_input(32);
+  ImageTextInput in = toy_input(32);
   Tensor ids = from_values<int64_t>({32}, [] { std::vector<int64_t> v(32); for (int i = 0; i < 32; ++i) { v[i] = i; } return v; }());
   std::vector<double> gradients[2];
   int64_t peak[2];
@@ -209,10 +209,10 @@ TEST(Limoe, RecomputationGivesTheSameBitsAndTakesLessMemory) {
     model.parameters().zero_gradients();
     reset_peak_memory();
     int64_t before = memory_stats().in_use;
-    LimoeOutput out = model.forward(in, {.training = true, .recompute = recompute == 1});
+    ImageTextOutput out = model.forward(in, {.training = true, .recompute = recompute == 1});
     Tensor total = add(contrastive_loss(out.image, out.text, model.log_temperature(), ids).loss, out.aux);
     EXPECT_EQ(out.layers.size(), 2u);
-    out = LimoeOutput();
+    out = ImageTextOutput();
     backward(total);
     peak[recompute] = memory_stats().peak - before;
     gradients[recompute] = model.parameters().gradients().to_vector<double>();
@@ -223,7 +223,7 @@ TEST(Limoe, RecomputationGivesTheSameBitsAndTakesLessMemory) {
 
 TEST(Limoe, Bf16FollowsF32) {
   Limoe model(toy_config(), 1);
-  LimoeInput in = toy_input(6);
+  ImageTextInput in = toy_input(6);
   std::vector<double> a = model.forward(in, {}).image.to_vector<double>();
   std::vector<double> b = model.forward(in, {.dtype = DType::bf16}).image.to_vector<double>();
   for (size_t i = 0; i < a.size(); ++i) { EXPECT_NEAR(a[i], b[i], 0.05); }
@@ -231,7 +231,7 @@ TEST(Limoe, Bf16FollowsF32) {
 
 TEST(Limoe, ErrorsNameTheShapes) {
   Limoe model(toy_config(), 1);
-  LimoeInput in = toy_input(4);
+  ImageTextInput in = toy_input(4);
   in.pixels = zeros({4, 32, 32, 3}, DType::u8);
   try {
     model.forward(in, {});

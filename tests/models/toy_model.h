@@ -5,8 +5,8 @@
 
 namespace pumice::testing {
 
-inline LimoeConfig toy_config() {
-  LimoeConfig c;
+inline ImageTextConfig toy_config() {
+  ImageTextConfig c;
   c.image_size = 16;
   c.patch = 8;
   c.text_length = 6;
@@ -23,8 +23,8 @@ inline LimoeConfig toy_config() {
   return c;
 }
 
-inline LimoeInput toy_input(int64_t examples, uint64_t seed = 3) {
-  LimoeInput in;
+inline ImageTextInput toy_input(int64_t examples, uint64_t seed = 3) {
+  ImageTextInput in;
   Tensor noise = random_uniform_tensor({examples, 16, 16, 3}, 0, 256, {.seed = seed});
   in.pixels = to_dtype(noise, DType::u8);
   std::vector<int32_t> tokens, offsets = {0};

@@ -12,8 +12,8 @@ using testing::message_of;
 using testing::toy_config;
 using testing::toy_input;
 
-LimoeConfig dense_config() {
-  LimoeConfig c = toy_config();
+ImageTextConfig dense_config() {
+  ImageTextConfig c = toy_config();
   c.moe_layers = {};
   return c;
 }
@@ -28,7 +28,7 @@ void expect_close(const std::vector<double>& a, const std::vector<double>& b) {
 // An expert that is the dense MLP, times a gate of one, is the dense MLP.
 TEST(Transfer, AnUpcycledModelComputesWhatTheDenseOneDid) {
   auto dense = make_model(dense_config(), 1);
-  LimoeConfig c = toy_config();
+  ImageTextConfig c = toy_config();
   c.router.gates = Gates::renormalised;
   c.router.experts_per_token = 2;
   c.router.eval = Capacity::dropless();
@@ -45,7 +45,7 @@ TEST(Transfer, AnUpcycledModelComputesWhatTheDenseOneDid) {
 }
 
 TEST(Transfer, TheTowerOfALimoeBecomesAnImageTowerAndBack) {
-  LimoeConfig c = toy_config();
+  ImageTextConfig c = toy_config();
   c.router.eval = Capacity::dropless();
   auto limoe = make_model(c, 1);
   c.architecture = Architecture::two_tower;
@@ -63,7 +63,7 @@ TEST(Transfer, TheTowerOfALimoeBecomesAnImageTowerAndBack) {
 
 TEST(Transfer, PositionsAreInterpolatedWithTheirCornersKept) {
   auto small = make_model(toy_config(), 1);
-  LimoeConfig c = toy_config();
+  ImageTextConfig c = toy_config();
   c.image_size = 24;  // 3 x 3 instead of 2 x 2
   auto large = make_model(c, 2);
   EXPECT_EQ(transfer_parameters(*small, *large).resized, (std::vector<std::string>{"image.positions"}));
@@ -80,7 +80,7 @@ TEST(Transfer, PositionsAreInterpolatedWithTheirCornersKept) {
 
 TEST(Transfer, OtherSizesAreNamed) {
   auto from = make_model(toy_config(), 1);
-  LimoeConfig c = toy_config();
+  ImageTextConfig c = toy_config();
   c.vocabulary = 40;
   auto to = make_model(c, 2);
   EXPECT_EQ(message_of<UsageError>([&] { transfer_parameters(*from, *to); }),
@@ -89,7 +89,7 @@ TEST(Transfer, OtherSizesAreNamed) {
 }
 
 TEST(Transfer, AModelKeepsTheExpertsThatAreAskedFor) {
-  LimoeConfig c = toy_config();
+  ImageTextConfig c = toy_config();
   c.independent_experts = true;
   c.router.eval = Capacity::dropless();
   auto model = make_model(c, 1);

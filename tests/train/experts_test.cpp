@@ -19,8 +19,8 @@ using testing::Temporary;
 // A model whose routers are written by hand: what stands in dimension 0 of the normalised token decides between experts 0 and 1.
 class Experts : public ::testing::Test {
  protected:
-  LimoeConfig config() const {
-    LimoeConfig c;
+  ImageTextConfig config() const {
+    ImageTextConfig c;
     c.image_size = 16;
     c.patch = 8;
     c.text_length = 16;
@@ -59,7 +59,7 @@ class Experts : public ::testing::Test {
 
 TEST_F(Experts, ThatReadOneModalityEachShareOneBit) {
   save(d / "model", true);
-  ExpertReport r = profile_experts(LimoePipeline(d / "model"), *pairs(), {.max_examples = 20, .maps = 2});
+  ExpertReport r = profile_experts(ImageTextPipeline(d / "model"), *pairs(), {.max_examples = 20, .maps = 2});
   EXPECT_EQ(r.examples, 20);
   ASSERT_EQ(r.layers.size(), 1u);
   const auto& x = r.layers[0].experts;
@@ -83,19 +83,19 @@ TEST_F(Experts, ThatReadOneModalityEachShareOneBit) {
 
 TEST_F(Experts, ThatReadBothAlikeShareNothing) {
   save(d / "model", false);
-  ExpertReport r = profile_experts(LimoePipeline(d / "model"), *pairs(), {.max_examples = 20});
+  ExpertReport r = profile_experts(ImageTextPipeline(d / "model"), *pairs(), {.max_examples = 20});
   EXPECT_EQ(r.layers[0].experts[0].kind, "mixed");
   EXPECT_NEAR(r.layers[0].experts[0].image_share, 0.5, 1e-12);
   EXPECT_NEAR(r.layers[0].mutual_information, 0, 1e-12);
 }
 
 TEST_F(Experts, ADenseModelHasNone) {
-  LimoeConfig c = config();
+  ImageTextConfig c = config();
   c.moe_layers = {};
   TrainState state;
   state.options = "{}";
   save_model(d / "dense", *make_model(c, 1), Tokenizer::train({}, {.vocab_size = 257}), state);
-  EXPECT_NE(message_of<UsageError>([&] { profile_experts(LimoePipeline(d / "dense"), *pairs(), {}); }).find("has no sparse blocks"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { profile_experts(ImageTextPipeline(d / "dense"), *pairs(), {}); }).find("has no sparse blocks"), std::string::npos);
 }
 
 }  // namespace

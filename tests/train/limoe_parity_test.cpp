@@ -8,7 +8,7 @@
 #include "pumice/tensor/rng.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/data/loader.h"
-#include "pumice/train/limoe_trainer.h"
+#include "pumice/train/image_text_trainer.h"
 
 namespace pumice {
 namespace {
@@ -26,7 +26,7 @@ double largest_difference(const Tensor& a, const Tensor& b, double& scale) {
 
 void expect_parity(const std::string& name, int K, double capacity_factor) {
   SafetensorsFile file = SafetensorsFile::open(PUMICE_FIXTURES "/train/fixtures/limoe-" + name + ".safetensors");
-  const LimoeConfig c{.image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16, .heads = 2, .hidden = 24, .embedding = 8,
+  const ImageTextConfig c{.image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16, .heads = 2, .hidden = 24, .embedding = 8,
                       .moe_layers = {1}, .router = {.experts = 4, .experts_per_token = K, .train = {.factor = capacity_factor, .multiple_of = 1}, .noise_std = 0},
                       .group_examples = 4};
   Limoe model(c, 0);
@@ -38,13 +38,13 @@ void expect_parity(const std::string& name, int K, double capacity_factor) {
   batch.text_offsets = file.load("offsets");
   batch.caption_ids = file.load("caption_ids");
 
-  LimoeInput input;
+  ImageTextInput input;
   input.pixels = batch.pixels;
   input.tokens = batch.tokens;
   input.text_offsets = batch.text_offsets;
   {
     NoGrad no_grad;
-    LimoeOutput out = model.forward(input, {.training = true});
+    ImageTextOutput out = model.forward(input, {.training = true});
     double scale = 0;
     EXPECT_LT(largest_difference(out.image, file.load("image"), scale), 1e-5);
     EXPECT_LT(largest_difference(out.text, file.load("text"), scale), 1e-5);

@@ -20,14 +20,14 @@ using testing::Temporary;
 class Zeroshot : public ::testing::Test {
  protected:
   Zeroshot() {
-    const LimoeConfig c{.image_size = 16, .patch = 8, .text_length = 12, .vocabulary = 300, .depth = 2, .width = 16, .heads = 2, .hidden = 32,
+    const ImageTextConfig c{.image_size = 16, .patch = 8, .text_length = 12, .vocabulary = 300, .depth = 2, .width = 16, .heads = 2, .hidden = 32,
                         .embedding = 8, .moe_layers = {1}, .router = {.experts = 4, .eval = Capacity::dropless()}};
     Limoe model(c, 3);
     AdamW optimizer(model.parameters(), {});
     TokenizerTraining t;
     t.vocab_size = 300;
     save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t), {.step = 1, .options = "{}"}, 0);
-    pipeline_ = std::make_unique<LimoePipeline>(directory_.path());
+    pipeline_ = std::make_unique<ImageTextPipeline>(directory_.path());
   }
 
   // 30 pictures of 3 classes; picture 7 is broken.
@@ -46,7 +46,7 @@ class Zeroshot : public ::testing::Test {
   }
 
   Temporary directory_;
-  std::unique_ptr<LimoePipeline> pipeline_;
+  std::unique_ptr<ImageTextPipeline> pipeline_;
 };
 
 TEST_F(Zeroshot, AClassIsTheNormalisedMeanOfItsPrompts) {

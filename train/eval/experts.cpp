@@ -25,7 +25,7 @@ struct Chunk {
   std::vector<std::string> names;
 };
 
-Chunk read_chunk(const LimoePipeline& pipeline, const PairSource& source, int64_t begin, int64_t end, std::vector<std::string>& problems) {
+Chunk read_chunk(const ImageTextPipeline& pipeline, const PairSource& source, int64_t begin, int64_t end, std::vector<std::string>& problems) {
   Chunk chunk;
   PixelBatch batch(pipeline.image_size());
   std::vector<int32_t> tokens, offsets = {0};
@@ -53,7 +53,7 @@ void keep_best(std::vector<PatchPlace>& best, PatchPlace place, int64_t top) {
   if (int64_t(best.size()) > top) { best.pop_back(); }
 }
 
-void take(const LayerRouting& layer, const Chunk& chunk, const LimoePipeline& pipeline, const ExpertOptions& options, int64_t grid, Tally& tally,
+void take(const LayerRouting& layer, const Chunk& chunk, const ImageTextPipeline& pipeline, const ExpertOptions& options, int64_t grid, Tally& tally,
           LayerProfile& profile) {
   const Routing& r = layer.routing;
   const int64_t K = r.experts_per_token(), extra = pipeline.config().image_pooling == Pooling::token ? 1 : 0;
@@ -138,8 +138,8 @@ Image thumbnail(const Tensor& pixels, int64_t i) {
 
 }  // namespace
 
-ExpertReport profile_experts(const LimoePipeline& pipeline, const PairSource& source, const ExpertOptions& options) {
-  const LimoeConfig& config = pipeline.config();
+ExpertReport profile_experts(const ImageTextPipeline& pipeline, const PairSource& source, const ExpertOptions& options) {
+  const ImageTextConfig& config = pipeline.config();
   const bool sparse = !config.dense_twin && (!config.moe_layers.empty() || !config.text_tower().moe_layers.empty());
   REQUIRE(UsageError, sparse, "[experts] ", pipeline.checkpoint(), " has no sparse blocks: there are no experts to look at");
   REQUIRE(UsageError, options.max_examples > 0 && options.maps >= 0 && options.top > 0, "[experts] numbers of examples and of what to show must be positive");

@@ -49,7 +49,7 @@ struct ExpertOptions {
   int64_t max_examples = 1000, maps = 8, top = 8;
 };
 // Throws UsageError for a model without sparse blocks.
-ExpertReport profile_experts(const LimoePipeline& pipeline, const PairSource& source, const ExpertOptions& options);
+ExpertReport profile_experts(const ImageTextPipeline& pipeline, const PairSource& source, const ExpertOptions& options);
 
 std::string to_json(const ExpertReport& report);
 // The pictures that have maps, a row each: the picture, then for each layer the same tinted by expert.

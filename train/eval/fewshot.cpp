@@ -43,7 +43,7 @@ struct Features {
   std::vector<int> labels;
 };
 
-Features features_of(const LimoePipeline& pipeline, const LabelledSet& set, std::vector<std::string>& problems) {
+Features features_of(const ImageTextPipeline& pipeline, const LabelledSet& set, std::vector<std::string>& problems) {
   Features found;
   std::vector<Tensor> parts;
   const int64_t chunk = 256;
@@ -141,7 +141,7 @@ std::vector<int> RidgeClassifier::predict(const Tensor& x) const {
   return best;
 }
 
-FewshotResult evaluate_fewshot(const LimoePipeline& pipeline, const LabelledSet& train, const LabelledSet& test, const FewshotOptions& options) {
+FewshotResult evaluate_fewshot(const ImageTextPipeline& pipeline, const LabelledSet& train, const LabelledSet& test, const FewshotOptions& options) {
   NoGrad no_grad;
   const int classes = int(test.classnames.size());
   REQUIRE(UsageError, train.classnames == test.classnames && classes > 1, "[fewshot] both sides must have the same classes, at least two, got ",

@@ -35,8 +35,8 @@ struct FewshotResult {
   std::vector<FewshotScore> scores;
   std::vector<std::string> problems;  // pictures left out
 };
-// Features are LimoePipeline::image_features. Throws UsageError when a class of `train` has fewer pictures than the largest shot, and when the
+// Features are ImageTextPipeline::image_features. Throws UsageError when a class of `train` has fewer pictures than the largest shot, and when the
 // classes of both sets differ.
-FewshotResult evaluate_fewshot(const LimoePipeline& pipeline, const LabelledSet& train, const LabelledSet& test, const FewshotOptions& options);
+FewshotResult evaluate_fewshot(const ImageTextPipeline& pipeline, const LabelledSet& train, const LabelledSet& test, const FewshotOptions& options);
 
 }  // namespace pumice

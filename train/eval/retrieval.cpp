@@ -102,7 +102,7 @@ RetrievalResult rank_retrieval(const Tensor& image, const Tensor& text, const st
   return result;
 }
 
-RetrievalResult evaluate_retrieval(const LimoePipeline& pipeline, const RetrievalSet& set) {
+RetrievalResult evaluate_retrieval(const ImageTextPipeline& pipeline, const RetrievalSet& set) {
   NoGrad no_grad;
   const int64_t chunk = 256;
   std::vector<Tensor> images;

@@ -24,6 +24,6 @@ struct RetrievalResult {
 RetrievalResult rank_retrieval(const Tensor& image, const Tensor& text, const std::vector<int64_t>& caption_of,
                                const std::vector<int64_t>& image_of, int64_t chunk = 256);
 
-RetrievalResult evaluate_retrieval(const LimoePipeline& pipeline, const RetrievalSet& set);
+RetrievalResult evaluate_retrieval(const ImageTextPipeline& pipeline, const RetrievalSet& set);
 
 }  // namespace pumice

@@ -42,7 +42,7 @@ void measure_baselines(const LabelledSet& set, const LabelledSet& train_side, Ze
 
 }  // namespace
 
-Tensor class_embeddings(const LimoePipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates) {
+Tensor class_embeddings(const ImageTextPipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates) {
   const int64_t classes = int64_t(classnames.size()), per_class = int64_t(templates.size()), D = pipeline.config().embedding;
   std::vector<std::string> prompts;
   for (const std::string& classname : classnames) {
@@ -55,7 +55,7 @@ Tensor class_embeddings(const LimoePipeline& pipeline, const std::vector<std::st
   return l2_normalize(means);
 }
 
-ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const LimoePipeline* text) {
+ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const ImageTextPipeline* text) {
   NoGrad no_grad;
   const int64_t classes = int64_t(set.classnames.size());
   REQUIRE(FormatError, classes > 0 && !set.templates.empty() && set.size() > 0, "[zeroshot] the set has ", classes, " classes, ",

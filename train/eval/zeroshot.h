@@ -11,7 +11,7 @@ namespace pumice {
 
 // One unit vector per class, (classes, D): each prompt is embedded, the prompts of a class are averaged, the mean is normalised
 // (the protocol of CLIP and big_vision). Templates hold "{}" or "{c}" where the class name goes.
-Tensor class_embeddings(const LimoePipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates);
+Tensor class_embeddings(const ImageTextPipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates);
 
 struct ZeroshotResult {
   int64_t images = 0, classes = 0, templates = 0;
@@ -22,6 +22,6 @@ struct ZeroshotResult {
   std::vector<std::string> problems;        // pictures left out
 };
 // `text` embeds the prompts where that is another model than `pipeline` (one that keeps the experts of text, say); null: the same.
-ZeroshotResult evaluate_zeroshot(const LimoePipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const LimoePipeline* text = nullptr);
+ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const ImageTextPipeline* text = nullptr);
 
 }  // namespace pumice

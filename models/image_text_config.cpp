@@ -1,4 +1,4 @@
-#include "pumice/models/limoe_config.h"
+#include "pumice/models/image_text_config.h"
 
 #include <algorithm>
 #include <charconv>
@@ -36,7 +36,7 @@ constexpr Size kSizes[] = {
 
 // Parameters of one encoder with its pool, and the multiply-adds of one token (attention scores apart).
 struct TowerCost { double total = 0, active = 0, macs_per_token = 0; };
-TowerCost cost_of_tower(const TowerConfig& t, const LimoeConfig& c) {
+TowerCost cost_of_tower(const TowerConfig& t, const ImageTextConfig& c) {
   const int64_t w = t.width, E = c.router.experts, K = c.router.experts_per_token;
   const double mlp = double(2 * w * t.hidden + t.hidden + w), attention = 4.0 * double(w) * double(w + 1);
   TowerCost cost;
@@ -64,7 +64,7 @@ double macs_of_sequence(const TowerCost& cost, const TowerConfig& t, int64_t tok
   return cost.macs_per_token * double(tokens) + 2.0 * double(t.depth) * double(tokens) * double(tokens) * double(t.width);
 }
 
-bool is_causal_allowed(const LimoeConfig& c) { return !c.causal_text || c.architecture == Architecture::two_tower; }
+bool is_causal_allowed(const ImageTextConfig& c) { return !c.causal_text || c.architecture == Architecture::two_tower; }
 
 void require_tower(const TowerConfig& t, const char* which, const char* flag) {
   REQUIRE(UsageError, t.depth > 0 && t.width > 0 && t.hidden > 0, "[model] ", which, "depth, width and hidden must be positive, got ", t.depth, ", ", t.width,
@@ -88,15 +88,15 @@ template <class E> void add_choice(OptionTable& o, const char* name, E& value, c
 
 bool TowerConfig::sparse(int64_t block) const { return std::find(moe_layers.begin(), moe_layers.end(), block) != moe_layers.end(); }
 
-TowerConfig LimoeConfig::image_tower() const { return {depth, width, heads, hidden, moe_layers, false}; }
+TowerConfig ImageTextConfig::image_tower() const { return {depth, width, heads, hidden, moe_layers, false}; }
 
-TowerConfig LimoeConfig::text_tower() const {
+TowerConfig ImageTextConfig::text_tower() const {
   if (architecture != Architecture::two_tower) { return image_tower(); }
   auto or_else = [](int64_t own, int64_t other) { return own ? own : other; };
   return {or_else(text_depth, depth), or_else(text_width, width), or_else(text_heads, heads), or_else(text_hidden, hidden), text_moe_layers, causal_text};
 }
 
-void LimoeConfig::validate() const {
+void ImageTextConfig::validate() const {
   REQUIRE(UsageError, patch > 0 && image_size > 0 && image_size % patch == 0, "[model] image_size must be a multiple of patch, got ",
           image_size, " and ", patch);
   require_tower(image_tower(), "", "moe_layers");
@@ -125,10 +125,10 @@ std::vector<std::string> limoe_preset_names() {
   return names;
 }
 
-LimoeConfig limoe_preset(const std::string& name) {
+ImageTextConfig limoe_preset(const std::string& name) {
   for (const Size& s : kSizes) {
     if (name != s.name) { continue; }
-    LimoeConfig c;
+    ImageTextConfig c;
     c.preset = name;
     c.image_size = s.image_size;
     c.patch = s.patch;
@@ -153,20 +153,20 @@ LimoeConfig limoe_preset(const std::string& name) {
                                did_you_mean(name, limoe_preset_names())), __FILE__, __LINE__);
 }
 
-LimoeConfig as_architecture(LimoeConfig c, Architecture architecture) {
+ImageTextConfig as_architecture(ImageTextConfig c, Architecture architecture) {
   c.architecture = architecture;
   if (architecture == Architecture::two_tower) { c.moe_layers.clear(); }
   return c;
 }
 
-LimoeCost cost_of(const LimoeConfig& c) {
+ImageTextCost cost_of(const ImageTextConfig& c) {
   const TowerConfig image = c.image_tower(), text = c.text_tower();
   const TowerCost image_cost = cost_of_tower(image, c), text_cost = cost_of_tower(text, c);
   const int64_t w = c.width, places = (c.image_size / c.patch) * (c.image_size / c.patch);
   const double patches = double(3 * c.patch * c.patch * w), learned = c.positions == Positions::learned ? double(places * w) : 0;
   double rest = patches + double(w) + learned + (c.image_pooling == Pooling::token ? double(w) : 0) + pool_parameters(c.image_pooling, image);
   double total = image_cost.total, active = image_cost.active;
-  LimoeCost cost;
+  ImageTextCost cost;
   cost.image_macs = macs_of_sequence(image_cost, image, c.image_tokens()) + double(places) * patches;
   if (c.architecture == Architecture::classifier) {
     const double head = double(w + 1) * double(c.classnames.size());
@@ -187,11 +187,11 @@ LimoeCost cost_of(const LimoeConfig& c) {
   return cost;
 }
 
-LimoeMemory memory_of(const LimoeConfig& c, int64_t examples, bool bf16, bool recompute) {
-  LimoeCost cost = cost_of(c);
+ImageTextMemory memory_of(const ImageTextConfig& c, int64_t examples, bool bf16, bool recompute) {
+  ImageTextCost cost = cost_of(c);
   const double P = double(cost.parameters), tokens = double(examples) * double(c.image_tokens() + c.text_length);
   const double element = bf16 ? 2 : 4, w = double(c.width), F = double(c.hidden) * double(std::max(1, c.router.experts_per_token));
-  LimoeMemory m;
+  ImageTextMemory m;
   m.weights = P * (bf16 ? 6 : 4);
   m.gradients = P * 4;
   m.optimizer = P * 8;
@@ -202,7 +202,7 @@ LimoeMemory memory_of(const LimoeConfig& c, int64_t examples, bool bf16, bool re
   return m;
 }
 
-void declare_model_options(OptionTable& o, LimoeConfig& c) {
+void declare_model_options(OptionTable& o, ImageTextConfig& c) {
   add_choice(o, "architecture", c.architecture, "one tower for both, one for each, or images alone", {"limoe", "two-tower", "classifier"});
   o.add("image-size", c.image_size, "Model", "pixels per side that pictures are resized to");
   o.add("patch", c.patch, "Model", "pixels per side of a patch").alias("patch-size");
@@ -282,16 +282,16 @@ void declare_model_options(OptionTable& o, LimoeConfig& c) {
   o.add("aux-sum-layers", c.sum_aux_over_layers, "MoE", "sum the auxiliary loss over sparse blocks instead of taking the mean");
 }
 
-std::string to_json(const LimoeConfig& config) {
-  LimoeConfig copy = config;
+std::string to_json(const ImageTextConfig& config) {
+  ImageTextConfig copy = config;
   OptionTable table;
   table.add("preset", copy.preset, "Model", "where the values came from");
   declare_model_options(table, copy);
   return table.to_json();
 }
 
-LimoeConfig limoe_config_from_json(const std::string& text, const std::string& source) {
-  LimoeConfig config;
+ImageTextConfig image_text_config_from_json(const std::string& text, const std::string& source) {
+  ImageTextConfig config;
   OptionTable table;
   table.add("preset", config.preset, "Model", "where the values came from");
   declare_model_options(table, config);

@@ -1,4 +1,4 @@
-// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides a number is in LimoeTraining; the
+// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides a number is in ImageTextTraining; the
 // observer sees what happens and may ask to stop.
 #pragma once
 #include <functional>
@@ -14,8 +14,8 @@
 
 namespace pumice {
 
-struct LimoeTraining {
-  LimoeConfig model;
+struct ImageTextTraining {
+  ImageTextConfig model;
   std::string train_data;       // see open_pairs()
   PairOptions data;
   Augmentation augmentation;
@@ -68,7 +68,7 @@ struct TrainOutcome {
   bool finished = false;  // false when should_stop() ended it
   double loss = 0, seconds = 0;
 };
-TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& observer);
+TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer);
 
 // One step's losses and gradients for a batch, split into `accum_freq` microbatches: pass one embeds them all without a graph,
 // the loss over the whole batch gives the gradient of every embedding, pass two runs each microbatch again with its graph
@@ -79,6 +79,6 @@ struct LossReport {
   double loss = 0, task = 0, aux = 0, image_to_text = 0, text_to_image = 0;
   std::vector<LayerReport> layers;
 };
-LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run);
+LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run);
 
 }  // namespace pumice

@@ -1,5 +1,5 @@
 #include "pumice/models/limoe.h"
-#include "pumice/train/limoe_trainer.h"
+#include "pumice/train/image_text_trainer.h"
 
 #include <sys/resource.h>
 
@@ -47,9 +47,9 @@ const std::string& scenes() {  // drawn once for all tests
   return shard;
 }
 
-LimoeTraining toy(const std::string& out) {
-  LimoeTraining t;
-  LimoeConfig& c = t.model;
+ImageTextTraining toy(const std::string& out) {
+  ImageTextTraining t;
+  ImageTextConfig& c = t.model;
   c.image_size = 16;
   c.patch = 4;
   c.text_length = 8;
@@ -86,12 +86,12 @@ struct Losses {
 
 TEST(Trainer, OverfitsABatch) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.overfit = 32;
   t.schedule.steps = 100;
   t.save_every = 0;
   Losses run;
-  TrainOutcome outcome = train_limoe(t, run.observer);
+  TrainOutcome outcome = train_image_text(t, run.observer);
   EXPECT_TRUE(outcome.finished);
   EXPECT_GT(run.loss[0], 0.8 * std::log(32.0));  // no better than a guess
   EXPECT_LT(outcome.loss, 0.9);  // captions repeat: several are right for one picture, so the loss does not reach 0
@@ -113,18 +113,18 @@ std::string metrics_of(const std::string& run) {
 TEST(Trainer, ResumesToTheSameBits) {
   for (bool bf16 : {false, true}) {
     Temporary d;
-    LimoeTraining t = toy(d / "whole");
+    ImageTextTraining t = toy(d / "whole");
     t.precision = bf16 ? DType::bf16 : DType::f32;
     Losses whole;
-    train_limoe(t, whole.observer);
+    train_image_text(t, whole.observer);
 
     t.out = d / "pieces";
     Losses first, second;
     first.stop_after = 6;  // after the checkpoint of step 4: stopping saves step 6
-    EXPECT_FALSE(train_limoe(t, first.observer).finished);
-    t.resume = LimoeTraining::Resume::always;
+    EXPECT_FALSE(train_image_text(t, first.observer).finished);
+    t.resume = ImageTextTraining::Resume::always;
     second.stop_after = 100;
-    train_limoe(t, second.observer);
+    train_image_text(t, second.observer);
     first.loss.insert(first.loss.end(), second.loss.begin(), second.loss.end());
     EXPECT_EQ(first.loss, whole.loss);
     EXPECT_EQ(metrics_of(d / "pieces"), metrics_of(d / "whole"));
@@ -135,17 +135,17 @@ TEST(Trainer, ResumesToTheSameBits) {
 // A run that was killed after a checkpoint has written metrics beyond it; resuming cuts them back.
 TEST(Trainer, ResumesFromACheckpointBehindTheMetrics) {
   Temporary d;
-  LimoeTraining t = toy(d / "whole");
+  ImageTextTraining t = toy(d / "whole");
   Losses whole, first, second;
-  train_limoe(t, whole.observer);
+  train_image_text(t, whole.observer);
   t.out = d / "killed";
   first.stop_after = 7;
-  train_limoe(t, first.observer);
+  train_image_text(t, first.observer);
   std::filesystem::remove_all(d / "killed/checkpoints/step-000007");  // as if the kill had come before this save
   std::filesystem::remove(d / "killed/checkpoints/latest");
   std::filesystem::create_symlink("step-000004", d / "killed/checkpoints/latest");
-  t.resume = LimoeTraining::Resume::always;
-  train_limoe(t, second.observer);
+  t.resume = ImageTextTraining::Resume::always;
+  train_image_text(t, second.observer);
   EXPECT_EQ(second.loss, std::vector<double>(whole.loss.begin() + 4, whole.loss.end()));
   EXPECT_EQ(metrics_of(d / "killed"), metrics_of(d / "whole"));
 }
@@ -155,16 +155,16 @@ TEST(Trainer, ThreadsDoNotChangeBits) {
   for (int threads : {1, 2}) {
     Temporary d;
     set_thread_count(threads);
-    LimoeTraining t = toy(d / "run");
+    ImageTextTraining t = toy(d / "run");
     t.schedule.steps = 4;
     Losses run;
-    train_limoe(t, run.observer);
+    train_image_text(t, run.observer);
     loss[threads - 1] = run.loss;
   }
   EXPECT_EQ(loss[0], loss[1]);
 }
 
-Batch first_batch(const LimoeTraining& t, const Tokenizer& tokenizer) {
+Batch first_batch(const ImageTextTraining& t, const Tokenizer& tokenizer) {
   auto source = open_pairs(t.train_data);
   Loader loader(*source, tokenizer, {.batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = 1, .prefetch = 0});
   return loader.next();
@@ -174,7 +174,7 @@ Tokenizer byte_tokenizer() { return Tokenizer::train({}, {.vocab_size = 257}); }
 
 TEST(Trainer, MicrobatchesGiveTheGradientsOfTheWholeBatch) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.model.text_length = 24;
   Limoe model(t.model, 3);
   Tokenizer tokenizer = byte_tokenizer();
@@ -197,15 +197,15 @@ TEST(Trainer, MicrobatchesGiveTheGradientsOfTheWholeBatch) {
 
 TEST(Trainer, RefusesToMixRuns) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.schedule.steps = 2;
   Losses run;
-  train_limoe(t, run.observer);
-  EXPECT_EQ(message_of<UsageError>([&] { train_limoe(t, run.observer); }),
+  train_image_text(t, run.observer);
+  EXPECT_EQ(message_of<UsageError>([&] { train_image_text(t, run.observer); }),
             "[train] " + t.out + " holds a run already. Continue it with --resume, replace it with --overwrite, or choose another --out");
-  t.resume = LimoeTraining::Resume::always;
+  t.resume = ImageTextTraining::Resume::always;
   t.schedule.peak = 1e-4;
-  std::string text = message_of<UsageError>([&] { train_limoe(t, run.observer); });
+  std::string text = message_of<UsageError>([&] { train_image_text(t, run.observer); });
   EXPECT_NE(text.find("\n  lr: 0.003 then, 0.0001 now\nResume"), std::string::npos) << text;
   EXPECT_EQ(text.find("batch-size"), std::string::npos) << text;  // only what differs
 
@@ -213,25 +213,25 @@ TEST(Trainer, RefusesToMixRuns) {
   t = toy(d / "run");
   t.overwrite = true;
   t.batch_size = 100'000;
-  EXPECT_NE(message_of<UsageError>([&] { train_limoe(t, run.observer); }).find("fewer than the batch size"), std::string::npos);
-  EXPECT_EQ(load_limoe(d / "run").state.step, 2);
+  EXPECT_NE(message_of<UsageError>([&] { train_image_text(t, run.observer); }).find("fewer than the batch size"), std::string::npos);
+  EXPECT_EQ(load_image_text(d / "run").state.step, 2);
   t.out = d / "other";
-  message_of<UsageError>([&] { train_limoe(t, run.observer); });
+  message_of<UsageError>([&] { train_image_text(t, run.observer); });
   EXPECT_FALSE(std::filesystem::exists(d / "other"));
 
   t = toy(d / "run");
   t.overwrite = true;
   t.schedule.steps = 2;
-  EXPECT_TRUE(train_limoe(t, run.observer).finished);
+  EXPECT_TRUE(train_image_text(t, run.observer).finished);
 }
 
 TEST(Trainer, ABrokenLossNamesTheFirstOp) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.schedule.peak = 1e30;
   t.clip = 0;
   Losses run;
-  std::string text = message_of<NumericError>([&] { train_limoe(t, run.observer); });
+  std::string text = message_of<NumericError>([&] { train_image_text(t, run.observer); });
   EXPECT_NE(text.find("[train] the loss of step "), std::string::npos) << text;
   EXPECT_NE(text.find("First op with a value that is not finite: ["), std::string::npos) << text;
 }
@@ -248,14 +248,14 @@ TEST(Trainer, CorruptPicturesAreCountedAndLeftOut) {
     }
     tar.close();
   }
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.train_data = d / "mixed.tar";
   t.schedule.steps = 2;
   t.schedule.warmup = 0;
   Losses run;
   int64_t corrupt = 0;
   run.observer.step = [&](const StepMetrics& m) { corrupt = m.corrupt_samples; };
-  train_limoe(t, run.observer);
+  train_image_text(t, run.observer);
   EXPECT_GE(corrupt, 3);  // of the first 64 pictures tried; the loader may be ahead
   bool named = false;
   for (const std::string& m : run.messages) { named |= m.find("mixed.tar: 1003 is not a readable PNG") != std::string::npos; }
@@ -264,11 +264,11 @@ TEST(Trainer, CorruptPicturesAreCountedAndLeftOut) {
 
 TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.schedule.steps = 2;
   Losses run;
-  train_limoe(t, run.observer);
-  LoadedLimoe before = load_limoe(d / "run");
+  train_image_text(t, run.observer);
+  LoadedImageText before = load_image_text(d / "run");
   AdamW optimizer(before.model->parameters(), {});
   TrainState state = before.state;
   state.step = 3;
@@ -282,34 +282,34 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003.partial"));
-  EXPECT_EQ(load_limoe(d / "run").state.step, 2);
+  EXPECT_EQ(load_image_text(d / "run").state.step, 2);
 }
 
 // A copy may lose the link "latest"; the newest checkpoint is found, and a resumed run does not start afresh over it.
 TEST(Checkpoint, TheNewestIsFoundWithoutItsLink) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   Losses run;
   run.stop_after = 6;
-  train_limoe(t, run.observer);
+  train_image_text(t, run.observer);
   std::filesystem::remove(d / "run/checkpoints/latest");
   std::filesystem::create_directory(d / "run/checkpoints/step-old");  // somebody else's
   EXPECT_EQ(find_checkpoint(d / "run"), d / "run/checkpoints/step-000006");
   EXPECT_EQ(find_checkpoint(d / "run/checkpoints/step-000004/model.safetensors"), d / "run/checkpoints/step-000004");
-  t.resume = LimoeTraining::Resume::always;
+  t.resume = ImageTextTraining::Resume::always;
   Losses rest;
-  EXPECT_EQ(train_limoe(t, rest.observer).steps_done, 6);
+  EXPECT_EQ(train_image_text(t, rest.observer).steps_done, 6);
 }
 
 TEST(Checkpoint, ErrorsSayWhatIsMissing) {
   Temporary d;
   EXPECT_EQ(message_of<IoError>([&] { find_checkpoint(d / "nowhere"); }),
             "[checkpoint] " + (d / "nowhere") + " does not exist. Give a run directory (runs/a) or one of its checkpoints (runs/a/checkpoints/step-000500)");
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.schedule.steps = 1;
   t.schedule.warmup = 0;
   Losses run;
-  train_limoe(t, run.observer);
+  train_image_text(t, run.observer);
   t.model.hidden = 48;
   Limoe other(t.model, 0);
   std::string text = message_of<FormatError>([&] { load_parameters(find_checkpoint(d / "run"), other.parameters()); });
@@ -320,8 +320,8 @@ TEST(Checkpoint, ErrorsSayWhatIsMissing) {
 TEST(Training, EveryRecipeOptionResumesBitForBit) {
   Temporary d;
   auto recipe = [&](const std::string& out) {
-    LimoeTraining t = toy(d / out);
-    t.optimizer = LimoeTraining::Optim::adafactor;
+    ImageTextTraining t = toy(d / out);
+    t.optimizer = ImageTextTraining::Optim::adafactor;
     t.adafactor.min_dim_to_factor = 8;
     t.groups = {.lr_mult = {"text.*=0.5"}, .freeze = {"image.patches.*"}, .layer_decay = 0.8};
     t.ema_decay = 0.9;
@@ -336,36 +336,36 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     return t;
   };
   TrainObserver quiet;
-  train_limoe(recipe("whole"), quiet);
-  LimoeTraining t = recipe("pieces");
+  train_image_text(recipe("whole"), quiet);
+  ImageTextTraining t = recipe("pieces");
   int64_t steps = 0;
   TrainObserver stopping;
   stopping.step = [&](const StepMetrics&) { ++steps; };
   stopping.should_stop = [&] { return steps == 3; };
-  train_limoe(t, stopping);
-  t.resume = LimoeTraining::Resume::automatic;
-  train_limoe(t, quiet);
+  train_image_text(t, stopping);
+  t.resume = ImageTextTraining::Resume::automatic;
+  train_image_text(t, quiet);
   for (const char* file : {"model.safetensors", "ema.safetensors", "optimizer.safetensors"}) {
     EXPECT_EQ(read_file(d / "whole/checkpoints/latest/" + file), read_file(d / "pieces/checkpoints/latest/" + file)) << file;
   }
-  LoadedLimoe trained = load_limoe(d / "whole"), average = load_limoe(d / "whole", Weights::average);
+  LoadedImageText trained = load_image_text(d / "whole"), average = load_image_text(d / "whole", Weights::average);
   EXPECT_NE(trained.model->parameters().masters().to_vector<float>(), average.model->parameters().masters().to_vector<float>());
   auto patches = [](const ImageTextModel& m) { return m.parameters().find("image.patches.weight")->master().to_vector<float>(); };
   EXPECT_EQ(patches(*trained.model), patches(*make_model(t.model, t.seed))) << "frozen from the start";
-  train_limoe(toy(d / "plain"), {.should_stop = [n = 0]() mutable { return n++ == 1; }});
-  EXPECT_NE(message_of<IoError>([&] { load_limoe(d / "plain", Weights::average); }).find("keeps no moving average"), std::string::npos);
+  train_image_text(toy(d / "plain"), {.should_stop = [n = 0]() mutable { return n++ == 1; }});
+  EXPECT_NE(message_of<IoError>([&] { load_image_text(d / "plain", Weights::average); }).find("keeps no moving average"), std::string::npos);
 }
 
 TEST(Training, TwoTowersWithTheSigmoidLossLearn) {
   Temporary d;
-  LimoeTraining t = toy(d / "run");
+  ImageTextTraining t = toy(d / "run");
   t.model = as_architecture(t.model, Architecture::two_tower);
   t.model.loss = Loss::sigmoid;
   t.model.image_pooling = Pooling::map;
   t.overfit = t.batch_size;
   t.schedule.steps = 60;
   double first = 0, last = 0;
-  train_limoe(t, {.step = [&](const StepMetrics& m) { (m.step == 1 ? first : last) = m.loss; }});
+  train_image_text(t, {.step = [&](const StepMetrics& m) { (m.step == 1 ? first : last) = m.loss; }});
   EXPECT_LT(last, 0.5 * first);
 }
 
@@ -375,7 +375,7 @@ TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
     std::filesystem::create_directories(d / (i % 2 ? "data/light" : "data/dark"));
     write_file_atomic(d / (i % 2 ? "data/light/" : "data/dark/") + std::to_string(i) + ".png", encode_png({16, 16, std::vector<uint8_t>(768, uint8_t(i % 2 ? 200 + i : 20 + i))}));
   }
-  LimoeTraining t = toy(d / "classifier");
+  ImageTextTraining t = toy(d / "classifier");
   t.train_data = d / "data";
   t.model.architecture = Architecture::classifier;
   t.batch_size = 8;
@@ -383,12 +383,12 @@ TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
   t.accum_freq = 2;
   t.schedule.steps = 30;
   StepMetrics last;
-  train_limoe(t, {.step = [&](const StepMetrics& m) { last = m; }});
+  train_image_text(t, {.step = [&](const StepMetrics& m) { last = m; }});
   EXPECT_GT(last.image_to_text, 0.9);
   EXPECT_NEAR(last.chance, std::log(2.0), 1e-9);
-  EXPECT_EQ(load_limoe(d / "classifier").model->config().classnames, (std::vector<std::string>{"dark", "light"}));
+  EXPECT_EQ(load_image_text(d / "classifier").model->config().classnames, (std::vector<std::string>{"dark", "light"}));
 
-  LimoeTraining lit = toy(d / "lit");
+  ImageTextTraining lit = toy(d / "lit");
   lit.model.architecture = Architecture::two_tower;
   lit.init_from = d / "classifier";
   lit.groups.freeze = {"image.*"};
@@ -397,25 +397,25 @@ TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
   lit.accum_freq = 2;  // the frozen tower's half of each microbatch has no graph
   lit.schedule.steps = 3;
   std::vector<std::string> messages;
-  train_limoe(lit, {.message = [&](const std::string& m) { messages.push_back(m); }});
-  auto tower = [&](const char* run) { return load_limoe(d / run).model->parameters().find("image.blocks.1.moe.experts.up.weight")->master().to_vector<float>(); };
+  train_image_text(lit, {.message = [&](const std::string& m) { messages.push_back(m); }});
+  auto tower = [&](const char* run) { return load_image_text(d / run).model->parameters().find("image.blocks.1.moe.experts.up.weight")->master().to_vector<float>(); };
   EXPECT_EQ(tower("classifier"), tower("lit"));
   EXPECT_NE(std::find_if(messages.begin(), messages.end(), [](const std::string& m) { return m.rfind("started from ", 0) == 0; }), messages.end());
   t.train_data = scenes();
   t.out = d / "none";
-  EXPECT_NE(message_of<UsageError>([&] { train_limoe(t, {}); }).find("a classifier needs labelled pictures"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { train_image_text(t, {}); }).find("a classifier needs labelled pictures"), std::string::npos);
 }
 
 TEST(Surgery, AverageUpcycleAndPrune) {
   Temporary d;
-  LimoeTraining t = toy(d / "dense");
+  ImageTextTraining t = toy(d / "dense");
   t.model.moe_layers = {};
   t.schedule.steps = 4;
   t.save_every = 2;
-  train_limoe(t, {});
+  train_image_text(t, {});
   const std::string a = d / "dense/checkpoints/step-000002", b = d / "dense/checkpoints/step-000004";
   average_checkpoints({a, b}, d / "mean");
-  auto weights = [](const std::string& path) { return load_limoe(path).model->parameters().masters().to_vector<float>(); };
+  auto weights = [](const std::string& path) { return load_image_text(path).model->parameters().masters().to_vector<float>(); };
   std::vector<float> x = weights(a), y = weights(b), mean = weights(d / "mean");
   for (size_t i = 0; i < x.size(); ++i) { ASSERT_EQ(mean[i], float((double(x[i]) + double(y[i])) / 2)); }
   EXPECT_NE(message_of<UsageError>([&] { average_checkpoints({a, b}, d / "mean"); }).find("exists already"), std::string::npos);
@@ -423,13 +423,13 @@ TEST(Surgery, AverageUpcycleAndPrune) {
   RouterOptions router{.experts = 4};
   Transfer done = upcycle_checkpoint(b, {0, 1}, router, 7, d / "sparse");
   EXPECT_EQ(done.upcycled.size(), 8u);
-  LoadedLimoe sparse = load_limoe(d / "sparse");
+  LoadedImageText sparse = load_image_text(d / "sparse");
   auto source = open_pairs(scenes());
   ExpertUse use = busiest_experts(sparse, *source, Modality::text, 2, 64);
   ASSERT_EQ(use.experts.size(), 2u);
   EXPECT_GE(use.share[0], 0.5);
   prune_checkpoint(sparse, use, d / "text");
-  EXPECT_EQ(load_limoe(d / "text").model->config().router.experts, 2);
+  EXPECT_EQ(load_image_text(d / "text").model->config().router.experts, 2);
   EXPECT_NE(message_of<UsageError>([&] { upcycle_checkpoint(d / "sparse", {1}, router, 7, d / "again"); }).find("has sparse blocks already"), std::string::npos);
   EXPECT_NE(message_of<UsageError>([&] { average_checkpoints({b, d / "sparse"}, d / "mixed"); }).find("is another model than"), std::string::npos);
 }

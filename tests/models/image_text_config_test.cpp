@@ -1,4 +1,4 @@
-#include "pumice/models/limoe_config.h"
+#include "pumice/models/image_text_config.h"
 
 #include <gtest/gtest.h>
 
@@ -9,18 +9,18 @@ namespace pumice {
 namespace {
 
 // Totals of LIMoE's published scales with E = 32, a 32,000-word embedding and 16 text tokens, in millions.
-TEST(LimoeConfig, ParameterCountsOfPaperScales) {
+TEST(ImageTextConfig, ParameterCountsOfPaperScales) {
   struct Row { const char* name; double active, total; };
   for (Row row : {Row{"s32", 43.8, 304.2}, {"s16", 42.7, 303.1}, {"b32", 113.4, 991.7}, {"b16", 111.7, 990.1}, {"l16", 338.6, 3461}, {"h14", 675.5, 5553.8}}) {
-    LimoeCost cost = cost_of(limoe_preset(row.name));
+    ImageTextCost cost = cost_of(limoe_preset(row.name));
     EXPECT_NEAR(double(cost.active_parameters) / 1e6, row.active, 0.05 + row.active * 2e-4) << row.name;
     EXPECT_NEAR(double(cost.parameters) / 1e6, row.total, 0.05 + row.total * 2e-4) << row.name;
   }
 }
 
-TEST(LimoeConfig, CountsAgreeWithTheModelThatIsBuilt) {
+TEST(ImageTextConfig, CountsAgreeWithTheModelThatIsBuilt) {
   for (const char* name : {"micro", "tiny", "small"}) {
-    LimoeConfig c = limoe_preset(name);
+    ImageTextConfig c = limoe_preset(name);
     EXPECT_EQ(Limoe(c, 1).parameters().size(), cost_of(c).parameters) << name;
     c.dense_twin = true;
     c.router.experts_per_token = 2;
@@ -28,22 +28,22 @@ TEST(LimoeConfig, CountsAgreeWithTheModelThatIsBuilt) {
   }
 }
 
-TEST(LimoeConfig, DenseTwinHasTheFlopsOfTheActiveExperts) {
-  LimoeConfig sparse = limoe_preset("small"), twin = sparse;
+TEST(ImageTextConfig, DenseTwinHasTheFlopsOfTheActiveExperts) {
+  ImageTextConfig sparse = limoe_preset("small"), twin = sparse;
   twin.dense_twin = true;
   double router = double(sparse.moe_layers.size() * sparse.width * sparse.router.experts * sparse.image_tokens());
   EXPECT_EQ(cost_of(sparse).image_macs - cost_of(twin).image_macs, router);
 }
 
-TEST(LimoeConfig, JsonRoundTrip) {
-  LimoeConfig c = limoe_preset("tiny");
+TEST(ImageTextConfig, JsonRoundTrip) {
+  ImageTextConfig c = limoe_preset("tiny");
   c.moe_layers = {0, 2};
   c.router.order = Order::random;
   c.router.train.factor = 1.5;
   c.router.train.multiple_of = c.router.eval.multiple_of = 1;
   c.aux.scope = LossScope::global;
   c.aux.soft_min_text = 3;
-  LimoeConfig back = limoe_config_from_json(to_json(c), "config.json");
+  ImageTextConfig back = image_text_config_from_json(to_json(c), "config.json");
   EXPECT_EQ(to_json(back), to_json(c));
   EXPECT_EQ(back.moe_layers, c.moe_layers);
   EXPECT_EQ(back.router.order, Order::random);
@@ -53,7 +53,7 @@ TEST(LimoeConfig, JsonRoundTrip) {
   EXPECT_EQ(back.aux.soft_min_text, 3);
 }
 
-TEST(LimoeConfig, Errors) {
+TEST(ImageTextConfig, Errors) {
   auto message = [](auto f) -> std::string {
     try {
       f();
@@ -65,25 +65,25 @@ TEST(LimoeConfig, Errors) {
   EXPECT_EQ(message([] { limoe_preset("tinny"); }),
             "[preset] there is no preset 'tinny'. Presets: micro, tiny, small, medium, s32, s16, b32, b16, l16, h14. Did you mean 'tiny'?");
   EXPECT_EQ(message([] {
-              LimoeConfig c;
+              ImageTextConfig c;
               c.patch = 7;
               c.validate();
             }),
             "[model] image_size must be a multiple of patch, got 64 and 7");
   EXPECT_EQ(message([] {
-              LimoeConfig c;
+              ImageTextConfig c;
               c.moe_layers = {1, 9};
               c.validate();
             }),
             "[model] moe_layers are block indices in [0, 4), got 9");
   EXPECT_EQ(message([] {
-              LimoeConfig c = limoe_preset("tiny");
+              ImageTextConfig c = limoe_preset("tiny");
               c.aux.soft_min_text = 9;
               c.validate();
             }).substr(0, 62),
             "[auxiliary_losses] soft_min_text must be in [1, 8], the number");
   EXPECT_EQ(message([] {
-              LimoeConfig c = limoe_preset("tiny");
+              ImageTextConfig c = limoe_preset("tiny");
               c.router.experts_per_token = 9;
               c.validate();
             }).substr(0, 42),

@@ -11,14 +11,14 @@
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"
 #include "pumice/train/checkpoint.h"
-#include "pumice/train/limoe_options.h"
+#include "pumice/train/image_text_options.h"
 #include "pumice/train/metrics.h"
 
 namespace pumice {
 namespace {
 
 // Choices that a preset makes beside the model: what fits its size.
-void apply_training_preset(LimoeTraining& t, const std::string& preset, Architecture architecture) {
+void apply_training_preset(ImageTextTraining& t, const std::string& preset, Architecture architecture) {
   t.model = as_architecture(limoe_preset(preset), architecture);
   if (preset == "micro") { t.batch_size = 8; }
 }
@@ -163,7 +163,7 @@ class TrainLimoe : public Command {
         print_status(status_of(m));
       }
     };
-    TrainOutcome outcome = train_limoe(training_, observer);
+    TrainOutcome outcome = train_image_text(training_, observer);
     clear_status();
     if (!outcome.finished) {
       log.line(format("stopped at step %lld; continue with: pumice %s --out %s --resume", static_cast<long long>(outcome.step), name().c_str(),
@@ -182,7 +182,7 @@ class TrainLimoe : public Command {
 
  private:
   std::string header() const {
-    LimoeCost cost = cost_of(training_.model);
+    ImageTextCost cost = cost_of(training_.model);
     return format("pumice %s, %s: %s parameters, %s active per token; %d threads, %s kernels, %s", PUMICE_VERSION, preset_.c_str(),
                   human_count(double(cost.parameters)).c_str(), human_count(double(cost.active_parameters)).c_str(), thread_count(),
                   pumice::name(active_isa()), training_.precision == DType::bf16 ? "bf16" : "fp32");
@@ -193,8 +193,8 @@ class TrainLimoe : public Command {
     for (const Option& o : options.all()) {
       if (!o.source.empty()) { print_line(format("%-22s %-28s from %s", o.name.c_str(), o.get().c_str(), o.source.c_str())); }
     }
-    LimoeCost cost = cost_of(training_.model);
-    LimoeMemory memory = memory_of(training_.model, training_.batch_size / training_.accum_freq, training_.precision == DType::bf16, training_.recompute);
+    ImageTextCost cost = cost_of(training_.model);
+    ImageTextMemory memory = memory_of(training_.model, training_.batch_size / training_.accum_freq, training_.precision == DType::bf16, training_.recompute);
     double flops = 6 * (cost.image_macs + cost.text_macs) * double(training_.batch_size) * (training_.recompute || training_.accum_freq > 1 ? 4.0 / 3 : 1);
     print_line(format("parameters    %s total, %s active per token", human_count(double(cost.parameters)).c_str(),
                       human_count(double(cost.active_parameters)).c_str()));
@@ -207,7 +207,7 @@ class TrainLimoe : public Command {
   }
 
   Architecture architecture_;
-  LimoeTraining training_;
+  ImageTextTraining training_;
   double chance_ = 0;
   std::string preset_, config_;
   bool dry_run_ = false, json_ = false;

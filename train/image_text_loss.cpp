@@ -9,17 +9,17 @@
 #include "pumice/ops/loss/sigmoid_cross_entropy.h"
 #include "pumice/ops/reduce/argmax.h"
 #include "pumice/tensor/error.h"
-#include "pumice/train/limoe_trainer.h"
+#include "pumice/train/image_text_trainer.h"
 
 namespace pumice {
 namespace {
 
 // Examples [begin, end) of a batch as the model's input.
-LimoeInput part_of(const Batch& batch, int64_t begin, int64_t end) {
+ImageTextInput part_of(const Batch& batch, int64_t begin, int64_t end) {
   const int32_t* o = batch.text_offsets.data<int32_t>();
   std::vector<int32_t> offsets(o + begin, o + end + 1);
   for (int32_t& x : offsets) { x -= o[begin]; }
-  LimoeInput input;
+  ImageTextInput input;
   input.pixels = batch.pixels.slice(0, begin, end);
   input.tokens = batch.tokens.slice(0, o[begin], o[end]);
   input.text_offsets = from_values<int32_t>({int64_t(offsets.size())}, offsets);
@@ -54,16 +54,16 @@ void fill_report(LossReport& report, const ContrastiveResult& c, double aux) {
   report.text_to_image = c.accuracy_t2i;
 }
 
-LossReport classification_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
+LossReport classification_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run) {
   const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
   const double share = 1.0 / double(accum_freq);
   LossReport report;
   for (int64_t i = 0; i < accum_freq; ++i) {
-    LimoeInput input;
+    ImageTextInput input;
     input.pixels = batch.pixels.slice(0, i * part, (i + 1) * part);
     input.first_example = i * part;
     Tensor labels = batch.labels.slice(0, i * part, (i + 1) * part);
-    LimoeOutput out = model.forward(input, run);
+    ImageTextOutput out = model.forward(input, run);
     Tensor loss = model.config().loss == Loss::sigmoid ? sigmoid_cross_entropy(out.logits, labels) : cross_entropy(out.logits, labels);
     std::vector<int32_t> best = argmax(out.logits).to_vector<int32_t>(), want = labels.to_vector<int32_t>();
     for (size_t k = 0; k < want.size(); ++k) { report.image_to_text += best[k] == want[k] ? 1.0 / double(B) : 0; }
@@ -71,7 +71,7 @@ LossReport classification_gradients(const ImageTextModel& model, const Batch& ba
     report.aux += out.aux.defined() ? share * out.aux.item() : 0;
     merge_layers(report.layers, out.layers, share);
     Tensor total = out.aux.defined() ? add(loss, out.aux) : loss;
-    out = LimoeOutput();
+    out = ImageTextOutput();
     loss = Tensor();
     const std::vector<Tensor> outputs = {total}, gradients = {full({}, share, total.dtype())};
     backward(outputs, gradients);
@@ -82,18 +82,18 @@ LossReport classification_gradients(const ImageTextModel& model, const Batch& ba
 
 }  // namespace
 
-LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const LimoeRun& run) {
+LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run) {
   const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
   REQUIRE(UsageError, part * accum_freq == B, "[train] the batch size must be a multiple of --accum-freq, got ", B, " and ", accum_freq);
   if (model.config().architecture == Architecture::classifier) { return classification_gradients(model, batch, accum_freq, run); }
   LossReport report;
   if (accum_freq == 1) {
-    LimoeOutput out = model.forward(part_of(batch, 0, B), run);
+    ImageTextOutput out = model.forward(part_of(batch, 0, B), run);
     ContrastiveResult c = similarity_loss(model, out.image, out.text, batch.caption_ids);
     fill_report(report, c, out.aux.defined() ? out.aux.item() : 0);
     report.layers = std::move(out.layers);
     Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss;
-    out = LimoeOutput();
+    out = ImageTextOutput();
     c.loss = Tensor();
     backward(loss);
     return report;
@@ -102,10 +102,10 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
   std::vector<Tensor> images, texts;
   {
     NoGrad no_grad;
-    LimoeRun first = run;
+    ImageTextRun first = run;
     first.recompute = first.reports = false;
     for (int64_t i = 0; i < accum_freq; ++i) {
-      LimoeOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), first);
+      ImageTextOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), first);
       images.push_back(out.image);
       texts.push_back(out.text);
     }
@@ -115,7 +115,7 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
   backward(c.loss);
   double aux = 0;
   for (int64_t i = 0; i < accum_freq; ++i) {
-    LimoeOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), run);
+    ImageTextOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), run);
     std::vector<Tensor> outputs, gradients;
     auto send = [&](const Tensor& output, const Tensor& gradient) {
       if (!needs_grad(output)) { return; }  // of a frozen tower
@@ -130,7 +130,7 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
       send(out.aux, full({}, share, out.aux.dtype()));
     }
     merge_layers(report.layers, out.layers, share);
-    out = LimoeOutput();
+    out = ImageTextOutput();
     if (!outputs.empty()) { backward(outputs, gradients); }
   }
   fill_report(report, c, aux);

@@ -24,7 +24,7 @@ struct TowerConfig {  // one encoder
   bool sparse(int64_t block) const;
 };
 
-struct LimoeConfig {
+struct ImageTextConfig {
   Architecture architecture = Architecture::limoe;
   std::string preset;              // where the values came from; empty when hand-made
   int64_t image_size = 64, patch = 8;
@@ -59,29 +59,29 @@ struct LimoeConfig {
 };
 
 // The same sizes as another architecture: two dense towers, or a classifier with the image tower's sparse blocks.
-LimoeConfig as_architecture(LimoeConfig config, Architecture architecture);
+ImageTextConfig as_architecture(ImageTextConfig config, Architecture architecture);
 
 // micro, tiny, small, medium; s32 s16 b32 b16 l16 h14. Throws UsageError listing the names, with the nearest one.
-LimoeConfig limoe_preset(const std::string& name);
+ImageTextConfig limoe_preset(const std::string& name);
 std::vector<std::string> limoe_preset_names();
 
 // Counts from the sizes alone; nothing is allocated. `active` leaves out the experts that a token does not visit.
-struct LimoeCost {
+struct ImageTextCost {
   int64_t parameters = 0, active_parameters = 0;
   double image_macs = 0, text_macs = 0;  // forward multiply-adds of one image and one full-length caption
 };
-LimoeCost cost_of(const LimoeConfig& config);
+ImageTextCost cost_of(const ImageTextConfig& config);
 // Bytes for one optimizer step at a batch of `examples` per microbatch: weights, gradients, optimizer state, saved activations.
-struct LimoeMemory {
+struct ImageTextMemory {
   double weights = 0, gradients = 0, optimizer = 0, activations = 0;
   double total() const { return weights + gradients + optimizer + activations; }
 };
-LimoeMemory memory_of(const LimoeConfig& config, int64_t examples, bool bf16, bool recompute);
+ImageTextMemory memory_of(const ImageTextConfig& config, int64_t examples, bool bf16, bool recompute);
 
 // The model's options: flags of `pumice train limoe`, and the keys of a checkpoint's config.json.
-void declare_model_options(OptionTable& table, LimoeConfig& config);
-std::string to_json(const LimoeConfig& config);
+void declare_model_options(OptionTable& table, ImageTextConfig& config);
+std::string to_json(const ImageTextConfig& config);
 // Throws FormatError naming `source` and the key.
-LimoeConfig limoe_config_from_json(const std::string& text, const std::string& source);
+ImageTextConfig image_text_config_from_json(const std::string& text, const std::string& source);
 
 }  // namespace pumice

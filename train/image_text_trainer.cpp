@@ -1,4 +1,4 @@
-#include "pumice/train/limoe_trainer.h"
+#include "pumice/train/image_text_trainer.h"
 
 #include <chrono>
 #include <cmath>
@@ -12,7 +12,7 @@
 #include "pumice/models/transfer.h"
 #include "pumice/tensor/suggest.h"
 #include "pumice/train/checkpoint.h"
-#include "pumice/train/limoe_options.h"
+#include "pumice/train/image_text_options.h"
 #include "pumice/train/metrics.h"
 
 namespace pumice {
@@ -20,10 +20,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-using Resume = LimoeTraining::Resume;
+using Resume = ImageTextTraining::Resume;
 
 // Refuses to mix two runs. Touches nothing: what is in the directory stays until the new run is known to work.
-void check_directory(const LimoeTraining& t) {
+void check_directory(const ImageTextTraining& t) {
   const bool used = fs::exists(fs::path(t.out) / "config.json") || fs::exists(fs::path(t.out) / "checkpoints");
   REQUIRE(UsageError, t.resume != Resume::always || used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
   REQUIRE(UsageError, t.resume != Resume::never || !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
@@ -50,7 +50,7 @@ std::string differences(const nlohmann::json& then, const nlohmann::json& now) {
 }
 
 // The classes of a classifier are those of its data.
-LimoeConfig with_classes(LimoeConfig config, const PairSource& source) {
+ImageTextConfig with_classes(ImageTextConfig config, const PairSource& source) {
   if (config.architecture != Architecture::classifier) { return config; }
   config.classnames = source.classnames();
   REQUIRE(UsageError, config.classnames.size() >= 2, "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, or shards with "
@@ -62,13 +62,13 @@ LimoeConfig with_classes(LimoeConfig config, const PairSource& source) {
 }
 
 // The loss of a model that knows nothing.
-double chance_loss(const LimoeConfig& c, int64_t batch_size) {
+double chance_loss(const ImageTextConfig& c, int64_t batch_size) {
   const double n = c.architecture == Architecture::classifier ? double(c.classnames.size()) : double(batch_size);
   // every pair or class a question: all answered with the share of right answers
   return c.loss == Loss::sigmoid ? std::log(n) + (n - 1) * std::log(n / (n - 1)) : std::log(n);
 }
 
-Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const LoadedLimoe* start, const TrainObserver& observer) {
+Tokenizer make_tokenizer(const ImageTextTraining& t, const PairSource& source, const LoadedImageText* start, const TrainObserver& observer) {
   if (!t.tokenizer.empty()) {
     Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
     REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
@@ -85,14 +85,14 @@ Tokenizer make_tokenizer(const LimoeTraining& t, const PairSource& source, const
   return tokenizer;
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const LimoeTraining& t, ParameterStore& parameters) {
+std::unique_ptr<Optimizer> make_optimizer(const ImageTextTraining& t, ParameterStore& parameters) {
   std::vector<ParameterPlan> plan = plan_parameters(parameters, t.groups);
-  if (t.optimizer == LimoeTraining::Optim::adafactor) { return std::make_unique<Adafactor>(parameters, t.adafactor, std::move(plan)); }
+  if (t.optimizer == ImageTextTraining::Optim::adafactor) { return std::make_unique<Adafactor>(parameters, t.adafactor, std::move(plan)); }
   return std::make_unique<AdamW>(parameters, t.adamw, std::move(plan));
 }
 
 // The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
-[[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const LimoeTraining& t, const LimoeRun& run, int64_t step,
+[[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const ImageTextTraining& t, const ImageTextRun& run, int64_t step,
                                       double loss) {
   std::string cause = "no single op could be named";
   try {
@@ -107,12 +107,12 @@ std::unique_ptr<Optimizer> make_optimizer(const LimoeTraining& t, ParameterStore
 
 class Run {
  public:
-  Run(const LimoeTraining& t, std::unique_ptr<PairSource> source, const TrainObserver& observer)
+  Run(const ImageTextTraining& t, std::unique_ptr<PairSource> source, const TrainObserver& observer)
       : t_(t),
         observer_(observer),
         source_(std::move(source)),
         resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
-        start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedLimoe>(load_limoe(t.init_from)) : nullptr),
+        start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedImageText>(load_image_text(t.init_from)) : nullptr),
         tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
         model_(make_model(with_classes(t.model, *source_), t.seed)),
         optimizer_(make_optimizer(t, model_->parameters())) {
@@ -212,7 +212,7 @@ class Run {
     Batch batch = loader_->next();
     ParameterStore& parameters = model_->parameters();
     RandomScope scope({.seed = t_.seed, .step = uint32_t(state_.step)});
-    LimoeRun run{.dtype = t_.precision, .training = true, .recompute = t_.recompute, .reports = logged(state_.step + 1)};
+    ImageTextRun run{.dtype = t_.precision, .training = true, .recompute = t_.recompute, .reports = logged(state_.step + 1)};
     parameters.zero_gradients();
     LossReport report = accumulate_gradients(*model_, batch, t_.accum_freq, run);
     if (!std::isfinite(report.loss)) { explain_broken_loss(*model_, batch, t_, run, state_.step + 1, report.loss); }
@@ -257,11 +257,11 @@ class Run {
     observer_.message(concat_text("saved ", t_.out, "/checkpoints at step ", state_.step));
   }
 
-  const LimoeTraining& t_;
+  const ImageTextTraining& t_;
   const TrainObserver& observer_;
   std::unique_ptr<PairSource> source_;
   std::string resume_from_;  // a checkpoint, or empty
-  std::unique_ptr<LoadedLimoe> start_;  // the model to start from, until its weights are taken
+  std::unique_ptr<LoadedImageText> start_;  // the model to start from, until its weights are taken
   Tokenizer tokenizer_;
   std::unique_ptr<ImageTextModel> model_;
   std::unique_ptr<Optimizer> optimizer_;
@@ -273,7 +273,7 @@ class Run {
 
 }  // namespace
 
-void LimoeTraining::validate() const {
+void ImageTextTraining::validate() const {
   model.validate();
   REQUIRE(UsageError, !train_data.empty(), "[train] --train-data is required, for example --train-data 'datasets/scenes/train/train-{000000..000019}.tar'");
   REQUIRE(UsageError, !out.empty(), "[train] --out is required: the directory of this run, for example --out runs/a");
@@ -298,10 +298,10 @@ void LimoeTraining::validate() const {
   REQUIRE(UsageError, log_every > 0 && save_every >= 0 && keep >= 0, "[train] --log-every must be positive, --save-every and --keep not negative");
 }
 
-TrainOutcome train_limoe(const LimoeTraining& training, const TrainObserver& observer) {
+TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer) {
   training.validate();
   check_directory(training);
-  LimoeTraining t = training;
+  ImageTextTraining t = training;
   std::unique_ptr<PairSource> source = open_pairs(t.train_data, t.data);
   if (t.epochs > 0) {
     t.schedule.steps = std::max<int64_t>(1, std::llround(t.epochs * double(source->size()) / double(t.batch_size)));

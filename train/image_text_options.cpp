@@ -1,4 +1,4 @@
-#include "pumice/train/limoe_options.h"
+#include "pumice/train/image_text_options.h"
 
 #include <algorithm>
 #include <charconv>
@@ -40,8 +40,8 @@ bool parse_numbers(const std::string& text, const std::vector<double*>& targets)
 }
 
 // One flag for a setting that each optimizer has.
-Option& add_shared(OptionTable& o, const char* name, LimoeTraining& t, double& adamw, double& adafactor, const char* help) {
-  Option& option = o.add(name, "Optimiser", help, [&] { return concat_text(t.optimizer == LimoeTraining::Optim::adafactor ? adafactor : adamw); },
+Option& add_shared(OptionTable& o, const char* name, ImageTextTraining& t, double& adamw, double& adafactor, const char* help) {
+  Option& option = o.add(name, "Optimiser", help, [&] { return concat_text(t.optimizer == ImageTextTraining::Optim::adafactor ? adafactor : adamw); },
                          [&](const std::string& text) {
                            double value = 0;
                            auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -55,7 +55,7 @@ Option& add_shared(OptionTable& o, const char* name, LimoeTraining& t, double& a
 
 }  // namespace
 
-void declare_training_options(OptionTable& o, LimoeTraining& t) {
+void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data");
   o.add("train-data-upsampling-factors", "Data", "how often each source of a mix is drawn from, such as 2::1",
         [&t] {
@@ -88,9 +88,9 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("accum-freq", t.accum_freq, "Optimiser", "microbatches per step; the contrastive batch stays whole").alias("gradient-accumulation-steps");
   o.add("lr", t.schedule.peak, "Optimiser", "peak learning rate").alias("learning-rate");
   o.add("optimizer", "Optimiser", "adafactor is big_vision's variant: half the memory, the decay is not multiplied by the peak rate",
-        [&t] { return std::string(t.optimizer == LimoeTraining::Optim::adamw ? "adamw" : "adafactor"); },
+        [&t] { return std::string(t.optimizer == ImageTextTraining::Optim::adamw ? "adamw" : "adafactor"); },
         [&t](const std::string& text) {
-          t.optimizer = text == "adamw" ? LimoeTraining::Optim::adamw : LimoeTraining::Optim::adafactor;
+          t.optimizer = text == "adamw" ? ImageTextTraining::Optim::adamw : ImageTextTraining::Optim::adafactor;
           return true;
         }).one_of({"adamw", "adafactor"}).alias("opt");
   add_shared(o, "wd", t, t.adamw.weight_decay, t.adafactor.weight_decay, "weight decay of matrices (adafactor: 1e-4)").alias("weight-decay");
@@ -133,17 +133,17 @@ void declare_training_options(OptionTable& o, LimoeTraining& t) {
   o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps");
   o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
   Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
-        [&t] { return std::string(t.resume == LimoeTraining::Resume::never ? "never" : t.resume == LimoeTraining::Resume::always ? "always" : "auto"); },
+        [&t] { return std::string(t.resume == ImageTextTraining::Resume::never ? "never" : t.resume == ImageTextTraining::Resume::always ? "always" : "auto"); },
         [&t](const std::string& text) {
-          t.resume = text == "never" ? LimoeTraining::Resume::never : text == "always" ? LimoeTraining::Resume::always : LimoeTraining::Resume::automatic;
+          t.resume = text == "never" ? ImageTextTraining::Resume::never : text == "always" ? ImageTextTraining::Resume::always : ImageTextTraining::Resume::automatic;
           return true;
         }).one_of({"never", "always", "auto"});
   resume.bare = "always";
   o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out");
 }
 
-std::string to_json(const LimoeTraining& training) {
-  LimoeTraining copy = training;
+std::string to_json(const ImageTextTraining& training) {
+  ImageTextTraining copy = training;
   OptionTable table;
   if (!copy.model.preset.empty()) { table.add("preset", copy.model.preset, "Model", "where the values came from"); }
   declare_training_options(table, copy);

@@ -51,6 +51,8 @@ void point_latest(const fs::path& directory, const std::string& name) {
   fs::rename(fresh, link);
 }
 
+int64_t step_of(const fs::path& checkpoint) { return std::stoll(checkpoint.filename().string().substr(5)); }
+
 std::vector<fs::path> saved_steps(const fs::path& directory) {
   std::vector<fs::path> steps;
   for (const auto& entry : fs::directory_iterator(directory)) {
@@ -60,15 +62,21 @@ std::vector<fs::path> saved_steps(const fs::path& directory) {
       steps.push_back(entry.path());
     }
   }
-  auto number = [](const fs::path& p) { return std::stoll(p.filename().string().substr(5)); };
-  std::sort(steps.begin(), steps.end(), [&](const fs::path& a, const fs::path& b) { return number(a) < number(b); });
+  std::sort(steps.begin(), steps.end(), [](const fs::path& a, const fs::path& b) { return step_of(a) < step_of(b); });
   return steps;
+}
+
+void delete_old(const fs::path& directory, KeepRule keep) {
+  const std::vector<fs::path> steps = saved_steps(directory);
+  for (size_t i = 0; keep.newest > 0 && i + size_t(keep.newest) < steps.size(); ++i) {
+    if (keep.every == 0 || step_of(steps[i]) % keep.every != 0) { remove_quietly(steps[i]); }
+  }
 }
 
 }  // namespace
 
 void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
-                     const Tokenizer& tokenizer, const TrainState& state, int64_t keep) {
+                     const Tokenizer& tokenizer, const TrainState& state, KeepRule keep) {
   const fs::path directory = fs::path(run_directory) / "checkpoints", final = directory / step_name(state.step);
   const fs::path partial = directory / (step_name(state.step) + ".partial");
   try {
@@ -85,8 +93,7 @@ void save_checkpoint(const std::string& run_directory, const ImageTextModel& mod
     if (fs::exists(final)) { remove_quietly(final); }  // the same step saved again after a resume
     fs::rename(partial, final);
     point_latest(directory, final.filename());
-    std::vector<fs::path> steps = saved_steps(directory);
-    for (size_t i = 0; keep > 0 && i + size_t(keep) < steps.size(); ++i) { remove_quietly(steps[i]); }
+    delete_old(directory, keep);
   } catch (const fs::filesystem_error& e) {
     remove_quietly(partial);
     throw IoError(concat_text("[checkpoint] ", final.string(), " could not be written: ", e.code().message(),

@@ -101,6 +101,12 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("layer-decay", t.groups.layer_decay, "Optimiser", "the learning rate of each block over that of the next one");
   o.add("ema-decay", t.ema_decay, "Optimiser", "keep a moving average of the weights: 0.999, for example; 0 = off");
   o.add("adafactor-min-dim", t.adafactor.min_dim_to_factor, "Optimiser", "adafactor: axes of at least this length are factored");
+  o.add("adafactor-momentum-dtype", "Optimiser", "adafactor: how momentum is kept; bf16 as in big_vision, 2 bytes a parameter instead of 4",
+        [&t] { return std::string(t.adafactor.momentum == DType::bf16 ? "bf16" : "fp32"); },
+        [&t](const std::string& text) {
+          t.adafactor.momentum = text == "bf16" ? DType::bf16 : DType::f32;
+          return true;
+        }).one_of({"fp32", "bf16"});
   o.add("beta2", t.adamw.beta2, "Optimiser", "AdamW").alias("adam-beta2");
   o.add("eps", t.adamw.eps, "Optimiser", "AdamW").alias("adam-epsilon");
   o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
@@ -115,6 +121,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type");
   o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine and linear: the last learning rate as a fraction of the peak");
   o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
+  o.add("lr-cooldown-hold", t.schedule.hold, "Schedule", "rsqrt: the root stays as the cool-down finds it (V-MoE) instead of falling on (big_vision)");
   o.add("lr-timescale", t.schedule.timescale, "Schedule", "rsqrt: steps after which the rate has fallen to 1/sqrt(2)");
 
   o.add("precision", "Hardware", "of activations and weights in the forward and backward pass; masters stay fp32",
@@ -130,6 +137,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("seed", t.seed, "Run", "of weights, order and routing noise");
   o.add("save-every", t.save_every, "Run", "steps between checkpoints; 0 = only at the end").alias("save-steps");
   o.add("keep", t.keep, "Run", "newest checkpoints kept; 0 = all").alias("save-total-limit");
+  o.add("keep-every", t.keep_every, "Run", "checkpoints of steps that are multiples of this are kept for good, beside --keep; 0 = off");
   o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps");
   o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
   Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
@@ -147,7 +155,7 @@ std::string to_json(const ImageTextTraining& training) {
   OptionTable table;
   if (!copy.model.preset.empty()) { table.add("preset", copy.model.preset, "Model", "where the values came from"); }
   declare_training_options(table, copy);
-  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "save-minutes", "keep"});
+  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "save-minutes", "keep", "keep-every"});
 }
 
 }  // namespace pumice

@@ -153,7 +153,8 @@ class Run {
       m.seconds_waited = loader_->seconds_waited();
       if (logged(state_.step)) { metrics_->write(m); }
       observer_.step(m);
-      const bool due = t_.save_every > 0 && state_.step % t_.save_every == 0;
+      auto multiple_of = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
+      const bool due = multiple_of(t_.save_every) || multiple_of(t_.keep_every);
       const bool overdue = t_.save_minutes > 0 && std::chrono::duration<double>(Clock::now() - saved).count() > 60 * t_.save_minutes;
       if ((due || overdue) && state_.step < t_.schedule.steps) {
         save();
@@ -253,7 +254,7 @@ class Run {
 
   void save() {
     state_.metrics_bytes = metrics_->bytes();
-    save_checkpoint(t_.out, *model_, *optimizer_, average_.get(), tokenizer_, state_, t_.keep);
+    save_checkpoint(t_.out, *model_, *optimizer_, average_.get(), tokenizer_, state_, {t_.keep, t_.keep_every});
     observer_.message(concat_text("saved ", t_.out, "/checkpoints at step ", state_.step));
   }
 
@@ -295,7 +296,11 @@ void ImageTextTraining::validate() const {
   REQUIRE(UsageError, save_minutes >= 0, "[train] --save-minutes must not be negative, got ", save_minutes);
   REQUIRE(UsageError, overfit == 0 || overfit >= batch_size, "[train] --overfit must be at least the batch size ", batch_size, ", got ", overfit);
   REQUIRE(UsageError, resume == Resume::never || !overwrite, "[train] --resume and --overwrite exclude each other");
-  REQUIRE(UsageError, log_every > 0 && save_every >= 0 && keep >= 0, "[train] --log-every must be positive, --save-every and --keep not negative");
+  REQUIRE(UsageError, log_every > 0, "[train] --log-every must be positive, got ", log_every);
+  REQUIRE(UsageError, save_every >= 0 && keep >= 0 && keep_every >= 0, "[train] --save-every, --keep and --keep-every must not be negative, got ", save_every, ", ",
+          keep, " and ", keep_every);
+  REQUIRE(UsageError, schedule.cooldown >= 0 && schedule.cooldown <= schedule.steps && schedule.timescale > 0, "[train] --lr-cooldown must be in [0, --steps] and "
+          "--lr-timescale positive, got ", schedule.cooldown, " of ", schedule.steps, " and ", schedule.timescale);
 }
 
 TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer) {

@@ -277,12 +277,32 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   getrlimit(RLIMIT_FSIZE, &old);
   small = {4096, old.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
-  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, 3); });
+  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, {.newest = 3}); });
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003.partial"));
   EXPECT_EQ(load_image_text(d / "run").state.step, 2);
+}
+
+// --keep deletes all but the newest, --keep-every protects its multiples and saves them where --save-every would not.
+TEST(Checkpoint, KeepEveryOutlivesKeep) {
+  Temporary d;
+  ImageTextTraining t = toy(d / "run");
+  t.keep = 1;
+  t.keep_every = 5;  // save_every is 4, steps 12
+  TrainObserver quiet;
+  train_image_text(t, quiet);
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(d / "run/checkpoints")) { left.push_back(entry.path().filename().string()); }
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (std::vector<std::string>{"latest", "step-000005", "step-000010", "step-000012"}));
+  t.keep_every = -1;
+  EXPECT_EQ(message_of<UsageError>([&] { t.validate(); }), "[train] --save-every, --keep and --keep-every must not be negative, got 4, 1 and -1");
+  t.keep_every = 0;
+  t.schedule.cooldown = 13;
+  EXPECT_EQ(message_of<UsageError>([&] { t.validate(); }),
+            "[train] --lr-cooldown must be in [0, --steps] and --lr-timescale positive, got 13 of 12 and 10000");
 }
 
 // A copy may lose the link "latest"; the newest checkpoint is found, and a resumed run does not start afresh over it.
@@ -323,6 +343,7 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     ImageTextTraining t = toy(d / out);
     t.optimizer = ImageTextTraining::Optim::adafactor;
     t.adafactor.min_dim_to_factor = 8;
+    t.adafactor.momentum = DType::bf16;
     t.groups = {.lr_mult = {"text.*=0.5"}, .freeze = {"image.patches.*"}, .layer_decay = 0.8};
     t.ema_decay = 0.9;
     t.dedupe_batch = true;
@@ -332,6 +353,7 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     t.schedule.steps = 6;
     t.schedule.kind = Schedule::kRsqrt;
     t.schedule.cooldown = 2;
+    t.schedule.hold = true;
     t.save_every = 3;
     return t;
   };

@@ -26,7 +26,7 @@ class Zeroshot : public ::testing::Test {
     AdamW optimizer(model.parameters(), {});
     TokenizerTraining t;
     t.vocab_size = 300;
-    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t), {.step = 1, .options = "{}"}, 0);
+    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t), {.step = 1, .options = "{}"}, {});
     pipeline_ = std::make_unique<ImageTextPipeline>(directory_.path());
   }
 

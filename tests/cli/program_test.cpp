@@ -113,7 +113,11 @@ TEST(Program, TheWholePath) {
   o = run("eval zeroshot --model " + (d / "run") + " --data " + (d / "scenes/eval-objects") + " --output " + (d / "z.json"));
   ASSERT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "16 pictures, 8 classes")) << o.text;
-  EXPECT_NE(read_file(d / "z.json").find("\"colour_histogram_1nn\""), std::string::npos);
+  const std::string json = read_file(d / "z.json");
+  EXPECT_NE(json.find("\"colour_histogram_1nn\""), std::string::npos);
+  EXPECT_LT(json.find("\"per_class\""), json.find("\"recall\"")) << json;
+  EXPECT_EQ(json.find("\"confusions\"") != std::string::npos, holds(o, "most often taken for another class:")) << o.text;
+  EXPECT_FALSE(holds(run("eval zeroshot --confusions 0 --canonicalize --model " + (d / "run") + " --data " + (d / "scenes/eval-objects")), "taken for"));
   o = run("eval retrieval --model " + (d / "run") + " --data " + (d / "scenes/val.csv"));
   ASSERT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "20 pictures, 60 captions")) << o.text;

@@ -56,7 +56,7 @@ Option& add_shared(OptionTable& o, const char* name, ImageTextTraining& t, doubl
 }  // namespace
 
 void declare_training_options(OptionTable& o, ImageTextTraining& t) {
-  o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data");
+  o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data").alias("data-path");
   o.add("train-data-upsampling-factors", "Data", "how often each source of a mix is drawn from, such as 2::1",
         [&t] {
           std::vector<std::string> parts;
@@ -78,7 +78,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.brightness, &t.augmentation.contrast, &t.augmentation.saturation}); });
   o.add("aug-gray", t.augmentation.grey, "Data", "probability of losing the colour").alias("aug-grey").alias("aug-gray-scale-prob");
   o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it that of --init-from, or one is learned from the captions");
-  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained");
+  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained").alias("model-name-or-path");
   o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");
   o.add("prefetch", t.prefetch, "Data", "batches decoded ahead by the loader's thread");
 
@@ -92,7 +92,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.optimizer = text == "adamw" ? ImageTextTraining::Optim::adamw : ImageTextTraining::Optim::adafactor;
           return true;
-        }).one_of({"adamw", "adafactor"}).alias("opt");
+        }).one_of({"adamw", "adafactor"}).alias("opt").alias("optim").synonym("adamw_torch", "adamw").synonym("adamw_torch_fused", "adamw").synonym("adamw_hf", "adamw");
   add_shared(o, "wd", t, t.adamw.weight_decay, t.adafactor.weight_decay, "weight decay of matrices (adafactor: 1e-4)").alias("weight-decay");
   add_shared(o, "beta1", t, t.adamw.beta1, t.adafactor.beta1, "momentum").alias("adam-beta1");
   o.add("lr-mult", t.groups.lr_mult, "Optimiser", "GLOB=FACTOR on the learning rate of parameters, the last match counts: 'text.*=0.1,*.router.*=2'");
@@ -118,7 +118,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.schedule.kind = schedule_kind(text);
           return true;
-        }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type");
+        }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type").synonym("const", "constant")
+      .synonym("constant_with_warmup", "constant").synonym("inverse_sqrt", "rsqrt");
   o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine and linear: the last learning rate as a fraction of the peak");
   o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
   o.add("lr-cooldown-hold", t.schedule.hold, "Schedule", "rsqrt: the root stays as the cool-down finds it (V-MoE) instead of falling on (big_vision)");
@@ -129,7 +130,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.precision = text == "bf16" ? DType::bf16 : DType::f32;
           return true;
-        }).one_of({"fp32", "bf16"});
+        }).one_of({"fp32", "bf16"}).synonym("amp_bf16", "bf16").synonym("amp_bfloat16", "bf16").synonym("bfloat16", "bf16").synonym("float32", "fp32")
+      .switched_by("bf16", "bf16", "fp32");
   o.add("grad-checkpointing", t.recompute, "Hardware", "recompute each block in the backward pass instead of keeping its activations")
       .alias("gradient-checkpointing");
 
@@ -138,16 +140,18 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("save-every", t.save_every, "Run", "steps between checkpoints; 0 = only at the end").alias("save-steps");
   o.add("keep", t.keep, "Run", "newest checkpoints kept; 0 = all").alias("save-total-limit");
   o.add("keep-every", t.keep_every, "Run", "checkpoints of steps that are multiples of this are kept for good, beside --keep; 0 = off");
-  o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps");
+  o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps").alias("log-every-n-steps");
   o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
   Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
         [&t] { return std::string(t.resume == ImageTextTraining::Resume::never ? "never" : t.resume == ImageTextTraining::Resume::always ? "always" : "auto"); },
         [&t](const std::string& text) {
           t.resume = text == "never" ? ImageTextTraining::Resume::never : text == "always" ? ImageTextTraining::Resume::always : ImageTextTraining::Resume::automatic;
           return true;
-        }).one_of({"never", "always", "auto"});
+        }).one_of({"never", "always", "auto"}).synonym("true", "always").synonym("True", "always").synonym("false", "never").synonym("False", "never")
+      .synonym("latest", "auto");
   resume.bare = "always";
-  o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out");
+  o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out").alias("overwrite-output-dir");
+  explain_foreign_options(o);
 }
 
 std::string to_json(const ImageTextTraining& training) {

@@ -32,8 +32,7 @@ Option* option_of(OptionTable& options, const std::string& name, bool& off) {
 }
 
 bool is_choice(const Option& option, const std::string& word) {
-  return std::find(option.choices.begin(), option.choices.end(), word) != option.choices.end() ||
-         std::any_of(option.synonyms.begin(), option.synonyms.end(), [&](const Option::Synonym& s) { return s.given == word; });
+  return std::find(option.choices.begin(), option.choices.end(), option.value_of(word)) != option.choices.end();
 }
 
 struct Switched { Option* option; const Option::Switch* by; bool on; };
@@ -107,7 +106,7 @@ Parsed parse_arguments(Command& command, OptionTable& options, const std::vector
           parsed.positional.empty() ? "" : parsed.positional[0], "'; values follow their --flag. See pumice ", command.name(), " --help");
 
   std::map<std::string, std::string> given;
-  for (const Assignment& a : flags) { given[a.option->name] = a.value; }
+  for (const Assignment& a : flags) { given[a.option->name] = a.option->value_of(a.value); }
   std::string config = given.count("config") ? given["config"] : command.implied_config(given), json;
   if (!config.empty()) { json = read_file(config); }
   std::string preset = given.count("preset") ? given["preset"] : json.empty() ? "" : preset_in(json, config);

@@ -296,8 +296,12 @@ ImageTextConfig image_text_config_from_json(const std::string& text, const std::
   OptionTable table;
   table.add("preset", config.preset, "Model", "where the values came from");
   declare_model_options(table, config);
-  table.set_from_json(text, source);
-  config.validate();
+  try {
+    table.set_from_json(text, source);
+    config.validate();
+  } catch (const UsageError& e) {  // of a file, not of what was typed
+    throw FormatError(e.what(), e.file, e.line);
+  }
   return config;
 }
 

@@ -86,6 +86,13 @@ Option& Option::one_of(const std::vector<std::string>& values) {
   return *this;
 }
 
+std::string Option::value_of(const std::string& given) const {
+  for (const Synonym& s : synonyms) {
+    if (s.given == given) { return s.value; }
+  }
+  return given;
+}
+
 Option& OptionTable::add_option(Option option) {
   REQUIRE(UsageError, !find(option.name), "[options] --", option.name, " is declared twice");
   option.fallback = option.get();
@@ -180,10 +187,7 @@ std::string OptionTable::hint(const std::string& name) const {
 
 void OptionTable::set(Option& option, const std::string& given, const std::string& source) {
   const auto& choices = option.choices;
-  std::string value = given;
-  for (const Option::Synonym& s : option.synonyms) {
-    if (s.given == given) { value = s.value; }
-  }
+  const std::string value = option.value_of(given);
   const std::string flag = "--" + option.name, where = source == flag ? flag : source + ": " + flag;
   REQUIRE(UsageError, choices.empty() || std::find(choices.begin(), choices.end(), value) != choices.end(), where, " must be one of ",
           join(choices), ", got '", value, "'.", did_you_mean(value, choices));

@@ -30,6 +30,7 @@ struct Option {
   std::vector<Switch> switches;       // flags without a variable of their own: --bf16 is --precision bf16, --no-bf16 is --precision fp32
   std::string bare = "";               // the value of a flag without one; empty: it needs one. Switches (kBoolean) need not set it
 
+  std::string value_of(const std::string& given) const;  // `given`, or the choice that it is a synonym of
   Option& alias(const std::string& other) { aliases.push_back(other); return *this; }
   Option& one_of(const std::vector<std::string>& values);
   Option& synonym(const std::string& given, const std::string& value) { synonyms.push_back({given, value}); return *this; }

@@ -8,6 +8,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/safetensors.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
@@ -155,6 +156,16 @@ std::string find_checkpoint(const std::string& path) {
   return found.string();
 }
 
+void require_complete(const std::string& checkpoint, const std::vector<std::string>& more) {
+  std::vector<std::string> needed = {"model.safetensors", "config.json", "tokenizer.json", "state.json"}, missing;
+  needed.insert(needed.end(), more.begin(), more.end());
+  for (const std::string& file : needed) {
+    if (!fs::exists(fs::path(checkpoint) / file)) { missing.push_back(file); }
+  }
+  REQUIRE(FormatError, missing.empty(), "[checkpoint] ", checkpoint, " is incomplete: ", join(missing), missing.size() > 1 ? " are" : " is",
+          " missing. ", more.empty() ? "To evaluate" : "To resume", " it must hold ", join(needed), "; copy whole checkpoints, or name another one");
+}
+
 TrainState load_state(const std::string& checkpoint) {
   const std::string file = checkpoint + "/state.json";
   try {
@@ -208,7 +219,12 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
             tensor.size());
     copy_into(tensor, saved);
   }
-  optimizer.set_steps(std::stoll(file.metadata().at("steps")));
+  const auto metadata = file.metadata();
+  auto steps = metadata.find("steps");
+  REQUIRE(FormatError, steps != metadata.end() && !steps->second.empty() && steps->second.size() < 19 &&
+              steps->second.find_first_not_of("0123456789") == std::string::npos,
+          "[checkpoint] ", path, " does not say after how many steps it was saved: its metadata needs \"steps\"");
+  optimizer.set_steps(std::stoll(steps->second));
   if (!average) { return; }
   SafetensorsFile ema = SafetensorsFile::open(checkpoint + "/ema.safetensors");
   for (const auto& [name, tensor] : as_parameters(average->values(), parameters)) { copy_into(tensor, ema.load(name)); }
@@ -216,6 +232,7 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
 
 LoadedImageText load_image_text(const std::string& path, Weights weights) {
   std::string checkpoint = find_checkpoint(path);
+  require_complete(checkpoint);
   ImageTextConfig config = image_text_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.json");
   REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",

@@ -43,6 +43,9 @@ void save_model(const std::string& directory, const ImageTextModel& model, const
 std::string find_checkpoint(const std::string& path);
 bool has_checkpoint(const std::string& run_directory);  // whether the run has saved one
 
+// Throws FormatError naming the files that `checkpoint` lacks, beside those for evaluation: "optimizer.safetensors" to resume, and so on.
+void require_complete(const std::string& checkpoint, const std::vector<std::string>& more = {});
+
 TrainState load_state(const std::string& checkpoint);
 // Strict: throws FormatError listing missing, unexpected and misshapen tensors.
 enum class Weights { trained, average };  // average: the moving average that --ema-decay kept

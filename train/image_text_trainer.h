@@ -45,7 +45,10 @@ struct ImageTextTraining {
   bool overwrite = false;
 
   void validate() const;        // throws UsageError naming the flag
+  void validate_recipe() const; // the same without train_data and out
 };
+// Bytes for one optimizer step: those of the model, with this optimizer and average, in microbatches.
+ImageTextMemory memory_of(const ImageTextTraining& training);
 struct StepMetrics {
   int64_t step = 0, steps = 0;  // done, in total
   double epoch = 0;

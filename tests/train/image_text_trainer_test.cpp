@@ -336,6 +336,59 @@ TEST(Checkpoint, ErrorsSayWhatIsMissing) {
   EXPECT_NE(text.find("misshapen  blocks.0.mlp.up.weight: the file has (64, 32), the model (48, 32)"), std::string::npos) << text;
 }
 
+// A checkpoint that lost a file, was cut short or was edited says so, and is never half loaded.
+TEST(Checkpoint, DamagedFilesAreNamed) {
+  Temporary d;
+  ImageTextTraining t = toy(d / "run");
+  t.schedule.steps = 2;
+  t.schedule.warmup = 0;
+  TrainObserver quiet;
+  train_image_text(t, quiet);
+  const std::string at = d / "run/checkpoints/latest/";
+  t.resume = ImageTextTraining::Resume::always;
+  auto evaluate = [&] { return message_of<FormatError>([&] { load_image_text(d / "run"); }); };
+  auto resume = [&] { return message_of<FormatError>([&] { train_image_text(t, quiet); }); };
+  auto expect = [](const std::string& message, const std::string& part) { EXPECT_NE(message.find(part), std::string::npos) << message; };
+  auto with = [&](const std::string& file, const std::string& content, const auto& check) {
+    const std::string whole = read_file(at + file);
+    write_file_atomic(at + file, content);
+    check();
+    write_file_atomic(at + file, whole);
+  };
+  auto without = [&](const std::string& file, const auto& check) {
+    std::filesystem::rename(at + file, d / "aside");
+    check();
+    std::filesystem::rename(d / "aside", at + file);
+  };
+  for (const char* file : {"tokenizer.json", "config.json", "state.json"}) {
+    without(file, [&] { expect(evaluate(), std::string("/checkpoints/latest is incomplete: ") + file + " is missing. To evaluate it must hold model.safetensors, "); });
+  }
+  without("optimizer.safetensors", [&] { expect(resume(), "is incomplete: optimizer.safetensors is missing. To resume it must hold"); });
+  without("optimizer.safetensors", [&] { EXPECT_EQ(load_image_text(d / "run").state.step, 2) << "needs no optimizer"; });
+  const std::string model = read_file(at + "model.safetensors"), config = read_file(at + "config.json");
+  with("model.safetensors", model.substr(0, model.size() - 100), [&] { expect(evaluate(), "MetadataIncompleteBuffer"); });
+  with("model.safetensors", model.substr(0, 5), [&] { expect(evaluate(), "HeaderTooSmall"); });
+  with("optimizer.safetensors", model, [&] { expect(resume(), "holds no first_moment: it is of another optimizer"); });
+  with("config.json", "{", [&] { expect(evaluate(), "config.json is not valid JSON"); });
+  with("config.json", "{\"widht\": 32}", [&] { expect(evaluate(), "config.json: there is no option 'widht'. Did you mean 'width'?"); });
+  with("state.json", "{\"step\": 2}", [&] { expect(evaluate(), "state.json is not a valid training state"); });
+  with("tokenizer.json", "garbage", [&] { expect(evaluate(), "tokenizer.json: the file is not valid JSON"); });
+  EXPECT_EQ(load_image_text(d / "run").state.step, 2);
+}
+
+TEST(Training, MemoryCountsTheOptimizerThatRuns) {
+  ImageTextTraining t = toy("unused");
+  const double parameters = double(cost_of(t.model).parameters);
+  EXPECT_EQ(memory_of(t).optimizer, 8 * parameters);
+  t.optimizer = ImageTextTraining::Optim::adafactor;
+  EXPECT_EQ(memory_of(t).optimizer, 4 * parameters);
+  t.adafactor.momentum = DType::bf16;
+  t.ema_decay = 0.9;
+  EXPECT_EQ(memory_of(t).optimizer, 6 * parameters);
+  t.accum_freq = 0;
+  EXPECT_EQ(message_of<UsageError>([&] { t.validate_recipe(); }), "[train] --accum-freq must be at least 1, got 0");
+}
+
 // Every recipe option at once: stopped half way and resumed, the run is the one that was never stopped, averages and all.
 TEST(Training, EveryRecipeOptionResumesBitForBit) {
   Temporary d;

@@ -31,6 +31,22 @@ Option* option_of(OptionTable& options, const std::string& name, bool& off) {
   return nullptr;
 }
 
+bool is_choice(const Option& option, const std::string& word) {
+  return std::find(option.choices.begin(), option.choices.end(), option.value_of(word)) != option.choices.end();
+}
+
+struct Switched { Option* option; const Option::Switch* by; bool on; };
+Switched switch_of(OptionTable& options, const std::string& name) {
+  const bool negated = name.rfind("no-", 0) == 0 || name.rfind("no_", 0) == 0;
+  OptionTable::SwitchOf s = options.find_switch(negated ? name.substr(3) : name);
+  return {s.option, s.by, !negated};
+}
+
+bool is_true(const std::string& word, const std::string& flag) {
+  REQUIRE(UsageError, looks_boolean(word), flag, " must be true or false, got '", word, "'");
+  return word[0] == 't' || word[0] == 'T' || word[0] == 'y' || word[0] == 'Y' || word[0] == '1';
+}
+
 std::vector<Assignment> read_flags(const Command& command, OptionTable& options, const std::vector<std::string>& words, Parsed& parsed) {
   std::vector<Assignment> found;
   for (size_t i = 0; i < words.size(); ++i) {
@@ -42,10 +58,16 @@ std::vector<Assignment> read_flags(const Command& command, OptionTable& options,
             command.name(), " --help");
     size_t equals = word.find('=');
     std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2), flag = "--" + name;
+    if (auto [switched, by, on] = switch_of(options, name); switched) {
+      if (equals != std::string::npos) { on = is_true(word.substr(equals + 1), flag); }
+      else if (i + 1 < words.size() && looks_boolean(words[i + 1])) { on = is_true(words[++i], flag); }
+      found.push_back({switched, on ? by->on : by->off, flag});
+      continue;
+    }
     bool off = false;
     Option* option = option_of(options, name, off);
     REQUIRE(UsageError, option, "pumice ", command.name(), ": there is no flag ", flag, ".",
-            did_you_mean(name, options.names()), " See pumice ", command.name(), " --help");
+            options.hint(name), " See pumice ", command.name(), " --help");
     if (off) { found.push_back({option, "false", flag}); continue; }
     if (equals != std::string::npos) { found.push_back({option, word.substr(equals + 1), flag}); continue; }
     if (option->type == Option::kBoolean) {
@@ -53,8 +75,7 @@ std::vector<Assignment> read_flags(const Command& command, OptionTable& options,
       found.push_back({option, given ? words[++i] : "true", flag});
       continue;
     }
-    const auto& choices = option->choices;
-    if (!option->bare.empty() && (i + 1 == words.size() || std::find(choices.begin(), choices.end(), words[i + 1]) == choices.end())) {
+    if (!option->bare.empty() && (i + 1 == words.size() || !is_choice(*option, words[i + 1]))) {
       found.push_back({option, option->bare, flag});
       continue;
     }
@@ -85,7 +106,7 @@ Parsed parse_arguments(Command& command, OptionTable& options, const std::vector
           parsed.positional.empty() ? "" : parsed.positional[0], "'; values follow their --flag. See pumice ", command.name(), " --help");
 
   std::map<std::string, std::string> given;
-  for (const Assignment& a : flags) { given[a.option->name] = a.value; }
+  for (const Assignment& a : flags) { given[a.option->name] = a.option->value_of(a.value); }
   std::string config = given.count("config") ? given["config"] : command.implied_config(given), json;
   if (!config.empty()) { json = read_file(config); }
   std::string preset = given.count("preset") ? given["preset"] : json.empty() ? "" : preset_in(json, config);
@@ -120,6 +141,7 @@ std::string help_of(const Command& command, const OptionTable& options) {
       if (!o.choices.empty()) { text += " (" + join(o.choices, " | ") + ")"; }
       if (!o.fallback.empty() && o.fallback != "false") { text += " [" + o.fallback + "]"; }
       if (!o.aliases.empty()) { text += "  also --" + join(o.aliases, ", --"); }
+      for (const Option::Switch& s : o.switches) { text += "  --" + s.name + " is --" + o.name + " " + s.on; }
       text += "\n";
     }
   }

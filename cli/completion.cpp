@@ -97,7 +97,10 @@ std::vector<std::string> complete(const std::vector<std::unique_ptr<Command>>& c
     if (!found.empty() || pending->bare.empty()) { return found; }
   }
   if (part.rfind("-", 0) == 0) {
-    for (const Option& option : options.all()) { offer("--" + option.name); }
+    for (const Option& option : options.all()) {
+      offer("--" + option.name);
+      for (const Option::Switch& s : option.switches) { offer("--" + s.name); }
+    }
     offer("--help");
   } else if (command->name() == "completion") {
     for (const char* shell : {"bash", "zsh", "fish"}) { offer(shell); }

@@ -25,11 +25,14 @@ class EvalZeroshot : public Command {
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a folder per class, a CLIP_benchmark directory, or webdataset shards with .cls");
     o.add("templates", templates_, "Input", "prompt templates with {} for the class name, separated by commas; default: those of the set");
+    o.add("canonicalize", canonical_, "Input", "prompts in lower case, without punctuation, '_' as a space, as big_vision evaluates");
+    o.add("confusions", confusions_, "Output", "how many of the most frequent confusions are printed; the JSON has all");
     o.add("output", output_, "Output", "write the result as JSON to this file");
     o.add("baselines", baselines_, "Output", "measure nearest-neighbour baselines where the set has a training side");
   }
 
   int run(OptionTable&, const std::vector<std::string>&) override {
+    REQUIRE(UsageError, confusions_ >= 0, "pumice eval zeroshot: --confusions must not be negative, got ", confusions_);
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
     LabelledSet set = open_labelled_set(data_, "test");
     if (!templates_.empty()) { set.templates = templates_; }
@@ -37,7 +40,7 @@ class EvalZeroshot : public Command {
     std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_);
     std::unique_ptr<LabelledSet> train_side;
     if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
-    ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), text.get());
+    ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), {.text = text.get(), .canonical = canonical_});
 
     print_line(format("%lld pictures, %lld classes, %lld prompts each, model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.classes), static_cast<long long>(r.templates), static_cast<long long>(pipeline.step())));
@@ -50,13 +53,24 @@ class EvalZeroshot : public Command {
       print_line(format("  colour histogram, nearest  %8s   (sees labelled pictures; the model saw captions only)", percent(r.colour_baseline).c_str()));
       print_line(format("  pixels, nearest            %8s", percent(r.pixel_baseline).c_str()));
     }
+    print_confusions(r, set.classnames);
     for (const std::string& problem : r.problems) { print_line("  left out: " + problem); }
-    if (!output_.empty()) { write_file_atomic(output_, json_of(r, pipeline).dump(2) + "\n"); }
+    if (!output_.empty()) { write_file_atomic(output_, json_of(r, pipeline, set).dump(2) + "\n"); }
     return 0;
   }
 
  private:
-  Json json_of(const ZeroshotResult& r, const ImageTextPipeline& pipeline) const {
+  void print_confusions(const ZeroshotResult& r, const std::vector<std::string>& names) const {
+    const size_t shown = std::min(r.confusions.size(), size_t(confusions_));
+    if (shown) { print_line("  most often taken for another class:"); }
+    for (size_t i = 0; i < shown; ++i) {
+      const Confusion& c = r.confusions[i];
+      print_line(format("    %lld of %lld %s for %s", static_cast<long long>(c.count), static_cast<long long>(c.of), names[c.truth].c_str(),
+                        names[c.taken_for].c_str()));
+    }
+  }
+
+  Json json_of(const ZeroshotResult& r, const ImageTextPipeline& pipeline, const LabelledSet& set) const {
     Json j;
     j["dataset"] = data_;
     j["model"] = pipeline.checkpoint();
@@ -65,13 +79,23 @@ class EvalZeroshot : public Command {
     j["chance"] = {{"acc1", r.chance}};
     if (r.colour_baseline >= 0) { j["baselines"] = {{"colour_histogram_1nn", r.colour_baseline}, {"pixel_1nn", r.pixel_baseline}}; }
     j["images"] = r.images;
+    j["prompts"] = {{"templates", pipeline.is_classifier() ? std::vector<std::string>() : set.templates}, {"canonicalized", canonical_}};
+    j["per_class"] = Json::array();
+    for (size_t c = 0; c < r.per_class.size(); ++c) {  // a class without pictures has no recall: null
+      j["per_class"].push_back({{"class", set.classnames[c]}, {"recall", r.per_class[c]}, {"images", r.images_per_class[c]}});
+    }
+    j["confusions"] = Json::array();
+    for (const Confusion& c : r.confusions) {
+      j["confusions"].push_back({{"class", set.classnames[c.truth]}, {"taken_for", set.classnames[c.taken_for]}, {"count", c.count}, {"of", c.of}});
+    }
     j["left_out"] = r.problems;
     return j;
   }
 
   std::string model_, text_model_, data_, output_;
   std::vector<std::string> templates_;
-  bool baselines_ = true, ema_ = false;
+  int64_t confusions_ = 5;
+  bool baselines_ = true, ema_ = false, canonical_ = false;
 };
 
 }  // namespace

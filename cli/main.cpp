@@ -1,5 +1,6 @@
 // The `pumice` program: finds the command, fills its options, and turns errors into one screen and an exit code
 // (0 done, 1 failure, 2 usage, 130 interrupted).
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -100,6 +101,7 @@ int run(const std::vector<std::string>& words, bool& verbose) {
 int main(int argc, char** argv) {
   using namespace pumice;
   bool verbose = false;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit (ulimit -f) is a failed write with a message, like a full disk, not a silent end
   for (int i = 1; i < argc; ++i) { verbose |= std::string(argv[i]) == "--verbose"; }
   try {
     return run({argv + 1, argv + argc}, verbose);

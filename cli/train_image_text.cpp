@@ -73,13 +73,15 @@ void print_routing(const StepMetrics& m, RunLog& log) {
   }
 }
 
+const char* command_of(Architecture architecture) {
+  return architecture == Architecture::limoe ? "train limoe" : architecture == Architecture::two_tower ? "train clip" : "train classifier";
+}
+
 // `train limoe`, `train clip` and `train classifier`: one trainer, three architectures.
 class TrainLimoe : public Command {
  public:
   explicit TrainLimoe(Architecture architecture) : architecture_(architecture) {}
-  std::string name() const override {
-    return architecture_ == Architecture::limoe ? "train limoe" : architecture_ == Architecture::two_tower ? "train clip" : "train classifier";
-  }
+  std::string name() const override { return command_of(architecture_); }
   std::string summary() const override {
     return architecture_ == Architecture::limoe ? "train a sparse image-text model with a contrastive loss"
            : architecture_ == Architecture::two_tower ? "the same with a tower for each: CLIP, SigLIP, LiT" : "train a sparse image classifier (V-MoE)";
@@ -130,9 +132,8 @@ class TrainLimoe : public Command {
       training_.model.classnames.clear();
       if (architecture_ != Architecture::two_tower) { training_.model.text_moe_layers.clear(); }
     }
-    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(),
-            ": --architecture is that of another command. Commands: train limoe, train clip, train "
-            "classifier");
+    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(), ": ", options.find("architecture")->source, " says architecture ",
+            options.find("architecture")->get(), ", which pumice ", command_of(training_.model.architecture), " trains");
     if (options.find("warmup")->source.empty()) { training_.schedule.warmup = std::min(training_.schedule.warmup, training_.schedule.steps / 4); }
     if (dry_run_) {
       print_plan(options);
@@ -189,12 +190,12 @@ class TrainLimoe : public Command {
   }
 
   void print_plan(OptionTable& options) const {
-    training_.model.validate();
+    training_.validate_recipe();
     for (const Option& o : options.all()) {
       if (!o.source.empty()) { print_line(format("%-22s %-28s from %s", o.name.c_str(), o.get().c_str(), o.source.c_str())); }
     }
     ImageTextCost cost = cost_of(training_.model);
-    ImageTextMemory memory = memory_of(training_.model, training_.batch_size / training_.accum_freq, training_.precision == DType::bf16, training_.recompute);
+    ImageTextMemory memory = memory_of(training_);
     double flops = 6 * (cost.image_macs + cost.text_macs) * double(training_.batch_size) * (training_.recompute || training_.accum_freq > 1 ? 4.0 / 3 : 1);
     print_line(format("parameters    %s total, %s active per token", human_count(double(cost.parameters)).c_str(),
                       human_count(double(cost.active_parameters)).c_str()));

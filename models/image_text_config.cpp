@@ -76,12 +76,12 @@ void require_tower(const TowerConfig& t, const char* which, const char* flag) {
 }
 
 // An option whose value is one of an enumeration's names, in the order of its values.
-template <class E> void add_choice(OptionTable& o, const char* name, E& value, const char* help, const std::vector<std::string>& names) {
-  o.add(name, "Model", help, [&value, names] { return names[size_t(value)]; },
-        [&value, names](const std::string& text) {
-          value = E(std::find(names.begin(), names.end(), text) - names.begin());
-          return true;
-        }).one_of(names);
+template <class E> Option& add_choice(OptionTable& o, const char* name, E& value, const char* help, const std::vector<std::string>& names) {
+  return o.add(name, "Model", help, [&value, names] { return names[size_t(value)]; },
+               [&value, names](const std::string& text) {
+                 value = E(std::find(names.begin(), names.end(), text) - names.begin());
+                 return true;
+               }).one_of(names);
 }
 
 }  // namespace
@@ -204,7 +204,7 @@ ImageTextMemory memory_of(const ImageTextConfig& c, int64_t examples, bool bf16,
 
 void declare_model_options(OptionTable& o, ImageTextConfig& c) {
   add_choice(o, "architecture", c.architecture, "one tower for both, one for each, or images alone", {"limoe", "two-tower", "classifier"});
-  o.add("image-size", c.image_size, "Model", "pixels per side that pictures are resized to");
+  o.add("image-size", c.image_size, "Model", "pixels per side that pictures are resized to").alias("force-image-size");
   o.add("patch", c.patch, "Model", "pixels per side of a patch").alias("patch-size");
   o.add("text-length", c.text_length, "Model", "most tokens of a caption, end-of-text included").alias("max-length").alias("model-max-length");
   o.add("vocab-size", c.vocabulary, "Model", "rows of the text embedding");
@@ -221,7 +221,8 @@ void declare_model_options(OptionTable& o, ImageTextConfig& c) {
   add_choice(o, "pooling", c.image_pooling, "one vector per picture: mean of its tokens, attention from a probe, or a class token", {"mean", "map", "token"});
   add_choice(o, "text-pooling", c.text_pooling, "the same per caption; token is the end of text", {"mean", "map", "token"});
   add_choice(o, "positions", c.positions, "of patches", {"learned", "sincos"});
-  add_choice(o, "loss", c.loss, "over the batch (CLIP's softmax, SigLIP's sigmoid) or over a classifier's classes", {"softmax", "sigmoid"});
+  add_choice(o, "loss", c.loss, "over the batch (CLIP's softmax, SigLIP's sigmoid) or over a classifier's classes", {"softmax", "sigmoid"})
+      .switched_by("siglip", "sigmoid", "softmax");
   o.add("init-bias", c.initial_bias, "Model", "sigmoid loss: added to the logits at the start; it is learned");
   o.add("classnames", "Model", "classes of a classifier, one per line; taken from the training data",
         [&c] { return join(c.classnames, "\n"); },
@@ -295,8 +296,12 @@ ImageTextConfig image_text_config_from_json(const std::string& text, const std::
   OptionTable table;
   table.add("preset", config.preset, "Model", "where the values came from");
   declare_model_options(table, config);
-  table.set_from_json(text, source);
-  config.validate();
+  try {
+    table.set_from_json(text, source);
+    config.validate();
+  } catch (const UsageError& e) {  // of a file, not of what was typed
+    throw FormatError(e.what(), e.file, e.line);
+  }
   return config;
 }
 

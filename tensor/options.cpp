@@ -41,6 +41,11 @@ std::vector<std::string> split(const std::string& text) {
   return parts;
 }
 
+std::string kebab(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
 const char* must_be(const Option& option) {
   switch (option.type) {
     case Option::kInteger: return "an integer";
@@ -79,6 +84,13 @@ std::string text_of(const Json& value) {
 Option& Option::one_of(const std::vector<std::string>& values) {
   choices = values;
   return *this;
+}
+
+std::string Option::value_of(const std::string& given) const {
+  for (const Synonym& s : synonyms) {
+    if (s.given == given) { return s.value; }
+  }
+  return given;
 }
 
 Option& OptionTable::add_option(Option option) {
@@ -150,16 +162,32 @@ Option& OptionTable::add(const std::string& name, const std::string& group, cons
 }
 
 Option* OptionTable::find(const std::string& given) {
-  std::string wanted = given;
-  std::replace(wanted.begin(), wanted.end(), '_', '-');
+  const std::string wanted = kebab(given);
   for (Option& option : options_) {
     if (option.name == wanted || std::find(option.aliases.begin(), option.aliases.end(), wanted) != option.aliases.end()) { return &option; }
   }
   return nullptr;
 }
 
-void OptionTable::set(Option& option, const std::string& value, const std::string& source) {
+OptionTable::SwitchOf OptionTable::find_switch(const std::string& name) {
+  for (Option& option : options_) {
+    for (const Option::Switch& s : option.switches) {
+      if (s.name == kebab(name)) { return {&option, &s}; }
+    }
+  }
+  return {};
+}
+
+std::string OptionTable::hint(const std::string& name) const {
+  for (const auto& [foreign, instead] : explanations_) {
+    if (foreign == kebab(name)) { return " " + instead; }
+  }
+  return did_you_mean(name, names());
+}
+
+void OptionTable::set(Option& option, const std::string& given, const std::string& source) {
   const auto& choices = option.choices;
+  const std::string value = option.value_of(given);
   const std::string flag = "--" + option.name, where = source == flag ? flag : source + ": " + flag;
   REQUIRE(UsageError, choices.empty() || std::find(choices.begin(), choices.end(), value) != choices.end(), where, " must be one of ",
           join(choices), ", got '", value, "'.", did_you_mean(value, choices));
@@ -172,6 +200,7 @@ std::vector<std::string> OptionTable::names() const {
   for (const Option& option : options_) {
     all.push_back(option.name);
     all.insert(all.end(), option.aliases.begin(), option.aliases.end());
+    for (const Option::Switch& s : option.switches) { all.push_back(s.name); }
   }
   return all;
 }
@@ -193,8 +222,13 @@ void OptionTable::set_from_json(const std::string& text, const std::string& sour
   }
   REQUIRE(FormatError, j.is_object(), source, " must hold a JSON object of option names and values, got ", j.type_name());
   for (const auto& [key, value] : j.items()) {
+    if (SwitchOf s = find_switch(key); s.option) {
+      REQUIRE(UsageError, value.is_boolean(), source, ": '", key, "' must be true or false, got ", value.dump());
+      set(*s.option, value.get<bool>() ? s.by->on : s.by->off, source);
+      continue;
+    }
     Option* option = find(key);
-    REQUIRE(UsageError, option, source, ": there is no option '", key, "'.", did_you_mean(key, names()));
+    REQUIRE(UsageError, option, source, ": there is no option '", key, "'.", hint(key));
     set(*option, text_of(value), source);
   }
 }

@@ -24,10 +24,17 @@ struct Option {
   std::string source;                 // where the value in force came from; empty = the default
   std::function<std::string()> get;
   std::function<bool(const std::string&)> parse;  // false: not a value of this type
+  struct Synonym { std::string given, value; };
+  std::vector<Synonym> synonyms;      // other spellings of choices: amp_bf16 is bf16
+  struct Switch { std::string name, on, off; };
+  std::vector<Switch> switches;       // flags without a variable of their own: --bf16 is --precision bf16, --no-bf16 is --precision fp32
   std::string bare = "";               // the value of a flag without one; empty: it needs one. Switches (kBoolean) need not set it
 
+  std::string value_of(const std::string& given) const;  // `given`, or the choice that it is a synonym of
   Option& alias(const std::string& other) { aliases.push_back(other); return *this; }
   Option& one_of(const std::vector<std::string>& values);
+  Option& synonym(const std::string& given, const std::string& value) { synonyms.push_back({given, value}); return *this; }
+  Option& switched_by(const std::string& flag, const std::string& on, const std::string& off) { switches.push_back({flag, on, off}); return *this; }
 };
 
 class OptionTable {
@@ -46,6 +53,13 @@ class OptionTable {
 
   // By name or alias, with '_' read as '-'; null if there is none.
   Option* find(const std::string& name);
+  struct SwitchOf { Option* option = nullptr; const Option::Switch* by = nullptr; };
+  SwitchOf find_switch(const std::string& name);
+  // A name that other programs use and this one has no counterpart for: `instead` says what to do, and is what an error about it says.
+  void explain(const std::string& name, const std::string& instead) { explanations_.push_back({name, instead}); }
+  // "Did you mean ...?" or the explanation of a name that is no option, with a space before it; empty if there is nothing to say.
+  std::string hint(const std::string& name) const;
+
   // Throws UsageError "`source`: --name must be ..., got ...".
   void set(Option& option, const std::string& value, const std::string& source);
   std::vector<std::string> names() const;
@@ -60,6 +74,7 @@ class OptionTable {
 
  private:
   Option& add_option(Option option);
+  std::vector<std::pair<std::string, std::string>> explanations_;
   std::deque<Option> options_;  // references stay valid as the table grows
 };
 

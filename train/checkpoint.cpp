@@ -8,6 +8,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/safetensors.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
@@ -51,6 +52,8 @@ void point_latest(const fs::path& directory, const std::string& name) {
   fs::rename(fresh, link);
 }
 
+int64_t step_of(const fs::path& checkpoint) { return std::stoll(checkpoint.filename().string().substr(5)); }
+
 std::vector<fs::path> saved_steps(const fs::path& directory) {
   std::vector<fs::path> steps;
   for (const auto& entry : fs::directory_iterator(directory)) {
@@ -60,15 +63,21 @@ std::vector<fs::path> saved_steps(const fs::path& directory) {
       steps.push_back(entry.path());
     }
   }
-  auto number = [](const fs::path& p) { return std::stoll(p.filename().string().substr(5)); };
-  std::sort(steps.begin(), steps.end(), [&](const fs::path& a, const fs::path& b) { return number(a) < number(b); });
+  std::sort(steps.begin(), steps.end(), [](const fs::path& a, const fs::path& b) { return step_of(a) < step_of(b); });
   return steps;
+}
+
+void delete_old(const fs::path& directory, KeepRule keep) {
+  const std::vector<fs::path> steps = saved_steps(directory);
+  for (size_t i = 0; keep.newest > 0 && i + size_t(keep.newest) < steps.size(); ++i) {
+    if (keep.every == 0 || step_of(steps[i]) % keep.every != 0) { remove_quietly(steps[i]); }
+  }
 }
 
 }  // namespace
 
 void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
-                     const Tokenizer& tokenizer, const TrainState& state, int64_t keep) {
+                     const Tokenizer& tokenizer, const TrainState& state, KeepRule keep) {
   const fs::path directory = fs::path(run_directory) / "checkpoints", final = directory / step_name(state.step);
   const fs::path partial = directory / (step_name(state.step) + ".partial");
   try {
@@ -85,8 +94,7 @@ void save_checkpoint(const std::string& run_directory, const ImageTextModel& mod
     if (fs::exists(final)) { remove_quietly(final); }  // the same step saved again after a resume
     fs::rename(partial, final);
     point_latest(directory, final.filename());
-    std::vector<fs::path> steps = saved_steps(directory);
-    for (size_t i = 0; keep > 0 && i + size_t(keep) < steps.size(); ++i) { remove_quietly(steps[i]); }
+    delete_old(directory, keep);
   } catch (const fs::filesystem_error& e) {
     remove_quietly(partial);
     throw IoError(concat_text("[checkpoint] ", final.string(), " could not be written: ", e.code().message(),
@@ -148,6 +156,16 @@ std::string find_checkpoint(const std::string& path) {
   return found.string();
 }
 
+void require_complete(const std::string& checkpoint, const std::vector<std::string>& more) {
+  std::vector<std::string> needed = {"model.safetensors", "config.json", "tokenizer.json", "state.json"}, missing;
+  needed.insert(needed.end(), more.begin(), more.end());
+  for (const std::string& file : needed) {
+    if (!fs::exists(fs::path(checkpoint) / file)) { missing.push_back(file); }
+  }
+  REQUIRE(FormatError, missing.empty(), "[checkpoint] ", checkpoint, " is incomplete: ", join(missing), missing.size() > 1 ? " are" : " is",
+          " missing. ", more.empty() ? "To evaluate" : "To resume", " it must hold ", join(needed), "; copy whole checkpoints, or name another one");
+}
+
 TrainState load_state(const std::string& checkpoint) {
   const std::string file = checkpoint + "/state.json";
   try {
@@ -201,7 +219,12 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
             tensor.size());
     copy_into(tensor, saved);
   }
-  optimizer.set_steps(std::stoll(file.metadata().at("steps")));
+  const auto metadata = file.metadata();
+  auto steps = metadata.find("steps");
+  REQUIRE(FormatError, steps != metadata.end() && !steps->second.empty() && steps->second.size() < 19 &&
+              steps->second.find_first_not_of("0123456789") == std::string::npos,
+          "[checkpoint] ", path, " does not say after how many steps it was saved: its metadata needs \"steps\"");
+  optimizer.set_steps(std::stoll(steps->second));
   if (!average) { return; }
   SafetensorsFile ema = SafetensorsFile::open(checkpoint + "/ema.safetensors");
   for (const auto& [name, tensor] : as_parameters(average->values(), parameters)) { copy_into(tensor, ema.load(name)); }
@@ -209,6 +232,7 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
 
 LoadedImageText load_image_text(const std::string& path, Weights weights) {
   std::string checkpoint = find_checkpoint(path);
+  require_complete(checkpoint);
   ImageTextConfig config = image_text_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.json");
   REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",

@@ -26,10 +26,14 @@ struct TrainState {
   std::string options;         // the resolved training options as JSON
 };
 
-// Throws IoError (a full disk, ...) and leaves no partial directory behind. Keeps the newest `keep` checkpoints (0 = all).
+struct KeepRule {
+  int64_t newest = 0;  // how many; 0 = all
+  int64_t every = 0;   // and the multiples of this step for good; 0 = none
+};
+// Throws IoError (a full disk, ...) and leaves no partial directory behind. Deletes the checkpoints that `keep` does not name.
 // `average` may be null.
 void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
-                     const Tokenizer& tokenizer, const TrainState& state, int64_t keep);
+                     const Tokenizer& tokenizer, const TrainState& state, KeepRule keep);
 
 // A checkpoint for evaluation and --init-from alone, without an optimizer: `directory` appears whole. Throws UsageError if it exists.
 void save_model(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer, const TrainState& state);
@@ -38,6 +42,9 @@ void save_model(const std::string& directory, const ImageTextModel& model, const
 // IoError saying what was looked for.
 std::string find_checkpoint(const std::string& path);
 bool has_checkpoint(const std::string& run_directory);  // whether the run has saved one
+
+// Throws FormatError naming the files that `checkpoint` lacks, beside those for evaluation: "optimizer.safetensors" to resume, and so on.
+void require_complete(const std::string& checkpoint, const std::vector<std::string>& more = {});
 
 TrainState load_state(const std::string& checkpoint);
 // Strict: throws FormatError listing missing, unexpected and misshapen tensors.

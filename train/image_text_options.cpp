@@ -56,7 +56,7 @@ Option& add_shared(OptionTable& o, const char* name, ImageTextTraining& t, doubl
 }  // namespace
 
 void declare_training_options(OptionTable& o, ImageTextTraining& t) {
-  o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data");
+  o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data").alias("data-path");
   o.add("train-data-upsampling-factors", "Data", "how often each source of a mix is drawn from, such as 2::1",
         [&t] {
           std::vector<std::string> parts;
@@ -78,7 +78,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.brightness, &t.augmentation.contrast, &t.augmentation.saturation}); });
   o.add("aug-gray", t.augmentation.grey, "Data", "probability of losing the colour").alias("aug-grey").alias("aug-gray-scale-prob");
   o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it that of --init-from, or one is learned from the captions");
-  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained");
+  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained").alias("model-name-or-path");
   o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");
   o.add("prefetch", t.prefetch, "Data", "batches decoded ahead by the loader's thread");
 
@@ -92,7 +92,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.optimizer = text == "adamw" ? ImageTextTraining::Optim::adamw : ImageTextTraining::Optim::adafactor;
           return true;
-        }).one_of({"adamw", "adafactor"}).alias("opt");
+        }).one_of({"adamw", "adafactor"}).alias("opt").alias("optim").synonym("adamw_torch", "adamw").synonym("adamw_torch_fused", "adamw").synonym("adamw_hf", "adamw");
   add_shared(o, "wd", t, t.adamw.weight_decay, t.adafactor.weight_decay, "weight decay of matrices (adafactor: 1e-4)").alias("weight-decay");
   add_shared(o, "beta1", t, t.adamw.beta1, t.adafactor.beta1, "momentum").alias("adam-beta1");
   o.add("lr-mult", t.groups.lr_mult, "Optimiser", "GLOB=FACTOR on the learning rate of parameters, the last match counts: 'text.*=0.1,*.router.*=2'");
@@ -101,6 +101,12 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("layer-decay", t.groups.layer_decay, "Optimiser", "the learning rate of each block over that of the next one");
   o.add("ema-decay", t.ema_decay, "Optimiser", "keep a moving average of the weights: 0.999, for example; 0 = off");
   o.add("adafactor-min-dim", t.adafactor.min_dim_to_factor, "Optimiser", "adafactor: axes of at least this length are factored");
+  o.add("adafactor-momentum-dtype", "Optimiser", "adafactor: how momentum is kept; bf16 as in big_vision, 2 bytes a parameter instead of 4",
+        [&t] { return std::string(t.adafactor.momentum == DType::bf16 ? "bf16" : "fp32"); },
+        [&t](const std::string& text) {
+          t.adafactor.momentum = text == "bf16" ? DType::bf16 : DType::f32;
+          return true;
+        }).one_of({"fp32", "bf16"});
   o.add("beta2", t.adamw.beta2, "Optimiser", "AdamW").alias("adam-beta2");
   o.add("eps", t.adamw.eps, "Optimiser", "AdamW").alias("adam-epsilon");
   o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
@@ -112,9 +118,11 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.schedule.kind = schedule_kind(text);
           return true;
-        }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type");
+        }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type").synonym("const", "constant")
+      .synonym("constant_with_warmup", "constant").synonym("inverse_sqrt", "rsqrt");
   o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine and linear: the last learning rate as a fraction of the peak");
   o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
+  o.add("lr-cooldown-hold", t.schedule.hold, "Schedule", "rsqrt: the root stays as the cool-down finds it (V-MoE) instead of falling on (big_vision)");
   o.add("lr-timescale", t.schedule.timescale, "Schedule", "rsqrt: steps after which the rate has fallen to 1/sqrt(2)");
 
   o.add("precision", "Hardware", "of activations and weights in the forward and backward pass; masters stay fp32",
@@ -122,7 +130,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.precision = text == "bf16" ? DType::bf16 : DType::f32;
           return true;
-        }).one_of({"fp32", "bf16"});
+        }).one_of({"fp32", "bf16"}).synonym("amp_bf16", "bf16").synonym("amp_bfloat16", "bf16").synonym("bfloat16", "bf16").synonym("float32", "fp32")
+      .switched_by("bf16", "bf16", "fp32");
   o.add("grad-checkpointing", t.recompute, "Hardware", "recompute each block in the backward pass instead of keeping its activations")
       .alias("gradient-checkpointing");
 
@@ -130,16 +139,19 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("seed", t.seed, "Run", "of weights, order and routing noise");
   o.add("save-every", t.save_every, "Run", "steps between checkpoints; 0 = only at the end").alias("save-steps");
   o.add("keep", t.keep, "Run", "newest checkpoints kept; 0 = all").alias("save-total-limit");
-  o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps");
+  o.add("keep-every", t.keep_every, "Run", "checkpoints of steps that are multiples of this are kept for good, beside --keep; 0 = off");
+  o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps").alias("log-every-n-steps");
   o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
   Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
         [&t] { return std::string(t.resume == ImageTextTraining::Resume::never ? "never" : t.resume == ImageTextTraining::Resume::always ? "always" : "auto"); },
         [&t](const std::string& text) {
           t.resume = text == "never" ? ImageTextTraining::Resume::never : text == "always" ? ImageTextTraining::Resume::always : ImageTextTraining::Resume::automatic;
           return true;
-        }).one_of({"never", "always", "auto"});
+        }).one_of({"never", "always", "auto"}).synonym("true", "always").synonym("True", "always").synonym("false", "never").synonym("False", "never")
+      .synonym("latest", "auto");
   resume.bare = "always";
-  o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out");
+  o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out").alias("overwrite-output-dir");
+  explain_foreign_options(o);
 }
 
 std::string to_json(const ImageTextTraining& training) {
@@ -147,7 +159,7 @@ std::string to_json(const ImageTextTraining& training) {
   OptionTable table;
   if (!copy.model.preset.empty()) { table.add("preset", copy.model.preset, "Model", "where the values came from"); }
   declare_training_options(table, copy);
-  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "save-minutes", "keep"});
+  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "save-minutes", "keep", "keep-every"});
 }
 
 }  // namespace pumice

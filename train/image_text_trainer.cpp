@@ -91,6 +91,11 @@ std::unique_ptr<Optimizer> make_optimizer(const ImageTextTraining& t, ParameterS
   return std::make_unique<AdamW>(parameters, t.adamw, std::move(plan));
 }
 
+// What is left of a run whose numbers broke.
+std::string what_is_saved(const std::string& out) {
+  return has_checkpoint(out) ? "The last checkpoint in " + out + " is untouched" : "No checkpoint had been saved";
+}
+
 // The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
 [[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const ImageTextTraining& t, const ImageTextRun& run, int64_t step,
                                       double loss) {
@@ -101,8 +106,16 @@ std::unique_ptr<Optimizer> make_optimizer(const ImageTextTraining& t, ParameterS
   } catch (const NumericError& e) {
     cause = e.what();
   }
-  throw NumericError(concat_text("[train] the loss of step ", step, " is ", loss, ". First op with a value that is not finite: ", cause,
-                                 ". The last checkpoint in ", t.out, " is untouched; try a lower --lr or a longer --warmup"), __FILE__, __LINE__);
+  throw NumericError(concat_text("[train] the loss of step ", step, " is ", loss, ". First op with a value that is not finite: ", cause, ". ",
+                                 what_is_saved(t.out), "; try a lower --lr or a longer --warmup"), __FILE__, __LINE__);
+}
+
+std::string checkpoint_to_resume(const ImageTextTraining& t) {
+  const std::string checkpoint = find_checkpoint(t.out);
+  std::vector<std::string> more = {"optimizer.safetensors"};
+  if (t.ema_decay > 0) { more.push_back("ema.safetensors"); }
+  require_complete(checkpoint, more);
+  return checkpoint;
 }
 
 class Run {
@@ -111,7 +124,7 @@ class Run {
       : t_(t),
         observer_(observer),
         source_(std::move(source)),
-        resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? find_checkpoint(t.out) : ""),
+        resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? checkpoint_to_resume(t) : ""),
         start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedImageText>(load_image_text(t.init_from)) : nullptr),
         tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
         model_(make_model(with_classes(t.model, *source_), t.seed)),
@@ -153,7 +166,8 @@ class Run {
       m.seconds_waited = loader_->seconds_waited();
       if (logged(state_.step)) { metrics_->write(m); }
       observer_.step(m);
-      const bool due = t_.save_every > 0 && state_.step % t_.save_every == 0;
+      auto multiple_of = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
+      const bool due = multiple_of(t_.save_every) || multiple_of(t_.keep_every);
       const bool overdue = t_.save_minutes > 0 && std::chrono::duration<double>(Clock::now() - saved).count() > 60 * t_.save_minutes;
       if ((due || overdue) && state_.step < t_.schedule.steps) {
         save();
@@ -221,7 +235,7 @@ class Run {
     StepMetrics m;
     m.gradient_norm = gradient_norm(parameters);
     REQUIRE(NumericError, std::isfinite(m.gradient_norm), "[train] the gradient norm of step ", state_.step + 1, " is ", m.gradient_norm,
-            " although the loss is ", report.loss, ". The last checkpoint in ", t_.out, " is untouched; try a lower --lr");
+            " although the loss is ", report.loss, ". ", what_is_saved(t_.out), "; try a lower --lr");
     m.learning_rate = learning_rate(t_.schedule, state_.step);
     optimizer_->step({.learning_rate = m.learning_rate, .schedule = m.learning_rate / t_.schedule.peak,
                       .gradient_scale = t_.clip > 0 && m.gradient_norm > t_.clip ? t_.clip / m.gradient_norm : 1});
@@ -253,7 +267,7 @@ class Run {
 
   void save() {
     state_.metrics_bytes = metrics_->bytes();
-    save_checkpoint(t_.out, *model_, *optimizer_, average_.get(), tokenizer_, state_, t_.keep);
+    save_checkpoint(t_.out, *model_, *optimizer_, average_.get(), tokenizer_, state_, {t_.keep, t_.keep_every});
     observer_.message(concat_text("saved ", t_.out, "/checkpoints at step ", state_.step));
   }
 
@@ -272,31 +286,6 @@ class Run {
 };
 
 }  // namespace
-
-void ImageTextTraining::validate() const {
-  model.validate();
-  REQUIRE(UsageError, !train_data.empty(), "[train] --train-data is required, for example --train-data 'datasets/scenes/train/train-{000000..000019}.tar'");
-  REQUIRE(UsageError, !out.empty(), "[train] --out is required: the directory of this run, for example --out runs/a");
-  REQUIRE(UsageError, batch_size >= 2, "[train] --batch-size must be at least 2 (a contrastive loss needs something to tell apart), got ", batch_size);
-  REQUIRE(UsageError, accum_freq >= 1 && batch_size % accum_freq == 0, "[train] --batch-size must be a multiple of --accum-freq, got ",
-          batch_size, " and ", accum_freq);
-  REQUIRE(UsageError, accum_freq == 1 || batch_size / accum_freq % model.group_examples == 0, "[train] each of the ", accum_freq,
-          " microbatches must hold whole routing groups of ", model.group_examples, " examples, got ", batch_size / accum_freq,
-          " examples. Change --accum-freq, --batch-size or --group-examples");
-  REQUIRE(UsageError, accum_freq == 1 || model.aux.scope == LossScope::group, "[train] --aux-scope global needs the whole batch at once; use "
-          "--accum-freq 1 or --aux-scope group");
-  REQUIRE(UsageError, schedule.steps > 0 && schedule.peak > 0, "[train] --steps and --lr must be positive, got ", schedule.steps, " and ", schedule.peak);
-  REQUIRE(UsageError, schedule.warmup >= 0 && schedule.warmup <= schedule.steps, "[train] --warmup must be in [0, --steps], got ",
-          schedule.warmup, " of ", schedule.steps);
-  REQUIRE(UsageError, precision == DType::f32 || precision == DType::bf16, "[train] --precision must be fp32 or bf16");
-  augmentation.validate();
-  REQUIRE(UsageError, epochs >= 0 && std::isfinite(epochs), "[train] --epochs must not be negative, got ", epochs);
-  REQUIRE(UsageError, ema_decay >= 0 && ema_decay < 1, "[train] --ema-decay must be in [0, 1), got ", ema_decay);
-  REQUIRE(UsageError, save_minutes >= 0, "[train] --save-minutes must not be negative, got ", save_minutes);
-  REQUIRE(UsageError, overfit == 0 || overfit >= batch_size, "[train] --overfit must be at least the batch size ", batch_size, ", got ", overfit);
-  REQUIRE(UsageError, resume == Resume::never || !overwrite, "[train] --resume and --overwrite exclude each other");
-  REQUIRE(UsageError, log_every > 0 && save_every >= 0 && keep >= 0, "[train] --log-every must be positive, --save-every and --keep not negative");
-}
 
 TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer) {
   training.validate();

@@ -37,6 +37,7 @@ struct ImageTextTraining {
   bool recompute = false;       // activation checkpointing
   uint64_t seed = 0;
   int64_t save_every = 500, keep = 3, log_every = 10;
+  int64_t keep_every = 0;       // checkpoints of its multiples stay whatever keep says, and are saved whatever save_every says; 0 = off
   double save_minutes = 0;      // between checkpoints, beside save_every; 0 = off
   int64_t overfit = 0;          // use only the first N pairs, unshuffled
   int64_t prefetch = 3;
@@ -44,7 +45,10 @@ struct ImageTextTraining {
   bool overwrite = false;
 
   void validate() const;        // throws UsageError naming the flag
+  void validate_recipe() const; // the same without train_data and out
 };
+// Bytes for one optimizer step: those of the model, with this optimizer and average, in microbatches.
+ImageTextMemory memory_of(const ImageTextTraining& training);
 struct StepMetrics {
   int64_t step = 0, steps = 0;  // done, in total
   double epoch = 0;

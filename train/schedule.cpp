@@ -17,7 +17,7 @@ double learning_rate(const Schedule& s, int64_t step) {
     case Schedule::kLinear: rate *= s.end_fraction + (1 - s.end_fraction) * (1 - progress); break;
     case Schedule::kCosine: rate *= s.end_fraction + (1 - s.end_fraction) * 0.5 * (1 + std::cos(M_PI * progress)); break;
     case Schedule::kRsqrt:
-      rate /= std::sqrt(1 + std::max(0.0, t - warmup) / double(s.timescale));
+      rate /= std::sqrt(1 + std::max(0.0, (s.hold ? std::min(t, total - double(s.cooldown)) : t) - warmup) / double(s.timescale));
       if (s.cooldown > 0) { rate *= std::clamp((total - t) / double(s.cooldown), 0.0, 1.0); }
       break;
   }

@@ -12,7 +12,8 @@ struct Schedule {
   int64_t steps = 1000;        // in total
   int64_t warmup = 100;        // linear from 0
   int64_t cooldown = 0;        // rsqrt: linear to 0 over the last steps
-  int64_t timescale = 10000;   // rsqrt: peak / sqrt(1 + (step - warmup) / timescale), as in big_vision
+  int64_t timescale = 10000;   // rsqrt: peak / sqrt(1 + (step - warmup) / timescale)
+  bool hold = false;           // rsqrt: the root keeps its value of the cool-down's first step (V-MoE) instead of falling on (big_vision)
 };
 
 // The rate of step `step`, counted from 0. Never 0 in the first step of a warm-up: step s uses (s + 1) / warmup.

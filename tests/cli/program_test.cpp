@@ -71,6 +71,60 @@ TEST(Program, DryRunShowsWhereValuesComeFrom) {
   EXPECT_TRUE(holds(o, "5.55G total, 676M active per token")) << o.text;
 }
 
+TEST(Program, WordsOfOtherPrograms) {
+  testing::Temporary d;
+  Outcome o = run("train limoe --dry-run --learning_rate 0.002 --bf16 True --per_device_train_batch_size=64 --siglip --warmup_steps 7 --no-grad-checkpointing");
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "lr                     0.002                        from --learning_rate")) << o.text;
+  EXPECT_TRUE(holds(o, "precision              bf16                         from --bf16")) << o.text;
+  EXPECT_TRUE(holds(o, "loss                   sigmoid                      from --siglip")) << o.text;
+  EXPECT_TRUE(holds(run("train limoe --dry-run --no-bf16"), "precision              fp32                         from --no-bf16"));
+  EXPECT_EQ(run("train limoe --dry-run --resume latest --out " + (d / "none")).code, 0) << "auto: there is nothing to resume";
+  const std::pair<const char*, const char*> errors[] = {
+      {"--zeroshot-frequency 2", "there is no flag --zeroshot-frequency. Training evaluates nothing: keep checkpoints with --keep-every N"},
+      {"--bf16=maybe", "--bf16 must be true or false, got 'maybe'"},
+      {"--precision amp", "--precision must be one of fp32, bf16, got 'amp'."},
+      {"--warmup_ratio 0.1", "Give steps instead: --warmup N."},
+      {"--dry-run --accum-freq 0", "--accum-freq must be at least 1, got 0"},
+      {"--dry-run --batch-size 10 --accum-freq 3", "--batch-size must be a multiple of --accum-freq, got 10 and 3"},
+      {"--dry-run --architecture classifier", "--architecture says architecture classifier, which pumice train classifier trains"},
+      {"--lr-scheduler cosin", "--lr-scheduler must be one of constant, linear, cosine, rsqrt, got 'cosin'. Did you mean 'cosine'?"},
+  };
+  for (auto [flags, message] : errors) {
+    o = run(std::string("train limoe ") + flags);
+    EXPECT_EQ(o.code, 2) << flags;
+    EXPECT_TRUE(holds(o, message)) << o.text;
+  }
+}
+
+// A write that fails ends with a message, whether the disk is full or a limit is reached, and leaves no half checkpoint.
+TEST(Program, FailedWritesAndBrokenNumbers) {
+  testing::Temporary d;
+  ASSERT_EQ(run("data template csv --out " + (d / "csv")).code, 0);
+  const std::string small = " --preset tiny --image-size 16 --patch 4 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 12 --group-examples 12 "
+                            "--vocab-size 300 --train-data " + (d / "csv/train.csv") + " --out ";
+  Outcome o = run("__complete train limoe --bf1");
+  EXPECT_TRUE(holds(o, "--bf16")) << o.text;
+  FILE* limited = popen(("ulimit -f 100; '" PUMICE_PROGRAM "' train limoe --steps 2" + small + (d / "full") + " 2>&1").c_str(), "r");
+  char buffer[4096];
+  o = {0, std::string(buffer, fread(buffer, 1, sizeof buffer, limited))};
+  o.code = WEXITSTATUS(pclose(limited));
+  EXPECT_EQ(o.code, 1) << o.text;
+  EXPECT_TRUE(holds(o, "File too large")) << o.text;
+  o = run("model info " + (d / "full"));
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "holds no checkpoint")) << o.text;  // nothing half written is found
+  o = run("train limoe --steps 30 --warmup 0 --lr 1e20 --grad-clip-norm 0" + small + (d / "nan"));
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "First op with a value that is not finite: [") && holds(o, "No checkpoint had been saved; try a lower --lr")) << o.text;
+  o = run("train limoe --steps 2" + small + (d / "csv/train.csv"));
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "cannot be made: Not a directory")) << o.text;
+  o = run("train limoe --steps 2 --batch-size 5000" + small + (d / "large") + " --batch-size 5000");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "the data has 24 samples, fewer than the batch size 5000. Lower --batch-size")) << o.text;
+}
+
 TEST(Program, DoctorAndPresets) {
   Outcome o = run("doctor");
   EXPECT_EQ(o.code, 0);
@@ -113,7 +167,11 @@ TEST(Program, TheWholePath) {
   o = run("eval zeroshot --model " + (d / "run") + " --data " + (d / "scenes/eval-objects") + " --output " + (d / "z.json"));
   ASSERT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "16 pictures, 8 classes")) << o.text;
-  EXPECT_NE(read_file(d / "z.json").find("\"colour_histogram_1nn\""), std::string::npos);
+  const std::string json = read_file(d / "z.json");
+  EXPECT_NE(json.find("\"colour_histogram_1nn\""), std::string::npos);
+  EXPECT_LT(json.find("\"per_class\""), json.find("\"recall\"")) << json;
+  EXPECT_EQ(json.find("\"confusions\"") != std::string::npos, holds(o, "most often taken for another class:")) << o.text;
+  EXPECT_FALSE(holds(run("eval zeroshot --confusions 0 --canonicalize --model " + (d / "run") + " --data " + (d / "scenes/eval-objects")), "taken for"));
   o = run("eval retrieval --model " + (d / "run") + " --data " + (d / "scenes/val.csv"));
   ASSERT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "20 pictures, 60 captions")) << o.text;

@@ -154,5 +154,6 @@ def make(name, K, factor, seed):
     print(name, "loss, auxiliary loss, gradient norm, share kept:", *(f"\n  {a:.6f} {b:.6f} {c:.4f} {d:.3f}" for a, b, c, d in record))
 
 
-make("top1", K=1, factor=1.05, seed=1)
-make("top2", K=2, factor=0.8, seed=3)
+if __name__ == "__main__":
+    make("top1", K=1, factor=1.05, seed=1)
+    make("top2", K=2, factor=0.8, seed=3)

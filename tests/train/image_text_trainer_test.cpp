@@ -277,12 +277,32 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   getrlimit(RLIMIT_FSIZE, &old);
   small = {4096, old.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
-  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, 3); });
+  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, {.newest = 3}); });
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003.partial"));
   EXPECT_EQ(load_image_text(d / "run").state.step, 2);
+}
+
+// --keep deletes all but the newest, --keep-every protects its multiples and saves them where --save-every would not.
+TEST(Checkpoint, KeepEveryOutlivesKeep) {
+  Temporary d;
+  ImageTextTraining t = toy(d / "run");
+  t.keep = 1;
+  t.keep_every = 5;  // save_every is 4, steps 12
+  TrainObserver quiet;
+  train_image_text(t, quiet);
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(d / "run/checkpoints")) { left.push_back(entry.path().filename().string()); }
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (std::vector<std::string>{"latest", "step-000005", "step-000010", "step-000012"}));
+  t.keep_every = -1;
+  EXPECT_EQ(message_of<UsageError>([&] { t.validate(); }), "[train] --save-every, --keep and --keep-every must not be negative, got 4, 1 and -1");
+  t.keep_every = 0;
+  t.schedule.cooldown = 13;
+  EXPECT_EQ(message_of<UsageError>([&] { t.validate(); }),
+            "[train] --lr-cooldown must be in [0, --steps] and --lr-timescale positive, got 13 of 12 and 10000");
 }
 
 // A copy may lose the link "latest"; the newest checkpoint is found, and a resumed run does not start afresh over it.
@@ -316,6 +336,59 @@ TEST(Checkpoint, ErrorsSayWhatIsMissing) {
   EXPECT_NE(text.find("misshapen  blocks.0.mlp.up.weight: the file has (64, 32), the model (48, 32)"), std::string::npos) << text;
 }
 
+// A checkpoint that lost a file, was cut short or was edited says so, and is never half loaded.
+TEST(Checkpoint, DamagedFilesAreNamed) {
+  Temporary d;
+  ImageTextTraining t = toy(d / "run");
+  t.schedule.steps = 2;
+  t.schedule.warmup = 0;
+  TrainObserver quiet;
+  train_image_text(t, quiet);
+  const std::string at = d / "run/checkpoints/latest/";
+  t.resume = ImageTextTraining::Resume::always;
+  auto evaluate = [&] { return message_of<FormatError>([&] { load_image_text(d / "run"); }); };
+  auto resume = [&] { return message_of<FormatError>([&] { train_image_text(t, quiet); }); };
+  auto expect = [](const std::string& message, const std::string& part) { EXPECT_NE(message.find(part), std::string::npos) << message; };
+  auto with = [&](const std::string& file, const std::string& content, const auto& check) {
+    const std::string whole = read_file(at + file);
+    write_file_atomic(at + file, content);
+    check();
+    write_file_atomic(at + file, whole);
+  };
+  auto without = [&](const std::string& file, const auto& check) {
+    std::filesystem::rename(at + file, d / "aside");
+    check();
+    std::filesystem::rename(d / "aside", at + file);
+  };
+  for (const char* file : {"tokenizer.json", "config.json", "state.json"}) {
+    without(file, [&] { expect(evaluate(), std::string("/checkpoints/latest is incomplete: ") + file + " is missing. To evaluate it must hold model.safetensors, "); });
+  }
+  without("optimizer.safetensors", [&] { expect(resume(), "is incomplete: optimizer.safetensors is missing. To resume it must hold"); });
+  without("optimizer.safetensors", [&] { EXPECT_EQ(load_image_text(d / "run").state.step, 2) << "needs no optimizer"; });
+  const std::string model = read_file(at + "model.safetensors"), config = read_file(at + "config.json");
+  with("model.safetensors", model.substr(0, model.size() - 100), [&] { expect(evaluate(), "MetadataIncompleteBuffer"); });
+  with("model.safetensors", model.substr(0, 5), [&] { expect(evaluate(), "HeaderTooSmall"); });
+  with("optimizer.safetensors", model, [&] { expect(resume(), "holds no first_moment: it is of another optimizer"); });
+  with("config.json", "{", [&] { expect(evaluate(), "config.json is not valid JSON"); });
+  with("config.json", "{\"widht\": 32}", [&] { expect(evaluate(), "config.json: there is no option 'widht'. Did you mean 'width'?"); });
+  with("state.json", "{\"step\": 2}", [&] { expect(evaluate(), "state.json is not a valid training state"); });
+  with("tokenizer.json", "garbage", [&] { expect(evaluate(), "tokenizer.json: the file is not valid JSON"); });
+  EXPECT_EQ(load_image_text(d / "run").state.step, 2);
+}
+
+TEST(Training, MemoryCountsTheOptimizerThatRuns) {
+  ImageTextTraining t = toy("unused");
+  const double parameters = double(cost_of(t.model).parameters);
+  EXPECT_EQ(memory_of(t).optimizer, 8 * parameters);
+  t.optimizer = ImageTextTraining::Optim::adafactor;
+  EXPECT_EQ(memory_of(t).optimizer, 4 * parameters);
+  t.adafactor.momentum = DType::bf16;
+  t.ema_decay = 0.9;
+  EXPECT_EQ(memory_of(t).optimizer, 6 * parameters);
+  t.accum_freq = 0;
+  EXPECT_EQ(message_of<UsageError>([&] { t.validate_recipe(); }), "[train] --accum-freq must be at least 1, got 0");
+}
+
 // Every recipe option at once: stopped half way and resumed, the run is the one that was never stopped, averages and all.
 TEST(Training, EveryRecipeOptionResumesBitForBit) {
   Temporary d;
@@ -323,6 +396,7 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     ImageTextTraining t = toy(d / out);
     t.optimizer = ImageTextTraining::Optim::adafactor;
     t.adafactor.min_dim_to_factor = 8;
+    t.adafactor.momentum = DType::bf16;
     t.groups = {.lr_mult = {"text.*=0.5"}, .freeze = {"image.patches.*"}, .layer_decay = 0.8};
     t.ema_decay = 0.9;
     t.dedupe_batch = true;
@@ -332,6 +406,7 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     t.schedule.steps = 6;
     t.schedule.kind = Schedule::kRsqrt;
     t.schedule.cooldown = 2;
+    t.schedule.hold = true;
     t.save_every = 3;
     return t;
   };

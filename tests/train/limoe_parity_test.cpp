@@ -9,20 +9,12 @@
 #include "pumice/tensor/safetensors.h"
 #include "pumice/data/loader.h"
 #include "pumice/train/image_text_trainer.h"
+#include "largest_difference.h"
 
 namespace pumice {
 namespace {
 
-double largest_difference(const Tensor& a, const Tensor& b, double& scale) {
-  std::vector<double> x = a.to_vector<double>(), y = b.to_vector<double>();
-  EXPECT_EQ(x.size(), y.size());
-  double worst = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    worst = std::max(worst, std::abs(x[i] - y[i]));
-    scale = std::max(scale, std::abs(y[i]));
-  }
-  return worst;
-}
+using testing::largest_difference;
 
 void expect_parity(const std::string& name, int K, double capacity_factor) {
   SafetensorsFile file = SafetensorsFile::open(PUMICE_FIXTURES "/train/fixtures/limoe-" + name + ".safetensors");

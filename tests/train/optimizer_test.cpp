@@ -29,6 +29,24 @@ TEST(Adafactor, Golden) {
   for (int i = 0; i < 6; ++i) { EXPECT_NEAR(m.data<float>()[i], m2[i], 1e-6); }
 }
 
+// The same with a momentum kept in bf16: what is kept is rounded, what the weights move by is not (optax.ema with accumulator_dtype).
+TEST(Adafactor, MomentumInBf16Golden) {
+  ParameterStore store(1);
+  store.add("w", {2, 3}, Init::zeros(), true);
+  store.pack();
+  Adafactor optimizer(store, {.momentum = DType::bf16, .min_dim_to_factor = 2, .weight_decay = 0});
+  for (int i = 0; i < 6; ++i) { store.gradients().data<float>()[i] = float(i + 1); }
+  const Tensor m = optimizer.state()[1].second;
+  ASSERT_EQ(m.dtype(), DType::bf16);
+  optimizer.step({.learning_rate = 1});
+  EXPECT_EQ(m.to_vector<double>(), (std::vector<double>{0.061767578125, 0.0947265625, 0.1142578125, 0.10546875, 0.10107421875, 0.09716796875}));
+  optimizer.step({.learning_rate = 1});
+  EXPECT_EQ(m.to_vector<double>(), (std::vector<double>{0.1171875, 0.1796875, 0.216796875, 0.2001953125, 0.1923828125, 0.1845703125}));
+  const double moved[] = {0.1792602, 0.2746267, 0.3308671, 0.3058531, 0.2928389, 0.2819201};
+  for (int i = 0; i < 6; ++i) { EXPECT_NEAR(-store.masters().data<float>()[i], moved[i], 1e-6) << i; }
+  EXPECT_EQ(message_of<DTypeError>([&] { Adafactor broken(store, {.momentum = DType::f64}); }), "[adafactor] the momentum is kept in f32 or bf16, got f64");
+}
+
 // Five steps against the formula in f64: experts are factored one by one, biases and small matrices are not.
 TEST(Adafactor, FollowsTheFormula) {
   ParameterStore store(1);

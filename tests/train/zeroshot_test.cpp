@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "pumice/data/image.h"
 #include "../message_of.h"
@@ -26,7 +27,7 @@ class Zeroshot : public ::testing::Test {
     AdamW optimizer(model.parameters(), {});
     TokenizerTraining t;
     t.vocab_size = 300;
-    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t), {.step = 1, .options = "{}"}, 0);
+    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t), {.step = 1, .options = "{}"}, {});
     pipeline_ = std::make_unique<ImageTextPipeline>(directory_.path());
   }
 
@@ -59,6 +60,16 @@ TEST_F(Zeroshot, AClassIsTheNormalisedMeanOfItsPrompts) {
   EXPECT_NE(message_of<FormatError>([&] { class_embeddings(*pipeline_, {"a"}, {"a photo"}); }).find("a template needs {} or {c}"), std::string::npos);
 }
 
+// big_vision's canonicalize_text, by its rules.
+TEST_F(Zeroshot, CanonicalPrompts) {
+  EXPECT_EQ(canonicalize("  A photo of a Red_Cat,\t(close-up)!  "), "a photo of a red cat closeup");
+  EXPECT_EQ(canonicalize("itap of my \xC3\x84pfel."), "itap of my \xC3\xA4pfel");
+  EXPECT_EQ(canonicalize("_.!"), "");
+  const std::vector<double> canonical = class_embeddings(*pipeline_, {"Red_Cat"}, {"{}!"}, true).to_vector<double>();
+  EXPECT_EQ(canonical, class_embeddings(*pipeline_, {"red cat"}, {"{}"}).to_vector<double>());
+  EXPECT_NE(canonical, class_embeddings(*pipeline_, {"Red_Cat"}, {"{}!"}).to_vector<double>());
+}
+
 // Without capacity an embedding depends on its own input only, whatever stands beside it in the batch.
 TEST_F(Zeroshot, EmbeddingsDoNotDependOnTheBatch) {
   std::vector<std::string> texts;
@@ -82,6 +93,7 @@ TEST_F(Zeroshot, CountsWhatIsNearest) {
   // The same by hand.
   std::vector<double> w = class_embeddings(*pipeline_, s.classnames, s.templates).to_vector<double>();
   double right[3] = {}, seen[3] = {};
+  std::map<std::pair<int, int>, int64_t> wrong;
   for (int64_t i = 0; i < 30; ++i) {
     if (i == 7) { continue; }
     PixelBatch one(16);
@@ -92,11 +104,22 @@ TEST_F(Zeroshot, CountsWhatIsNearest) {
       for (int k = 0; k < 8; ++k) { score[c] += z[size_t(k)] * w[size_t(c * 8 + k)]; }
     }
     ++seen[i % 3];
-    right[i % 3] += std::max_element(score, score + 3) - score == i % 3;
+    const int answer = int(std::max_element(score, score + 3) - score);
+    right[i % 3] += answer == i % 3;
+    if (answer != i % 3) { ++wrong[{int(i % 3), answer}]; }
   }
   EXPECT_NEAR(r.top1, (right[0] + right[1] + right[2]) / 29, 1e-12);
   EXPECT_NEAR(r.mean_per_class_recall, (right[0] / seen[0] + right[1] / seen[1] + right[2] / seen[2]) / 3, 1e-12);
   EXPECT_NEAR(r.per_class[1], right[1] / seen[1], 1e-12);
+  EXPECT_EQ(r.images_per_class, (std::vector<int64_t>{10, 9, 10}));
+  ASSERT_EQ(r.confusions.size(), wrong.size());
+  ASSERT_GE(wrong.size(), 2u) << "the toy model confuses classes";
+  for (size_t i = 0; i < r.confusions.size(); ++i) {
+    const Confusion& c = r.confusions[i];
+    EXPECT_EQ(c.count, (wrong[{c.truth, c.taken_for}]));
+    EXPECT_EQ(c.of, c.truth == 1 ? 9 : 10);
+    if (i) { EXPECT_GE(r.confusions[i - 1].count, c.count); }
+  }
 }
 
 TEST_F(Zeroshot, BaselinesComeFromTheTrainingSide) {

@@ -1,10 +1,14 @@
 #include "pumice/train/eval/zeroshot.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <map>
+#include <utility>
 
 #include "pumice/data/baselines.h"
 #include "pumice/data/image.h"
+#include "pumice/data/pretokenizer.h"
 #include "pumice/ops/matmul/matmul.h"
 #include "pumice/ops/norm/l2_normalize.h"
 #include "pumice/tensor/error.h"
@@ -40,13 +44,76 @@ void measure_baselines(const LabelledSet& set, const LabelledSet& train_side, Ze
   result.pixel_baseline = pixel_1nn(known, known_labels, asked, asked_labels);
 }
 
+void require_same_classes(const ImageTextPipeline& pipeline, const LabelledSet& set) {
+  const std::vector<std::string>& own = pipeline.config().classnames;
+  REQUIRE(UsageError, set.classnames == own, "[zeroshot] ", pipeline.checkpoint(), " is a classifier of ", own.size(), " classes beginning with '", own[0],
+          "'; the set has ", set.classnames.size(), " beginning with '", set.classnames[0], "'. Classes must be the same");
+}
+
+// Right and wrong answers, class by class.
+class Tally {
+ public:
+  explicit Tally(int64_t classes) : seen_(classes), right_(classes) {}
+
+  // scores (classes) of a picture of class `label`. Of equal scores the earlier class stands first.
+  void add(const float* scores, int label) {
+    const int64_t classes = int64_t(seen_.size());
+    int64_t ahead = 0;
+    for (int64_t c = 0; c < classes; ++c) { ahead += scores[c] > scores[label] || (scores[c] == scores[label] && c < label); }
+    ++seen_[label];
+    in_top5_ += ahead < 5;
+    if (ahead == 0) { ++right_[label]; }
+    else { ++taken_for_[{label, int(std::max_element(scores, scores + classes) - scores)}]; }
+  }
+
+  void fill(ZeroshotResult& r) const {
+    int64_t total = 0, present = 0;
+    for (size_t c = 0; c < seen_.size(); ++c) {
+      r.images += seen_[c];
+      total += right_[c];
+      present += seen_[c] > 0;
+      r.per_class.push_back(seen_[c] ? double(right_[c]) / double(seen_[c]) : NAN);
+      if (seen_[c]) { r.mean_per_class_recall += r.per_class.back(); }
+    }
+    r.images_per_class = seen_;
+    r.mean_per_class_recall /= double(std::max<int64_t>(1, present));
+    r.top1 = double(total) / double(std::max<int64_t>(1, r.images));
+    r.top5 = double(in_top5_) / double(std::max<int64_t>(1, r.images));
+    for (const auto& [pair, count] : taken_for_) { r.confusions.push_back({pair.first, pair.second, count, seen_[pair.first]}); }
+    std::stable_sort(r.confusions.begin(), r.confusions.end(), [](const Confusion& a, const Confusion& b) { return a.count > b.count; });
+  }
+
+ private:
+  std::vector<int64_t> seen_, right_;
+  std::map<std::pair<int, int>, int64_t> taken_for_;  // (truth, answer), wrong ones only
+  int64_t in_top5_ = 0;
+};
+
 }  // namespace
 
-Tensor class_embeddings(const ImageTextPipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates) {
+std::string canonicalize(const std::string& prompt) {
+  std::string text;
+  bool space = false;  // between what is there and what comes
+  for (char c : Normalization{.lowercase = true}.apply(prompt)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '_' || std::isspace(byte)) { space = !text.empty(); }
+    else if (!std::ispunct(byte)) {
+      if (std::exchange(space, false)) { text += ' '; }
+      text += c;
+    }
+  }
+  return text;
+}
+
+Tensor class_embeddings(const ImageTextPipeline& pipeline, const std::vector<std::string>& classnames, const std::vector<std::string>& templates,
+                        bool canonical) {
   const int64_t classes = int64_t(classnames.size()), per_class = int64_t(templates.size()), D = pipeline.config().embedding;
   std::vector<std::string> prompts;
   for (const std::string& classname : classnames) {
-    for (const std::string& pattern : templates) { prompts.push_back(prompt(pattern, classname)); }
+    for (const std::string& pattern : templates) {
+      const std::string text = prompt(pattern, classname);
+      prompts.push_back(canonical ? canonicalize(text) : text);
+    }
   }
   Tensor embedded = pipeline.encode_texts(prompts), means = zeros({classes, D});
   for (int64_t c = 0; c < classes; ++c) {
@@ -55,28 +122,20 @@ Tensor class_embeddings(const ImageTextPipeline& pipeline, const std::vector<std
   return l2_normalize(means);
 }
 
-ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const ImageTextPipeline* text) {
+ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const ZeroshotOptions& options) {
   NoGrad no_grad;
   const int64_t classes = int64_t(set.classnames.size());
   REQUIRE(FormatError, classes > 0 && !set.templates.empty() && set.size() > 0, "[zeroshot] the set has ", classes, " classes, ",
           set.templates.size(), " templates and ", set.size(), " pictures; each must be at least 1");
   ZeroshotResult result;
   result.classes = classes;
-  result.templates = int64_t(set.templates.size());
+  result.templates = pipeline.is_classifier() ? 0 : int64_t(set.templates.size());
   result.chance = 1 / double(classes);
   Tensor weights;
-  if (pipeline.is_classifier()) {
-    REQUIRE(UsageError, set.classnames == pipeline.config().classnames, "[zeroshot] ", pipeline.checkpoint(), " is a classifier of ",
-            pipeline.config().classnames.size(),
-            " classes beginning with '", pipeline.config().classnames[0], "'; the set has ", classes, " beginning with '", set.classnames[0],
-                "'. Classes must be the same");
-    result.templates = 0;
-  } else {
-    weights = class_embeddings(text ? *text : pipeline, set.classnames, set.templates);
-  }
+  if (pipeline.is_classifier()) { require_same_classes(pipeline, set); }
+  else { weights = class_embeddings(options.text ? *options.text : pipeline, set.classnames, set.templates, options.canonical); }
 
-  std::vector<int64_t> seen(classes), right(classes);
-  int64_t in_top5 = 0;
+  Tally tally(classes);
   const int64_t chunk = 256;
   for (int64_t begin = 0; begin < set.size(); begin += chunk) {
     PixelBatch batch(pipeline.image_size());
@@ -87,31 +146,13 @@ ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const Labell
     }
     result.problems.insert(result.problems.end(), batch.problems().begin(), batch.problems().end());
     if (!batch.count()) { continue; }
-    Tensor scores = weights.defined() ? matmul(pipeline.encode_pixels(batch.pixels()), weights, false,
-                                               true) : pipeline.classify_pixels(batch.pixels());  // (chunk, classes)
-    const float* s = scores.data<float>();
-    for (size_t i = 0; i < labels.size(); ++i, s += classes) {
-      // The rank of the true class; an earlier class wins a tie.
-      int64_t ahead = 0;
-      for (int64_t c = 0; c < classes; ++c) { ahead += s[c] > s[labels[i]] || (s[c] == s[labels[i]] && c < labels[i]); }
-      ++seen[labels[i]];
-      right[labels[i]] += ahead == 0;
-      in_top5 += ahead < 5;
-      ++result.images;
-    }
+    Tensor scores = weights.defined() ? matmul(pipeline.encode_pixels(batch.pixels()), weights, false, true)
+                                      : pipeline.classify_pixels(batch.pixels());  // (chunk, classes)
+    for (size_t i = 0; i < labels.size(); ++i) { tally.add(scores.data<float>() + int64_t(i) * classes, labels[i]); }
   }
+  tally.fill(result);
   REQUIRE(FormatError, result.images > 0, "[zeroshot] none of the ", set.size(), " pictures could be read; the first problem: ",
           result.problems.empty() ? "none" : result.problems[0]);
-  int64_t total = 0, present = 0;
-  for (int64_t c = 0; c < classes; ++c) {
-    total += right[c];
-    present += seen[c] > 0;
-    result.per_class.push_back(seen[c] ? double(right[c]) / double(seen[c]) : NAN);
-    if (seen[c]) { result.mean_per_class_recall += result.per_class.back(); }
-  }
-  result.mean_per_class_recall /= double(present);
-  result.top1 = double(total) / double(result.images);
-  result.top5 = double(in_top5) / double(result.images);
   if (train_side) { measure_baselines(set, *train_side, result); }
   return result;
 }

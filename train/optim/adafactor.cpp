@@ -30,6 +30,8 @@ bool Adafactor::factored(const Parameter& p) const {
 Adafactor::Adafactor(ParameterStore& parameters, const AdafactorOptions& options, std::vector<ParameterPlan> plan)
     : Optimizer(parameters, std::move(plan)), options_(options) {
   REQUIRE(UsageError, options.beta1 >= 0 && options.beta1 < 1, "[adafactor] beta1 must be in [0, 1), got ", options.beta1);
+  REQUIRE(DTypeError, options.momentum == DType::f32 || options.momentum == DType::bf16, "[adafactor] the momentum is kept in f32 or bf16, got ",
+          name(options.momentum));
   MemoryTag tag("optimizer state");
   int64_t moments = 0;
   for (const auto& p : parameters.all()) {
@@ -39,7 +41,7 @@ Adafactor::Adafactor(ParameterStore& parameters, const AdafactorOptions& options
       moments += x.count * (x.rows + x.cols);
     }
   }
-  if (options.beta1 > 0) { m_ = zeros({parameters.size()}); }
+  if (options.beta1 > 0) { m_ = zeros({parameters.size()}, options.momentum); }
   v_ = zeros({moments});
 }
 
@@ -72,7 +74,7 @@ void Adafactor::step(const StepScale& scale) {
       const int64_t at = p.arena_offset() + k * x.rows * x.cols;
       a.p = parameters_.masters().data<float>() + at;
       a.g = parameters_.gradients().data<float>() + at;
-      a.m = m_.defined() ? m_.data<float>() + at : nullptr;
+      if (m_.defined()) { a.m = m_.slice(0, at, at + x.rows * x.cols); }
       a.v = matrices ? nullptr : moments;
       a.row = moments;
       a.col = moments + x.rows;

@@ -8,6 +8,7 @@ namespace pumice {
 
 struct AdafactorOptions {
   double beta1 = 0.9;             // momentum; 0: none is kept
+  DType momentum = DType::f32;    // how it is kept: f32, or bf16 as big_vision does; the update uses it before it is rounded
   double decay_rate = 0.8, max_beta2 = 0.999;
   int64_t min_dim_to_factor = 32; // both axes of a matrix must have as many rows
   double weight_decay = 1e-4;     // of parameters that decay
@@ -22,6 +23,7 @@ class Adafactor : public Optimizer {
   //   matrices     r = b2 r + (1 - b2) mean_cols(g^2 + 1e-30)    c = b2 c + (1 - b2) mean_rows(...)    u = g / sqrt(r / mean(r)) / sqrt(c)
   //   the others   v = b2 v + (1 - b2) (g^2 + 1e-30)             u = g / sqrt(v)
   //   m = b1 m + (1 - b1) u     p -= lr m + schedule wd p        (lr wd p with decay_times_peak)
+  // In bf16 m is rounded to nearest when it is stored.
   // Stacked parameters (experts) are factored matrix by matrix, never across experts; biases and norms are not.
   void step(const StepScale& scale) override;
   std::vector<std::pair<std::string, Tensor>> state() const override;

@@ -20,7 +20,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual void step(const StepScale& scale) = 0;
-  virtual std::vector<std::pair<std::string, Tensor>> state() const = 0;  // by name, f32; a checkpoint writes them, and reads into them
+  virtual std::vector<std::pair<std::string, Tensor>> state() const = 0;  // by name; a checkpoint writes them, and reads into them
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
 

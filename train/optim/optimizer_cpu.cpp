@@ -10,23 +10,30 @@ namespace {
 constexpr int64_t kGrain = 16384;
 constexpr float kTiny = 1e-30f;  // added to squares, so that a zero gradient divides by something
 
-void adafactor_full(const AdafactorStep& a) {
+// What is kept of a momentum, M, and what the update is made of.
+template <class M> PUMICE_INLINE float moved(M& m, float beta, float u) {
+  const float average = beta * float(m) + (1 - beta) * u;
+  m = M(average);
+  return average;
+}
+
+template <class M> void adafactor_full(const AdafactorStep& a) {
   parallel_for(a.cols, kGrain, [&](int64_t begin, int64_t end) {
     float* __restrict p = a.p;
-    float* __restrict m = a.m;
+    M* __restrict m = a.m.as<M>();
     float* __restrict v = a.v;
     const float* __restrict g = a.g;
     for (int64_t i = begin; i < end; ++i) {
       const float gi = g[i] * a.gradient_scale, vi = a.beta2 * v[i] + (1 - a.beta2) * (gi * gi + kTiny);
       float u = gi / sqrt_of(vi);
       v[i] = vi;
-      if (m) { m[i] = u = a.beta1 * m[i] + (1 - a.beta1) * u; }
+      if (m) { u = moved(m[i], a.beta1, u); }
       p[i] -= a.lr * u + a.decay * p[i];
     }
   });
 }
 
-void adafactor_factored(const AdafactorStep& a) {
+template <class M> void adafactor_factored(const AdafactorStep& a) {
   const int64_t blocks = (a.rows + kAdafactorRows - 1) / kAdafactorRows;
   parallel_blocks(blocks, [&](int64_t b) {
     double* column_sum = a.partial + b * a.cols;
@@ -46,13 +53,13 @@ void adafactor_factored(const AdafactorStep& a) {
   parallel_blocks(blocks, [&](int64_t b) {
     for (int64_t r = b * kAdafactorRows; r < a.rows && r < (b + 1) * kAdafactorRows; ++r) {
       float* __restrict p = a.p + r * a.cols;
-      float* __restrict m = a.m ? a.m + r * a.cols : nullptr;
+      M* __restrict m = a.m ? a.m.as<M>() + r * a.cols : nullptr;
       const float* __restrict g = a.g + r * a.cols;
       const float* __restrict col = a.col;
       const float row = 1 / sqrt_of(float(double(a.row[r]) / mean));
       for (int64_t c = 0; c < a.cols; ++c) {
         float u = g[c] * a.gradient_scale * row / sqrt_of(col[c]);
-        if (m) { m[c] = u = a.beta1 * m[c] + (1 - a.beta1) * u; }
+        if (m) { u = moved(m[c], a.beta1, u); }
         p[c] -= a.lr * u + a.decay * p[c];
       }
     }
@@ -78,7 +85,10 @@ void adamw_step(const AdamWStep& a) {
   });
 }
 
-void adafactor_step(const AdafactorStep& a) { return a.v ? adafactor_full(a) : adafactor_factored(a); }
+void adafactor_step(const AdafactorStep& a) {
+  auto run = [&]<class M>() { return a.v ? adafactor_full<M>(a) : adafactor_factored<M>(a); };
+  return a.m.dtype == DType::bf16 ? run.template operator()<bf16>() : run.template operator()<float>();
+}
 
 void average_step(const AverageStep& a) {
   parallel_for(a.n, kGrain, [&](int64_t begin, int64_t end) {

@@ -13,7 +13,8 @@ struct AdamWStep {
 // p -= lr u' + decay p, with u' the average of u = g / sqrt(second moment); the moment is v, or of a (rows, cols) matrix the outer product
 // of its row and column means.
 struct AdafactorStep {
-  float *p, *m;             // updated; m is null without momentum
+  float* p;                 // updated
+  View m;                   // updated, f32 or bf16; its data is null without momentum
   const float* g;
   float *v, *row, *col;     // updated: v (size) of what is not factored; row (rows) and col (cols) of what is, v null
   double* partial;          // scratch (blocks, cols), blocks of kAdafactorRows rows

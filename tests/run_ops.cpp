@@ -1,7 +1,9 @@
-// run_ops [test|perf|list] [substring]
+// run_ops [test|cuda|perf|list] [substring] [kernels]
 //   test   forward against the f64 reference in f64, f32 and bf16 at every instruction-set level of this machine; numeric
 //          gradcheck in f64; gradients of every element type and level against the f64 gradients; offset, transposed and expanded
 //          inputs; one and two threads give the same bits; no tensor leaks
+//   cuda   the same op on the CUDA device, a card or the SIMT emulator, f32 and bf16: forward, gradients, layouts. `kernels` lists, with
+//          commas, those known to have no CUDA form; cases that need one are left out
 //   perf   time per call, GB/s and GFLOP/s of the forward pass in f32
 #include <chrono>
 #include <cmath>
@@ -12,6 +14,7 @@
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/autograd/gradcheck.h"
+#include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/parallel.h"
@@ -290,6 +293,10 @@ int run_program(int argc, char** argv) {
   int ran = 0, failed = 0;
   if (mode == "test") { set_thread_count(1); }
   const bool on_cuda = mode == "cuda";
+  if (on_cuda && cuda_device::count() == 0) {
+    std::printf("no CUDA device (%s): nothing was run\n", cuda_device::describe().c_str());
+    return 0;
+  }
   std::set<std::string> known_missing, missing;  // kernels that have no CUDA form
   if (argc > 3) {
     std::istringstream names(argv[3]);

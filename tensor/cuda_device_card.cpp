@@ -85,6 +85,9 @@ void copy_to_host(void* dst, const void* src, size_t bytes) {
 void copy_on_device(void* dst, const void* src, size_t bytes) {
   check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()), "a copy on the device");
 }
-void synchronize() { check(cudaStreamSynchronize(stream()), "an earlier kernel"); }
+void synchronize() {
+  if (count() == 0) { return; }
+  check(cudaStreamSynchronize(stream()), "an earlier kernel");
+}
 
 }  // namespace pumice::cuda_device

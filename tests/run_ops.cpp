@@ -1,10 +1,10 @@
-// run_ops [test|cuda|perf|list] [substring] [kernels]
+// run_ops [test|cuda|perf|cuda-perf|list] [substring] [kernels]
 //   test   forward against the f64 reference in f64, f32 and bf16 at every instruction-set level of this machine; numeric
 //          gradcheck in f64; gradients of every element type and level against the f64 gradients; offset, transposed and expanded
 //          inputs; one and two threads give the same bits; no tensor leaks
 //   cuda   the same op on the CUDA device, a card or the SIMT emulator, f32 and bf16: forward, gradients, layouts. `kernels` lists, with
 //          commas, those known to have no CUDA form; cases that need one are left out
-//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32
+//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32; cuda-perf the same on the CUDA device
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -269,14 +269,17 @@ std::string test_on_cuda(const OpCase& c) {
   return "";
 }
 
-void perf(const OpCase& c) {
+void perf(const OpCase& c, Device device) {
   std::vector<Tensor> inputs;
-  for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], DType::f32))); }
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    inputs.push_back(to_device(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], DType::f32)), device));
+  }
   NoGrad no_grad;
   using Clock = std::chrono::steady_clock;
   auto seconds = [&](int64_t calls) {
     auto start = Clock::now();
     for (int64_t i = 0; i < calls; ++i) { c.run(inputs); }
+    cuda_device::synchronize();
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   double once = seconds(3) / 3;
@@ -292,8 +295,8 @@ int run_program(int argc, char** argv) {
   std::string mode = argc > 1 ? argv[1] : "test", pick = argc > 2 ? argv[2] : "";
   int ran = 0, failed = 0;
   if (mode == "test") { set_thread_count(1); }
-  const bool on_cuda = mode == "cuda";
-  if (on_cuda && cuda_device::count() == 0) {
+  const bool on_cuda = mode == "cuda", cuda_perf = mode == "cuda-perf";
+  if ((on_cuda || cuda_perf) && cuda_device::count() == 0) {
     std::printf("no CUDA device (%s): nothing was run\n", cuda_device::describe().c_str());
     return 0;
   }
@@ -305,7 +308,15 @@ int run_program(int argc, char** argv) {
   for (const OpCase& c : op_cases()) {
     if (c.name.find(pick) == std::string::npos) { continue; }
     if (mode == "list") { std::printf("%s\n", c.name.c_str()); continue; }
-    if (mode == "perf") { perf(c); continue; }
+    if (mode == "perf") { perf(c, Device::cpu()); continue; }
+    if (cuda_perf) {
+      try {
+        perf(c, Device::cuda());
+      } catch (const KernelMissing& e) {
+        std::printf("%-48s no CUDA kernel: %s\n", c.name.c_str(), e.kernel);
+      }
+      continue;
+    }
     int64_t before = Tensor::live_count();
     std::string error;
     try {

@@ -1,6 +1,6 @@
 # pumice_library(folder DEPENDS ...): one static library per folder from every .cpp below it. Files are globbed, so adding
 # an op or a layer edits nothing here. Files named *_cpu.cpp are kernels: they are compiled once per instruction-set level,
-# each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h.
+# each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h. Files named *_cuda.cu are CUDA kernels (PumiceCuda.cmake).
 
 # "pumice/<folder>/..." is the include prefix everywhere, in the tree as after install.
 set(PUMICE_INCLUDE_ROOT ${CMAKE_CURRENT_BINARY_DIR}/include)
@@ -19,14 +19,17 @@ find_package(Threads REQUIRED)
 function(pumice_compile_options target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PUMICE_INCLUDE_ROOT}> $<INSTALL_INTERFACE:include>)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-missing-field-initializers)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers>)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(${target} PRIVATE -Wno-restrict)  # g++ 12 warns of std::string + in its own headers (GCC bug 105651)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # g++ 12 warns of std::string + in its own headers (GCC bug 105651)
   endif()
   foreach(level IN LISTS PUMICE_ISA_LEVELS)
     string(TOUPPER ${level} upper)
     target_compile_definitions(${target} PUBLIC PUMICE_HAVE_${upper}=1)
   endforeach()
+  if(NOT PUMICE_CUDA STREQUAL "off")
+    target_compile_definitions(${target} PUBLIC PUMICE_HAVE_CUDA=1)
+  endif()
   if(PUMICE_SANITIZE)
     target_compile_options(${target} PUBLIC -fsanitize=${PUMICE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
     target_link_options(${target} PUBLIC -fsanitize=${PUMICE_SANITIZE})
@@ -39,6 +42,7 @@ function(pumice_library folder)
   set(kernels ${sources})
   list(FILTER kernels INCLUDE REGEX "_cpu\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_cpu\\.cpp$")
+  pumice_select_cuda_sources(sources)
   if(NOT sources)
     file(WRITE ${CMAKE_BINARY_DIR}/empty_${folder}.cpp "")
     set(sources ${CMAKE_BINARY_DIR}/empty_${folder}.cpp)
@@ -60,6 +64,7 @@ function(pumice_library folder)
       target_sources(pumice_${folder} PRIVATE $<TARGET_OBJECTS:${object}>)
     endforeach()
   endif()
+  pumice_cuda_kernels(${folder})
 endfunction()
 
 function(pumice_program)

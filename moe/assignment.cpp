@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(assign_slots_kernel, AssignSlots);
-PUMICE_DEFINE_KERNEL(assign_rows_kernel, AssignRows);
+PUMICE_DEFINE_CPU_KERNEL(assign_slots_kernel, AssignSlots);
+PUMICE_DEFINE_CPU_KERNEL(assign_rows_kernel, AssignRows);
 
 namespace {
 

@@ -6,10 +6,10 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(gating_fwd, GatingFwd);
-PUMICE_DEFINE_KERNEL(gating_bwd, GatingBwd);
-PUMICE_DEFINE_KERNEL(renormalise_kept_fwd, RenormaliseFwd);
-PUMICE_DEFINE_KERNEL(renormalise_kept_bwd, RenormaliseBwd);
+PUMICE_DEFINE_CPU_KERNEL(gating_fwd, GatingFwd);
+PUMICE_DEFINE_CPU_KERNEL(gating_bwd, GatingBwd);
+PUMICE_DEFINE_CPU_KERNEL(renormalise_kept_fwd, RenormaliseFwd);
+PUMICE_DEFINE_CPU_KERNEL(renormalise_kept_bwd, RenormaliseBwd);
 
 namespace {
 

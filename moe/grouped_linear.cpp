@@ -6,10 +6,10 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(grouped_forward, GroupedForward);
-PUMICE_DEFINE_KERNEL(grouped_dgrad, GroupedDgrad);
-PUMICE_DEFINE_KERNEL(grouped_wgrad, GroupedWgrad);
-PUMICE_DEFINE_KERNEL(grouped_bias, GroupedBias);
+PUMICE_DEFINE_CPU_KERNEL(grouped_forward, GroupedForward);
+PUMICE_DEFINE_CPU_KERNEL(grouped_dgrad, GroupedDgrad);
+PUMICE_DEFINE_CPU_KERNEL(grouped_wgrad, GroupedWgrad);
+PUMICE_DEFINE_CPU_KERNEL(grouped_bias, GroupedBias);
 
 namespace {
 

@@ -8,16 +8,16 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(importance_loss_fwd, MeanProbsLoss);
-PUMICE_DEFINE_KERNEL(balance_loss_fwd, MeanProbsLoss);
-PUMICE_DEFINE_KERNEL(global_entropy_loss_fwd, MeanProbsLoss);
-PUMICE_DEFINE_KERNEL(mean_probs_loss_bwd, MeanProbsLossBwd);
-PUMICE_DEFINE_KERNEL(load_loss_fwd, LoadLoss);
-PUMICE_DEFINE_KERNEL(load_loss_bwd, LoadLossBwd);
-PUMICE_DEFINE_KERNEL(z_loss_fwd, ZLoss);
-PUMICE_DEFINE_KERNEL(z_loss_bwd, ZLossBwd);
-PUMICE_DEFINE_KERNEL(local_entropy_loss_fwd, LocalEntropyLoss);
-PUMICE_DEFINE_KERNEL(local_entropy_loss_bwd, LocalEntropyLossBwd);
+PUMICE_DEFINE_CPU_KERNEL(importance_loss_fwd, MeanProbsLoss);
+PUMICE_DEFINE_CPU_KERNEL(balance_loss_fwd, MeanProbsLoss);
+PUMICE_DEFINE_CPU_KERNEL(global_entropy_loss_fwd, MeanProbsLoss);
+PUMICE_DEFINE_CPU_KERNEL(mean_probs_loss_bwd, MeanProbsLossBwd);
+PUMICE_DEFINE_CPU_KERNEL(load_loss_fwd, LoadLoss);
+PUMICE_DEFINE_CPU_KERNEL(load_loss_bwd, LoadLossBwd);
+PUMICE_DEFINE_CPU_KERNEL(z_loss_fwd, ZLoss);
+PUMICE_DEFINE_CPU_KERNEL(z_loss_bwd, ZLossBwd);
+PUMICE_DEFINE_CPU_KERNEL(local_entropy_loss_fwd, LocalEntropyLoss);
+PUMICE_DEFINE_CPU_KERNEL(local_entropy_loss_bwd, LocalEntropyLossBwd);
 
 namespace {
 

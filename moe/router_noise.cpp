@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(router_normal_noise, RouterNoise);
-PUMICE_DEFINE_KERNEL(router_gumbel_noise, RouterNoise);
+PUMICE_DEFINE_CPU_KERNEL(router_normal_noise, RouterNoise);
+PUMICE_DEFINE_CPU_KERNEL(router_gumbel_noise, RouterNoise);
 
 namespace {
 

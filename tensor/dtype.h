@@ -4,7 +4,11 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __CUDACC__
+#define PUMICE_INLINE __host__ __device__ __forceinline__
+#else
 #define PUMICE_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace pumice {
 

@@ -19,7 +19,12 @@ struct Error : std::runtime_error {
 struct ShapeError : Error { using Error::Error; };     // sizes that do not fit together
 struct DTypeError : Error { using Error::Error; };     // an element type the op does not take
 struct DeviceError : Error { using Error::Error; };    // operands on different devices, or a device that is not there
+struct KernelMissing : DeviceError {                     // an op that a device has no kernel for
+  KernelMissing(const std::string& message, const char* kernel) : DeviceError(message), kernel(kernel) {}
+  const char* kernel;
+};
 struct OutOfMemory : Error { using Error::Error; };    // carries a table of who holds what
+struct KernelError : Error { using Error::Error; };     // a device kernel broke a rule: a race, an access out of bounds, a lost barrier
 struct NumericError : Error { using Error::Error; };   // NaN or infinity where a finite number is required
 struct AutogradError : Error { using Error::Error; };  // a graph used in a way it cannot be
 struct IoError : Error { using Error::Error; };        // the operating system said no: missing, unreadable, full

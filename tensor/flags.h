@@ -12,6 +12,7 @@ std::string isa();           // PUMICE_ISA: forces portable, avx2 or avx512; emp
 int64_t debug();             // PUMICE_DEBUG: 1 ops, 2 + shapes and time, 3 + value statistics, 4 + synchronise each kernel
 bool profile();              // PUMICE_PROFILE: per-op table at the end of a command
 int64_t memory_limit_mib();  // PUMICE_MEMORY_LIMIT: MiB the allocator may hold; 0 = no limit
+std::string simt_order();    // PUMICE_SIMT_ORDER: in which order emulated CUDA threads run: ascending, descending, random
 
 struct Flag {
   const char* name;

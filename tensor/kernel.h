@@ -65,12 +65,14 @@ template <class Args> struct Kernel {
 #define CUDA_KERNEL(f) nullptr
 #endif
 
-// Inside namespace pumice.
+// Inside namespace pumice. A kernel that has no *_cuda.cu yet is defined with PUMICE_DEFINE_CPU_KERNEL.
 #define PUMICE_DECLARE_KERNEL(f, Args)          \
   namespace portable { void f(const Args&); }   \
   namespace avx2 { void f(const Args&); }       \
   namespace avx512 { void f(const Args&); }     \
   namespace cuda { void f(const Args&); }       \
   extern Kernel<Args> f
+#define PUMICE_DEFINE_CPU_KERNEL(f, Args) \
+  constinit Kernel<Args> f { #f, &portable::f, PUMICE_IF_AVX2(avx2::f), PUMICE_IF_AVX512(avx512::f), nullptr }
 #define PUMICE_DEFINE_KERNEL(f, Args) \
   constinit Kernel<Args> f { #f, &portable::f, PUMICE_IF_AVX2(avx2::f), PUMICE_IF_AVX512(avx512::f), CUDA_KERNEL(cuda::f) }

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/flags.h"
 
@@ -24,14 +25,16 @@ struct Block { size_t bytes; const char* tag; };
 
 // Never destroyed: tensors in static storage may be freed after any destructor of ours has run.
 struct Pool {
+  Device device;
   std::mutex mutex;
   std::unordered_map<size_t, std::vector<void*>> cached;   // by size class
   std::unordered_map<void*, Block> live;
   MemoryStats stats;
 };
-Pool& pool() {
-  static Pool* p = new Pool;
-  return *p;
+Pool& pool(Device device) {
+  static Pool* cpu = new Pool;
+  static Pool* cuda = new Pool{.device = Device::cuda()};
+  return device.kind == Device::kCpu ? *cpu : *cuda;
 }
 
 // Multiples of 64 up to 1 KB, then four classes per power of two: at most 25 % is lost to rounding.
@@ -41,17 +44,23 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-void* system_allocate(size_t bytes) {
+void* system_allocate(size_t bytes, Device device) {
+  if (device.kind == Device::kCuda) { return cuda_device::allocate(bytes); }
   size_t align = bytes >= kHuge ? kHuge : kAlign;
   void* p = std::aligned_alloc(align, (bytes + align - 1) / align * align);
   if (p && bytes >= kHuge) { madvise(p, bytes, MADV_HUGEPAGE); }
   return p;
 }
 
+void system_free(void* p, Device device) {
+  if (device.kind == Device::kCuda) { cuda_device::release(p); }
+  else { std::free(p); }
+}
+
 void release_cached(Pool& p) {
   for (auto& [bytes, blocks] : p.cached) {
     p.stats.reserved -= int64_t(bytes * blocks.size());
-    for (void* b : blocks) { std::free(b); }
+    for (void* b : blocks) { system_free(b, p.device); }
   }
   p.cached.clear();
 }
@@ -76,9 +85,10 @@ std::string table_of(Pool& p) {
 
 }  // namespace
 
-void* allocate_bytes(size_t bytes) {
-  size_t size = size_class(bytes);
-  Pool& p = pool();
+void* allocate_bytes(size_t bytes, Device device) {
+  const bool exact = device.kind == Device::kCuda && !cuda_device::may_cache();  // then bounds are checked to the byte
+  size_t size = exact ? std::max<size_t>(bytes, 1) : size_class(bytes);
+  Pool& p = pool(device);
   std::lock_guard lock(p.mutex);
   void* block = nullptr;
   auto it = p.cached.find(size);
@@ -86,16 +96,16 @@ void* allocate_bytes(size_t bytes) {
     block = it->second.back();
     it->second.pop_back();
   } else {
-    int64_t limit = flags::memory_limit_mib() * (int64_t(1) << 20);
+    int64_t limit = device.kind == Device::kCpu ? flags::memory_limit_mib() * (int64_t(1) << 20) : 0;
     if (limit && p.stats.reserved + int64_t(size) > limit) { release_cached(p); }
     bool allowed = !limit || p.stats.reserved + int64_t(size) <= limit;
-    block = allowed ? system_allocate(size) : nullptr;
+    block = allowed ? system_allocate(size, device) : nullptr;
     if (!block && allowed) {
       release_cached(p);
-      block = system_allocate(size);
+      block = system_allocate(size, device);
     }
-    REQUIRE(OutOfMemory, block, "[memory] ", size >> 20, " MiB more are needed for ", current_tag, "; ", p.stats.in_use >> 20,
-            " MiB are in use", limit ? concat_text(" of PUMICE_MEMORY_LIMIT=", limit >> 20, " MiB") : std::string(),
+    REQUIRE(OutOfMemory, block, "[memory] ", size >> 20, " MiB more are needed on ", device, " for ", current_tag, "; ",
+            p.stats.in_use >> 20, " MiB are in use", limit ? concat_text(" of PUMICE_MEMORY_LIMIT=", limit >> 20, " MiB") : std::string(),
             ". Lower --batch-size or raise --accum-freq, or turn on --grad-checkpointing. In use:\n", table_of(p));
     p.stats.reserved += int64_t(size);
     p.stats.system_calls += 1;
@@ -106,34 +116,43 @@ void* allocate_bytes(size_t bytes) {
   return block;
 }
 
-void free_bytes(void* ptr) noexcept {
-  Pool& p = pool();
+void free_bytes(void* ptr, Device device) noexcept {
+  Pool& p = pool(device);
   std::lock_guard lock(p.mutex);
   auto it = p.live.find(ptr);
   if (it == p.live.end()) { return; }
   p.stats.in_use -= int64_t(it->second.bytes);
-  p.cached[it->second.bytes].push_back(ptr);
+  if (device.kind == Device::kCuda && !cuda_device::may_cache()) {
+    p.stats.reserved -= int64_t(it->second.bytes);
+    cuda_device::release(ptr);
+  } else {
+    p.cached[it->second.bytes].push_back(ptr);
+  }
   p.live.erase(it);
 }
 
 MemoryTag::MemoryTag(const char* what) : previous_(current_tag) { current_tag = what; }
 MemoryTag::~MemoryTag() { current_tag = previous_; }
 
-MemoryStats memory_stats() {
-  std::lock_guard lock(pool().mutex);
-  return pool().stats;
+MemoryStats memory_stats(Device device) {
+  std::lock_guard lock(pool(device).mutex);
+  return pool(device).stats;
 }
 void reset_peak_memory() {
-  std::lock_guard lock(pool().mutex);
-  pool().stats.peak = pool().stats.in_use;
+  for (Device d : {Device::cpu(), Device::cuda()}) {
+    std::lock_guard lock(pool(d).mutex);
+    pool(d).stats.peak = pool(d).stats.in_use;
+  }
 }
 void release_cached_memory() {
-  std::lock_guard lock(pool().mutex);
-  release_cached(pool());
+  for (Device d : {Device::cpu(), Device::cuda()}) {
+    std::lock_guard lock(pool(d).mutex);
+    release_cached(pool(d));
+  }
 }
-std::string memory_table() {
-  std::lock_guard lock(pool().mutex);
-  return table_of(pool());
+std::string memory_table(Device device) {
+  std::lock_guard lock(pool(device).mutex);
+  return table_of(pool(device));
 }
 
 }  // namespace pumice

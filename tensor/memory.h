@@ -1,15 +1,17 @@
-// Caching allocator. Freed blocks are kept by size class and handed out again, so that after the first training steps almost no
+// Caching allocators, one per device. Freed blocks are kept by size class and handed out again, so that after the first training steps almost no
 // memory is asked of the system. Blocks are 64-byte aligned; large ones ask for huge pages. Thread-safe.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "pumice/tensor/device.h"
+
 namespace pumice {
 
 // Throws OutOfMemory, with a table of who holds what, when the system or PUMICE_MEMORY_LIMIT refuses.
-void* allocate_bytes(size_t bytes);
-void free_bytes(void* p) noexcept;
+void* allocate_bytes(size_t bytes, Device device = Device::cpu());
+void free_bytes(void* p, Device device = Device::cpu()) noexcept;
 
 // Names who allocates while it lives on this thread, for the out-of-memory table. `what` must outlive the allocations.
 class MemoryTag {
@@ -29,9 +31,9 @@ struct MemoryStats {
   int64_t reserved = 0;       // bytes held from the system, in use or cached
   int64_t system_calls = 0;   // how often the system was asked; constant in a steady training step
 };
-MemoryStats memory_stats();
+MemoryStats memory_stats(Device device = Device::cpu());
 void reset_peak_memory();
-void release_cached_memory();
-std::string memory_table();   // one line per tag, largest first
+void release_cached_memory();  // of every device
+std::string memory_table(Device device = Device::cpu());   // one line per tag, largest first
 
 }  // namespace pumice

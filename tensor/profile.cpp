@@ -39,7 +39,7 @@ void kernel_end(const char* op) {
 }
 
 void kernel_missing(const char* op, Device device) {
-  throw DeviceError(concat_text("[", op, "] there is no kernel for ", device, " in this build; move the inputs to cpu"));
+  throw KernelMissing(concat_text("[", op, "] there is no kernel for ", device, " in this build; move the inputs to cpu"), op);
 }
 
 std::string profile_table() {

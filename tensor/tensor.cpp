@@ -4,6 +4,7 @@
 #include <ostream>
 
 #include "pumice/tensor/basic_kernels.h"
+#include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/memory.h"
 
@@ -27,6 +28,12 @@ void dtype_not_dispatched(DType d) {
   throw DTypeError(concat_text("[dispatch] a floating-point tensor of f32, bf16 or f64 is required, got ", name(d)));
 }
 
+namespace simt {
+[[noreturn]] void dtype_has_no_kernel(DType d) {
+  throw DTypeError(concat_text("[cuda] kernels compute in f32 and bf16, got ", name(d), "; convert the tensor, or compute on cpu"));
+}
+}  // namespace simt
+
 std::ostream& operator<<(std::ostream& out, Device d) {
   if (d.kind == Device::kCpu) { return out << "cpu"; }
   return out << "cuda:" << int(d.index);
@@ -34,9 +41,10 @@ std::ostream& operator<<(std::ostream& out, Device d) {
 
 struct Tensor::Storage {
   void* data = nullptr;
+  Device device;
   std::shared_ptr<void> owner;  // set for memory that is not ours
   ~Storage() {
-    if (!owner) { free_bytes(data); }
+    if (!owner) { free_bytes(data, device); }
   }
 };
 
@@ -170,10 +178,11 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
     REQUIRE(ShapeError, !__builtin_mul_overflow(bytes, d, &bytes), "[empty] ", shape, " of ", name(dtype),
             " has more bytes than an int64 can count");
   }
-  REQUIRE(DeviceError, device.kind == Device::kCpu, "[empty] this build has no ", device, " device; use cpu");
+  if (device.kind == Device::kCuda) { cuda_device::require(device); }
   auto impl = std::make_shared<Tensor::Impl>();
   impl->storage = std::make_shared<Tensor::Storage>();
-  impl->storage->data = allocate_bytes(size_t(bytes));
+  impl->storage->data = allocate_bytes(size_t(bytes), device);
+  impl->storage->device = device;
   impl->shape = shape;
   impl->strides = contiguous_strides(shape);
   impl->dtype = dtype;
@@ -216,7 +225,7 @@ template Tensor from_values(const Shape&, std::span<const int64_t>);
 template Tensor from_values(const Shape&, std::span<const uint8_t>);
 
 template <class T> std::vector<T> Tensor::to_vector() const {
-  Tensor converted = packed(to_dtype(*this, DTypeOf<T>::value));
+  Tensor converted = packed(to_dtype(to_device(*this, Device::cpu()), DTypeOf<T>::value));
   const T* p = converted.data<T>();
   return std::vector<T>(p, p + size());
 }
@@ -246,6 +255,16 @@ Tensor packed(const Tensor& t) {
   if (t.contiguous()) { return t.detach(); }
   Tensor copy = empty_like(t);
   copy_into(copy, t);
+  return copy;
+}
+
+Tensor to_device(const Tensor& t, Device device) {
+  if (t.device() == device) { return t.detach(); }
+  Tensor source = packed(t), copy = empty(t.shape(), t.dtype(), device);
+  const size_t bytes = size_t(t.bytes());
+  if (!bytes) { return copy; }
+  if (device.kind == Device::kCuda) { cuda_device::copy_to_device(copy.raw(), source.raw(), bytes); }
+  else { cuda_device::copy_to_host(copy.raw(), source.raw(), bytes); }
   return copy;
 }
 

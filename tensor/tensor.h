@@ -36,6 +36,7 @@ class Tensor {
   Device device() const { return impl_->device; }
   bool contiguous() const;
 
+  // On a cuda tensor these are device addresses: only kernels may follow them.
   template <class T> T* data() const { return static_cast<T*>(typed_data(DTypeOf<T>::value)); }
   void* raw() const;
   View view() const;
@@ -104,6 +105,8 @@ void add_into(const Tensor& dst, const Tensor& src);
 void fill(const Tensor& dst, double value);
 // t itself if it is contiguous, else a packed copy. No gradient.
 Tensor packed(const Tensor& t);
+// The same values on another device, packed (t itself if it is there already). No gradient. Throws DeviceError, OutOfMemory.
+Tensor to_device(const Tensor& t, Device device);
 Tensor to_dtype(const Tensor& t, DType dtype);  // a converted copy (t itself if it has the dtype). No gradient.
 
 }  // namespace pumice

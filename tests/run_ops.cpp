@@ -1,15 +1,20 @@
-// run_ops [test|perf|list] [substring]
+// run_ops [test|cuda|perf|cuda-perf|list] [substring] [kernels]
 //   test   forward against the f64 reference in f64, f32 and bf16 at every instruction-set level of this machine; numeric
 //          gradcheck in f64; gradients of every element type and level against the f64 gradients; offset, transposed and expanded
 //          inputs; one and two threads give the same bits; no tensor leaks
-//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32
+//   cuda   the same op on the CUDA device, a card or the SIMT emulator, f32 and bf16: forward, gradients, layouts. `kernels` lists, with
+//          commas, those known to have no CUDA form; cases that need one are left out
+//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32; cuda-perf the same on the CUDA device
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <set>
+#include <sstream>
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/autograd/gradcheck.h"
+#include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/parallel.h"
@@ -87,7 +92,8 @@ struct Run {
 
 // Few significant bits, so that it is the same number in every element type.
 Tensor cotangent(const Tensor& y, size_t index) {
-  return to_dtype(to_dtype(random_uniform_tensor(y.shape(), -1, 1, {.seed = kSeed + 1, .site = uint32_t(index)}), DType::bf16), y.dtype());
+  Tensor few_bits = to_dtype(random_uniform_tensor(y.shape(), -1, 1, {.seed = kSeed + 1, .site = uint32_t(index)}), DType::bf16);
+  return to_device(to_dtype(few_bits, y.dtype()), y.device());
 }
 
 Run run(const OpCase& c, const std::vector<Tensor>& inputs) {
@@ -134,7 +140,7 @@ std::string compare_runs(const Run& got, const std::vector<std::vector<double>>&
 
 // The same values at an odd offset of a larger array, with the last two axes stored transposed, or expanded from length 1.
 Tensor offset_copy(const Tensor& t) {
-  Tensor big = zeros({t.size() + 3}, t.dtype());
+  Tensor big = zeros({t.size() + 3}, t.dtype(), t.device());
   Tensor view = big.as_strided(t.shape(), contiguous_strides(t.shape()), 3);
   copy_into(view, t);
   return view;
@@ -148,7 +154,7 @@ Tensor strided_copy(const Tensor& t) {  // every second element of the last axis
   if (t.rank() < 1) { return t; }
   Shape wide = t.shape();
   wide[t.rank() - 1] *= 2;
-  Tensor big = zeros(wide, t.dtype());
+  Tensor big = zeros(wide, t.dtype(), t.device());
   Shape strides = big.strides();
   strides[t.rank() - 1] = 2;
   Tensor view = big.as_strided(t.shape(), strides, 0);
@@ -244,14 +250,36 @@ std::string test(const OpCase& c) {
   return "";
 }
 
-void perf(const OpCase& c) {
+// On the CUDA device, a card or the emulator: forward against the reference, gradients against those of the CPU in f64.
+std::string test_on_cuda(const OpCase& c) {
   std::vector<Tensor> inputs;
-  for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], DType::f32))); }
+  for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(make(c.inputs[i], i)); }
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    if (dtype == DType::bf16 && !c.bf16) { continue; }
+    Tolerance t = tolerance_of(dtype);
+    t = c.exact ? Tolerance{0, 0} : Tolerance{t.atol * c.widen, t.rtol * c.widen};
+    std::vector<Tensor> seen = rounded(c, inputs, dtype), given;
+    for (const Tensor& x : converted(c, inputs, dtype)) { given.push_back(to_device(x, Device::cuda())); }
+    Run got = run(c, given);
+    std::string e = compare_runs(got, c.reference(seen), run(c, seen).gradients, t);
+    if (e.empty()) { e = check_layouts(c, given, got, t); }
+    if (e.empty()) { e = check_expanded(c, given, t); }
+    if (!e.empty()) { return concat_text(name(dtype), " cuda: ", e); }
+  }
+  return "";
+}
+
+void perf(const OpCase& c, Device device) {
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    inputs.push_back(to_device(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], DType::f32)), device));
+  }
   NoGrad no_grad;
   using Clock = std::chrono::steady_clock;
   auto seconds = [&](int64_t calls) {
     auto start = Clock::now();
     for (int64_t i = 0; i < calls; ++i) { c.run(inputs); }
+    cuda_device::synchronize();
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   double once = seconds(3) / 3;
@@ -267,14 +295,36 @@ int run_program(int argc, char** argv) {
   std::string mode = argc > 1 ? argv[1] : "test", pick = argc > 2 ? argv[2] : "";
   int ran = 0, failed = 0;
   if (mode == "test") { set_thread_count(1); }
+  const bool on_cuda = mode == "cuda", cuda_perf = mode == "cuda-perf";
+  if ((on_cuda || cuda_perf) && cuda_device::count() == 0) {
+    std::printf("no CUDA device (%s): nothing was run\n", cuda_device::describe().c_str());
+    return 0;
+  }
+  std::set<std::string> known_missing, missing;  // kernels that have no CUDA form
+  if (argc > 3) {
+    std::istringstream names(argv[3]);
+    for (std::string n; std::getline(names, n, ',');) { known_missing.insert(n); }
+  }
   for (const OpCase& c : op_cases()) {
     if (c.name.find(pick) == std::string::npos) { continue; }
     if (mode == "list") { std::printf("%s\n", c.name.c_str()); continue; }
-    if (mode == "perf") { perf(c); continue; }
+    if (mode == "perf") { perf(c, Device::cpu()); continue; }
+    if (cuda_perf) {
+      try {
+        perf(c, Device::cuda());
+      } catch (const KernelMissing& e) {
+        std::printf("%-48s no CUDA kernel: %s\n", c.name.c_str(), e.kernel);
+      }
+      continue;
+    }
     int64_t before = Tensor::live_count();
     std::string error;
     try {
-      error = test(c);
+      error = on_cuda ? test_on_cuda(c) : test(c);
+    } catch (const KernelMissing& e) {
+      missing.insert(e.kernel);
+      if (known_missing.count(e.kernel)) { continue; }
+      error = e.what();
     } catch (const std::exception& e) {
       error = concat_text("threw: ", e.what());
     }
@@ -285,8 +335,17 @@ int run_program(int argc, char** argv) {
       std::printf("FAIL %s: %s\n", c.name.c_str(), error.c_str());
     }
   }
-  if (mode == "test") { std::printf("%d passed, %d failed (seed %llu)\n", ran - failed, failed, static_cast<unsigned long long>(kSeed)); }
-  return failed != 0 || (mode == "test" && ran == 0);
+  if (on_cuda) {
+    for (const std::string& n : known_missing) {
+      if (pick.empty() && !missing.count(n)) {
+        ++failed;
+        std::printf("FAIL %s is listed as having no CUDA kernel, but nothing missed it: take it off the list\n", n.c_str());
+      }
+    }
+    for (const std::string& n : missing) { std::printf("no CUDA kernel: %s\n", n.c_str()); }
+  }
+  if (mode == "test" || on_cuda) { std::printf("%d passed, %d failed (seed %llu)\n", ran - failed, failed, static_cast<unsigned long long>(kSeed)); }
+  return failed != 0 || ((mode == "test" || on_cuda) && ran == 0);
 }
 
 }  // namespace pumice::testing

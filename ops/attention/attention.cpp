@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(attention_fwd, AttentionFwd);
-PUMICE_DEFINE_KERNEL(attention_bwd, AttentionBwd);
+PUMICE_DEFINE_CPU_KERNEL(attention_fwd, AttentionFwd);
+PUMICE_DEFINE_CPU_KERNEL(attention_bwd, AttentionBwd);
 
 namespace {
 

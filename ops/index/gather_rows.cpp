@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(gather_rows_kernel, GatherRows);
-PUMICE_DEFINE_KERNEL(scatter_add_rows_kernel, ScatterAddRows);
+PUMICE_DEFINE_CPU_KERNEL(gather_rows_kernel, GatherRows);
+PUMICE_DEFINE_CPU_KERNEL(scatter_add_rows_kernel, ScatterAddRows);
 
 void require_rows(const char* op, const char* operand, const Tensor& rows, int64_t lowest, int64_t T) {
   require_dtype(op, operand, rows, DType::i32);

@@ -8,10 +8,10 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(contrastive_fwd, ContrastiveFwd);
-PUMICE_DEFINE_KERNEL(contrastive_bwd, ContrastiveBwd);
-PUMICE_DEFINE_KERNEL(sigmoid_contrastive_fwd, SigmoidContrastiveFwd);
-PUMICE_DEFINE_KERNEL(sigmoid_contrastive_bwd, SigmoidContrastiveBwd);
+PUMICE_DEFINE_CPU_KERNEL(contrastive_fwd, ContrastiveFwd);
+PUMICE_DEFINE_CPU_KERNEL(contrastive_bwd, ContrastiveBwd);
+PUMICE_DEFINE_CPU_KERNEL(sigmoid_contrastive_fwd, SigmoidContrastiveFwd);
+PUMICE_DEFINE_CPU_KERNEL(sigmoid_contrastive_bwd, SigmoidContrastiveBwd);
 
 namespace {
 

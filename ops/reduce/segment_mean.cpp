@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(segment_mean_fwd, SegmentMeanFwd);
-PUMICE_DEFINE_KERNEL(segment_mean_bwd, SegmentMeanBwd);
+PUMICE_DEFINE_CPU_KERNEL(segment_mean_fwd, SegmentMeanFwd);
+PUMICE_DEFINE_CPU_KERNEL(segment_mean_bwd, SegmentMeanBwd);
 
 Tensor segment_mean(const Tensor& input, const Tensor& segment_offsets) {
   require_float("segment_mean", "x", input);

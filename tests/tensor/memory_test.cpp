@@ -105,7 +105,7 @@ std::string exceed_limit() {
 
 TEST(MemoryDeathTest, BeyondTheLimitIsAnErrorWithTheTable) {
   testing::in_child("PUMICE_MEMORY_LIMIT", "9", exceed_limit,
-                    "OutOfMemory: \\[memory\\] 4 MiB more are needed for activations; 8 MiB are in use of PUMICE_MEMORY_LIMIT=9 MiB\\. "
+                    "OutOfMemory: \\[memory\\] 4 MiB more are needed on cpu for activations; 8 MiB are in use of PUMICE_MEMORY_LIMIT=9 MiB\\. "
                     "Lower --batch-size or raise --accum-freq, or turn on --grad-checkpointing\\. In use:\n"
                     " +8\\.0 MiB in +2 blocks  activations");
 }

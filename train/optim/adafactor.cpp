@@ -9,7 +9,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(adafactor_step, AdafactorStep);
+PUMICE_DEFINE_CPU_KERNEL(adafactor_step, AdafactorStep);
 
 namespace {
 

@@ -7,7 +7,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(adamw_step, AdamWStep);
+PUMICE_DEFINE_CPU_KERNEL(adamw_step, AdamWStep);
 
 AdamW::AdamW(ParameterStore& parameters, const AdamWOptions& options, std::vector<ParameterPlan> plan)
     : Optimizer(parameters, std::move(plan)), options_(options) {

@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_KERNEL(sum_squares, SumSquares);
-PUMICE_DEFINE_KERNEL(average_step, AverageStep);
+PUMICE_DEFINE_CPU_KERNEL(sum_squares, SumSquares);
+PUMICE_DEFINE_CPU_KERNEL(average_step, AverageStep);
 
 Optimizer::Optimizer(ParameterStore& parameters, std::vector<ParameterPlan> plan)
     : parameters_(parameters), plan_(plan.empty() ? plan_parameters(parameters, {}) : std::move(plan)) {

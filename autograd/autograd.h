@@ -41,6 +41,7 @@ class GradSink {  // one per input of a recorded op
   bool needed_ = false, given_ = false;
   Shape shape_;
   DType dtype_ = DType::f32;
+  Device device_;
   std::shared_ptr<Leaf> leaf_;
   Tensor fresh_;
 };

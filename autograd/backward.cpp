@@ -7,8 +7,8 @@
 namespace pumice {
 namespace {
 
-Tensor& accumulator_of(Leaf& leaf, const Shape& shape, DType dtype) {
-  if (!leaf.grad.defined()) { leaf.grad = zeros(shape, dtype == DType::f64 ? DType::f64 : DType::f32); }
+Tensor& accumulator_of(Leaf& leaf, const Shape& shape, DType dtype, Device device) {
+  if (!leaf.grad.defined()) { leaf.grad = zeros(shape, dtype == DType::f64 ? DType::f64 : DType::f32, device); }
   leaf.reached = true;
   return leaf.grad;
 }
@@ -18,7 +18,7 @@ Tensor& accumulator_of(Leaf& leaf, const Shape& shape, DType dtype) {
 Tensor& GradSink::accumulator() {
   REQUIRE(AutogradError, leaf_, "[backward] accumulator() belongs to leaves; give other inputs a fresh gradient with put()");
   given_ = true;
-  return accumulator_of(*leaf_, shape_, dtype_);
+  return accumulator_of(*leaf_, shape_, dtype_, device_);
 }
 
 void GradSink::put(const Tensor& gradient) {
@@ -80,6 +80,7 @@ struct Engine {
       dx[i].needed_ = e.node || e.leaf;
       dx[i].shape_ = e.shape;
       dx[i].dtype_ = e.dtype;
+      dx[i].device_ = e.device;
       dx[i].leaf_ = e.leaf;
     }
     {
@@ -115,7 +116,7 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients
     REQUIRE(ShapeError, gradients[i].shape() == outputs[i].shape(), "[backward] a gradient must have its output's shape ",
             outputs[i].shape(), ", got ", gradients[i].shape());
     const AutogradMeta& meta = *outputs[i].autograd();
-    if (meta.leaf) { add_into(accumulator_of(*meta.leaf, outputs[i].shape(), outputs[i].dtype()), gradients[i]); }
+    if (meta.leaf) { add_into(accumulator_of(*meta.leaf, outputs[i].shape(), outputs[i].dtype(), outputs[i].device()), gradients[i]); }
     else { engine.deliver(meta.node, meta.output, gradients[i].detach()); }
   }
   while (!engine.queue.empty()) { engine.run_one(); }

@@ -12,6 +12,7 @@ struct Edge {  // where the gradient of one input goes: a node's output, or a le
   std::shared_ptr<Leaf> leaf;
   Shape shape;
   DType dtype = DType::f32;
+  Device device;
 };
 
 struct Node {

@@ -15,6 +15,7 @@ Edge edge_to(const Tensor& input) {
   if (!input.defined()) { return e; }
   e.shape = input.shape();
   e.dtype = input.dtype();
+  e.device = input.device();
   if (const auto& meta = input.autograd()) {
     e.node = meta->node;
     e.output = meta->output;

@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(layer_norm_fwd, LayerNormFwd);
-PUMICE_DEFINE_CPU_KERNEL(layer_norm_bwd, LayerNormBwd);
+PUMICE_DEFINE_KERNEL(layer_norm_fwd, LayerNormFwd);
+PUMICE_DEFINE_KERNEL(layer_norm_bwd, LayerNormBwd);
 
 Tensor layer_norm(const Tensor& input, const Tensor& w, const Tensor& b, double eps) {
   require_float("layer_norm", "x", input);

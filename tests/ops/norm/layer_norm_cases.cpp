@@ -27,9 +27,11 @@ OpCase layer_norm_case(Shape x) {
           .reference = reference, .bytes = 8.0 * n, .flops = 8.0 * n};
 }
 
-// one row, one column, odd, around the sixteen lanes, more than one block of rows
+// one row, one column, odd, around the sixteen lanes, more than one block of rows; CUDA: rows of a warp, of a block, backward's longer rows,
+// and rows that registers cannot hold
 AddCases cases({layer_norm_case({1, 7}), layer_norm_case({3, 5}), layer_norm_case({2, 3, 31}), layer_norm_case({4, 32}),
-                layer_norm_case({2, 33}), layer_norm_case({130, 16}), layer_norm_case({257, 64})});
+                layer_norm_case({2, 33}), layer_norm_case({130, 16}), layer_norm_case({257, 64}), layer_norm_case({3, 264}),
+                layer_norm_case({35, 1025}), layer_norm_case({2, 2056}), layer_norm_case({2, 8200}), layer_norm_case({2, 8195})});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -45,8 +45,8 @@ template <Unary F, class A> PUMICE_INLINE A unary_slope(A saved) {
   else { return normal_cdf(saved) + saved * normal_pdf(saved); }
 }
 
-// f.template operator()<F>() for the function that was asked for.
-template <class G> PUMICE_INLINE void with_unary(Unary f, const G& g) {
+// g.template operator()<F>() for the function that was asked for. Host only, and always inlined: CPU kernels of every level include it.
+template <class G> inline __attribute__((always_inline)) void with_unary(Unary f, const G& g) {
   switch (f) {
     case Unary::affine: return g.template operator()<Unary::affine>();
     case Unary::exp: return g.template operator()<Unary::exp>();

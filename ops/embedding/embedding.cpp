@@ -10,6 +10,7 @@ Tensor embedding(const Tensor& ids_in, const Tensor& table) {
   require_float("embedding", "table", table);
   REQUIRE(ShapeError, table.rank() == 2, "[embedding] table must be (V, C), got ", table.shape());
   Tensor ids = packed(ids_in).reshape({ids_in.size()}), weight = packed(table);
+  require_same_device("embedding", table, ids);
   require_rows("embedding", "ids", ids, 0, table.dim(0));
   Shape shape = ids_in.shape();
   shape.push_back(table.dim(1));

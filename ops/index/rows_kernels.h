@@ -20,8 +20,8 @@ PUMICE_DECLARE_KERNEL(scatter_add_rows_kernel, ScatterAddRows);
 // Host side: y += (beta 1) or = (beta 0) the scattered rows of x.
 class Tensor;
 void scatter_add_into(const Tensor& y, const Tensor& x, const Tensor& rows, int beta);
-// Throws ShapeError, naming `op`, unless rows is i32 (R) with values in [lowest, T). On CUDA the values are left to the kernels, which end with a
-// KernelError: reading them here would wait for the device.
-void require_rows(const char* op, const char* operand, const Tensor& rows, int64_t lowest, int64_t T);
+// rows, packed and on `device`. Throws ShapeError, naming `op`, unless they are i32 (R) with values in [lowest, T). Rows that lie on CUDA already are
+// left to the kernels, which end with a KernelError: reading them here would wait for the device.
+Tensor checked_rows(const char* op, const char* operand, const Tensor& rows, int64_t lowest, int64_t T, Device device);
 
 }  // namespace pumice

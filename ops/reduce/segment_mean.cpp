@@ -29,9 +29,9 @@ Tensor segment_mean(const Tensor& input, const Tensor& segment_offsets) {
   REQUIRE(ShapeError, input.rank() == 2 && segment_offsets.rank() == 1 && segment_offsets.dim(0) >= 1,
           "[segment_mean] x (T, C) and offsets (N + 1) are required, got ", input.shape(), " and ", segment_offsets.shape());
   Tensor offsets = packed(segment_offsets), x = packed(input);
-  require_same_device("segment_mean", x, offsets);
   const int64_t N = offsets.dim(0) - 1;
   if (offsets.device() == Device::cpu()) { require_segments(offsets, x.dim(0)); }
+  offsets = to_device(offsets, x.device());
   Tensor y = empty({N, x.dim(1)}, x.dtype(), x.device());
   segment_mean_fwd(x.device(), {y, x, offsets});
 

@@ -1,0 +1,117 @@
+// The bf16 tile of CUDA products: tensor cores through mma.sync, operands through a ring of shared memory filled by cp.async.
+#pragma once
+#include "pumice/ops/matmul/tile_cuda.h"
+
+namespace pumice::cuda {
+
+// C (kRows, kColumns) = A B over any depth, by warps of 64 x 32 or 32 x 32 of C each. Per step of 32 along depth a block reads (kRows + kColumns) 64 bytes
+// and multiplies kRows kColumns 64 FLOP: 128 x 128 does 64 FLOP per byte of L2, 64 x 64 does 32.
+// Shared tiles keep the order of memory, so that every copy is a 16-byte chunk: [line][depth] is read by ldmatrix, [depth][line] by
+// ldmatrix.trans. Rows are padded by 8 elements: eight rows of a matrix then lie in eight different groups of four banks.
+template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaTile {
+  using Element = bf16;
+  static constexpr int kRows = Rows, kColumns = Columns, kDepth = 32, kStages = 4;
+  static constexpr int kWarpRows = Rows / 2, kWarpColumns = 32, kWarps = 2 * (Columns / kWarpColumns), kThreads = kWarps * 32;
+  static constexpr int kBlocksPerProcessor = Rows == 128 ? 2 : 4;
+  static constexpr int kMatricesM = kWarpRows / 16, kMatricesN = kWarpColumns / 8;
+
+  template <int kLines, bool kDepthMajor> struct Shared {
+    static constexpr int kStride = (kDepthMajor ? kDepth : kLines) + 8, kElements = (kDepthMajor ? kLines : kDepth) * kStride;
+  };
+  using SharedA = Shared<kRows, ADepthMajor>;
+  using SharedB = Shared<kColumns, BDepthMajor>;
+  static constexpr int kStage = SharedA::kElements + SharedB::kElements;
+  static constexpr size_t kSharedBytes = size_t(kStages) * kStage * sizeof(bf16);
+
+  // Depths [k0, k0 + kDepth) of a panel into shared memory; what does not exist becomes zero.
+  template <int kLines, bool kDepthMajor> static __device__ __forceinline__ void load(bf16* tile, const Panel<bf16>& p, int64_t k0, int64_t depth) {
+    constexpr int kPerRow = (kDepthMajor ? kDepth : kLines) / 8, kChunks = kLines * kDepth / 8;
+    static_assert(kChunks % kThreads == 0);
+    SIMT_UNROLL
+    for (int i = 0; i < kChunks / kThreads; ++i) {
+      const int chunk = i * kThreads + int(threadIdx.x), row = chunk / kPerRow, along = chunk % kPerRow * 8;
+      bf16* to = tile + row * Shared<kLines, kDepthMajor>::kStride + along;
+      const auto from = kDepthMajor ? chunk_of<8>(p, true, row, k0 + along, depth) : chunk_of<8>(p, false, along, k0 + row, depth);
+      if (p.vector) {
+        simt::cp_async16(to, from.data, from.count * 2);
+      } else {
+        uint32_t word[4];
+        SIMT_UNROLL
+        for (int e = 0; e < 4; ++e) {
+          const uint32_t low = 2 * e < from.count ? from.data[2 * e * from.step].bits : 0;
+          const uint32_t high = 2 * e + 1 < from.count ? from.data[(2 * e + 1) * from.step].bits : 0;
+          word[e] = low | high << 16;
+        }
+        *reinterpret_cast<uint4*>(to) = make_uint4(word[0], word[1], word[2], word[3]);
+      }
+    }
+  }
+
+  // Fragments of 16 lines of A, and of 16 lines of B (two matrices of 8), at depth k of a stage.
+  static __device__ __forceinline__ void fragment_a(uint32_t (&r)[4], const bf16* tile, int line, int k) {
+    const int lane = int(threadIdx.x) & 31;
+    if constexpr (ADepthMajor) { simt::ldmatrix_x4(r, tile + (line + (lane & 15)) * SharedA::kStride + k + (lane >> 4) * 8); }
+    else { simt::ldmatrix_x4_trans(r, tile + (k + (lane & 7) + (lane >> 4) * 8) * SharedA::kStride + line + (lane >> 3 & 1) * 8); }
+  }
+  static __device__ __forceinline__ void fragment_b(uint32_t (&r)[4], const bf16* tile, int line, int k) {
+    const int lane = int(threadIdx.x) & 31;
+    if constexpr (BDepthMajor) { simt::ldmatrix_x4(r, tile + (line + (lane & 7) + (lane >> 4) * 8) * SharedB::kStride + k + (lane >> 3 & 1) * 8); }
+    else { simt::ldmatrix_x4_trans(r, tile + (k + (lane & 15)) * SharedB::kStride + line + (lane >> 4) * 8); }
+  }
+
+  using Sums = float[kMatricesM][kMatricesN][4];
+  static __device__ __forceinline__ void multiply(Sums& sums, const bf16* a, const bf16* b, int m0, int n0) {
+    SIMT_UNROLL
+    for (int k = 0; k < kDepth; k += 16) {
+      uint32_t fa[kMatricesM][4], fb[kMatricesN / 2][4];
+      SIMT_UNROLL
+      for (int i = 0; i < kMatricesM; ++i) { fragment_a(fa[i], a, m0 + i * 16, k); }
+      SIMT_UNROLL
+      for (int j = 0; j < kMatricesN / 2; ++j) { fragment_b(fb[j], b, n0 + j * 16, k); }
+      SIMT_UNROLL
+      for (int i = 0; i < kMatricesM; ++i) {
+        SIMT_UNROLL
+        for (int j = 0; j < kMatricesN; ++j) {
+          const uint32_t pair[2] = {fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]};
+          simt::mma_bf16_16816(sums[i][j], fa[i], pair);
+        }
+      }
+    }
+  }
+
+  // Called by the whole block, once.
+  template <class C> static __device__ __forceinline__ void run(const Panel<bf16>& a, const Panel<bf16>& b, int64_t depth, const Output<C>& out) {
+    SIMT_DYN_SHARED(bf16, ring);
+    const int warp = int(threadIdx.x) >> 5, lane = int(threadIdx.x) & 31;
+    const int m0 = warp % 2 * kWarpRows, n0 = warp / 2 * kWarpColumns;
+    const int64_t steps = (depth + kDepth - 1) / kDepth;
+    auto fill = [&](int64_t step) {  // every step commits a group, an empty one past the end, so that counting groups counts steps
+      if (step < steps) {
+        bf16* stage = ring + step % kStages * kStage;
+        load<kRows, ADepthMajor>(stage, a, step * kDepth, depth);
+        load<kColumns, BDepthMajor>(stage + SharedA::kElements, b, step * kDepth, depth);
+      }
+      simt::cp_async_commit();
+    };
+    Sums sums = {};
+    for (int s = 0; s < kStages - 1; ++s) { fill(s); }
+    for (int64_t step = 0; step < steps; ++step) {
+      simt::cp_async_wait<kStages - 2>();
+      __syncthreads();  // this step has arrived for everyone, and everyone is done with the stage that is filled next
+      fill(step + kStages - 1);
+      const bf16* stage = ring + step % kStages * kStage;
+      multiply(sums, stage, stage + SharedA::kElements, m0, n0);
+    }
+    SIMT_UNROLL
+    for (int i = 0; i < kMatricesM; ++i) {
+      SIMT_UNROLL
+      for (int j = 0; j < kMatricesN; ++j) {
+        const int row = m0 + i * 16 + lane / 4, column = n0 + j * 8 + lane % 4 * 2;
+        out.store_pair(row, column, sums[i][j][0], sums[i][j][1]);
+        out.store_pair(row + 8, column, sums[i][j][2], sums[i][j][3]);
+      }
+    }
+  }
+};
+
+}  // namespace pumice::cuda

@@ -8,7 +8,6 @@
 namespace pumice::cuda {
 namespace {
 
-constexpr int kSupertile = 8;         // tile rows that share their columns of B while these are in L2
 constexpr int64_t kPartDepth = 512;   // about the least depth of a part
 constexpr int64_t kPartUnit = 64;     // depths of parts are multiples of it, so that parts begin at 16 bytes
 constexpr int64_t kMostParts = 16;
@@ -38,14 +37,6 @@ struct Product {
   bool pairs;
   Batches batches;
 };
-
-// Tile `index` of a grid of tiles, down supertiles of kSupertile rows.
-struct TilePlace { int64_t row, column; };
-__device__ __forceinline__ TilePlace tile_place(int64_t index, int64_t tile_rows, int64_t tile_columns) {
-  const int64_t first = index / (kSupertile * tile_columns) * kSupertile, height = min(tile_rows - first, int64_t(kSupertile));
-  const int64_t rest = index % (kSupertile * tile_columns);
-  return {first + rest % height, rest / height};
-}
 
 // Grid (tiles of C * batches, parts), tile by tile of a batch. Shared memory: Tile::kSharedBytes.
 template <class Tile, class C>

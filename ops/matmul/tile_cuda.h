@@ -66,6 +66,15 @@ template <class C> struct Output {
   }
 };
 
+// Tile `index` of a grid of tiles, eight rows of tiles at a time: they share their columns of B while these are in L2.
+inline constexpr int64_t kSupertile = 8;
+struct TilePlace { int64_t row, column; };
+__device__ __forceinline__ TilePlace tile_place(int64_t index, int64_t tile_rows, int64_t tile_columns) {
+  const int64_t first = index / (kSupertile * tile_columns) * kSupertile, height = min(tile_rows - first, kSupertile);
+  const int64_t rest = index % (kSupertile * tile_columns);
+  return {first + rest % height, rest / height};
+}
+
 inline bool aligned(const View& v, int64_t bytes) { return reinterpret_cast<uintptr_t>(v.data) % uint64_t(bytes) == 0; }
 
 // An operand whose further strides (of batches or groups) are multiples of 16 bytes if `others_aligned`.

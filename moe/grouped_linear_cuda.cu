@@ -15,14 +15,14 @@ struct Grouped {
 // c (rows, columns) = a (rows, depth) b[e] + bias[e], e the expert of the row. Grid: row blocks (segments.h) * tiles of columns.
 template <class Tile, class C>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
-multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets, bool pairs) {
+multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets, bool vector_stores) {
   const int64_t tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x, gridDim.x / tile_columns, tile_columns);
   const auto rows = simt::segment_block<Tile::kRows>(offsets, p.experts, p.rows, tile.row);
   if (rows.empty()) { return; }
   const int64_t column = tile.column * Tile::kColumns;
   const Output<C> out{c + rows.start * p.columns + column, p.columns, 1, bias ? bias + rows.segment * p.columns + column : nullptr, 0,
-                      int(rows.end - rows.start), int(min(p.columns - column, int64_t(Tile::kColumns))), pairs};
+                      int(rows.end - rows.start), int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
   Tile::run(panel_of(a, p.a, rows.start, rows.end, Tile::kRows),
             panel_of(b + rows.segment * p.columns * p.depth, p.b, column, p.columns, Tile::kColumns), p.depth, out);
 }
@@ -30,13 +30,13 @@ multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::E
 // c[e] (rows, columns) = beta c[e] + a^T b over the depths that belong to expert e. Grid: tiles of C * experts.
 template <class Tile, class C>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
-multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const int32_t* offsets, int beta, bool pairs) {
+multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const int32_t* offsets, int beta, bool vector_stores) {
   const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const auto depths = simt::segment_of(offsets, blockIdx.x / (tile_rows * tile_columns), p.depth);
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns;
   const Output<C> out{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta, int(min(p.rows - row, int64_t(Tile::kRows))),
-                      int(min(p.columns - column, int64_t(Tile::kColumns))), pairs};
+                      int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
   Tile::run(panel_of(a + depths.begin * p.a.depth, p.a, row, p.rows, Tile::kRows),
             panel_of(b + depths.begin * p.b.depth, p.b, column, p.columns, Tile::kColumns), depths.end - depths.begin, out);
 }
@@ -64,8 +64,6 @@ __global__ void __launch_bounds__(kBiasColumns * kBiasGroups) sum_rows(const T* 
   }
 }
 
-bool stores_pairs(const View& c, int64_t columns) { return columns % 2 == 0 && aligned(c, 2 * size_of(c.dtype)); }
-
 template <bool kBDepthMajor> void by_rows(const Grouped& p, const View& a, const View& b, const View& c, const View& bias, const View& offsets) {
   if (p.rows == 0 || p.columns == 0) { return; }
   with_tile<true, kBDepthMajor>(a.dtype, large_tiles(p.rows / p.experts, p.columns, p.experts), [&]<class Tile>() {
@@ -73,7 +71,7 @@ template <bool kBDepthMajor> void by_rows(const Grouped& p, const View& a, const
       using T = typename Tile::Element;
       const int64_t blocks = simt::segment_blocks(p.rows, p.experts, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
       simt::launch<multiply_rows<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(), b.as<const T>(),
-                                           c.as<C>(), bias.as<const float>(), offsets.as<const int32_t>(), stores_pairs(c, p.columns));
+                                           c.as<C>(), bias.as<const float>(), offsets.as<const int32_t>(), stores_vectors(c, p.columns, 1, true));
     });
   });
 }
@@ -99,7 +97,7 @@ void grouped_wgrad(const GroupedWgrad& a) {
       using T = typename Tile::Element;
       const int64_t blocks = tiles_of(out, Tile::kRows) * tiles_of(in, Tile::kColumns) * E;
       simt::launch<multiply_depths<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.dy.as<const T>(),
-                                             a.x.as<const T>(), a.dw.as<C>(), a.offsets.as<const int32_t>(), a.beta, stores_pairs(a.dw, in));
+                                             a.x.as<const T>(), a.dw.as<C>(), a.offsets.as<const int32_t>(), a.beta, stores_vectors(a.dw, in, 1, true));
     });
   });
 }

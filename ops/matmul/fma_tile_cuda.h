@@ -6,12 +6,14 @@ namespace pumice::cuda {
 
 // C (kSide, kSide) = A B over any depth by 256 threads, each with a square of 8 x 8 (side 128) or 4 x 4 (side 64) elements of C, as quads of
 // 4 x 4 that lie 64 apart: the lanes of a warp then read neighbouring float4s. Both operands lie in shared memory as [depth][line], two
-// buffers of 16 depths; the next 16 travel to registers while these are multiplied.
+// buffers of 16 depths; the next 16 travel to registers while these are multiplied. One block of side 128 per processor: 1024 multiply-adds of each
+// of two warps per scheduler pass between barriers, more than the way to memory takes.
 template <int kSide> struct FmaTile {
   using Element = float;
-  static constexpr int kRows = kSide, kColumns = kSide, kDepth = 16, kThreads = 256, kBlocksPerProcessor = kSide == 128 ? 2 : 3;
+  static constexpr int kRows = kSide, kColumns = kSide, kDepth = 16, kThreads = 256, kBlocksPerProcessor = kSide == 128 ? 1 : 2;
   static constexpr int kQuads = kSide / 64, kStride = kSide + 4, kBuffer = kDepth * kStride, kChunks = kSide * kDepth / 4 / kThreads;
-  static constexpr size_t kSharedBytes = 4 * kBuffer * sizeof(float);
+  static constexpr size_t kBuffersBytes = 4 * kBuffer * sizeof(float), kSumsBytes = kSide * kSumsStride<kSide> * sizeof(float);
+  static constexpr size_t kSharedBytes = kBuffersBytes > kSumsBytes ? kBuffersBytes : kSumsBytes;
 
   struct Place { int line, depth; };  // of a thread's chunk i of four elements
   static __device__ __forceinline__ Place place_of(int i, bool depth_major) {
@@ -92,17 +94,20 @@ template <int kSide> struct FmaTile {
       }
       multiply(sums, sa, sb, m0, n0);
     }
+    __syncthreads();
     SIMT_UNROLL
     for (int q = 0; q < kQuads; ++q) {
       SIMT_UNROLL
       for (int i = 0; i < 4; ++i) {
         SIMT_UNROLL
         for (int r = 0; r < kQuads; ++r) {
-          out.store_pair(q * 64 + m0 + i, r * 64 + n0, sums[q][r][i][0], sums[q][r][i][1]);
-          out.store_pair(q * 64 + m0 + i, r * 64 + n0 + 2, sums[q][r][i][2], sums[q][r][i][3]);
+          const float(&v)[4] = sums[q][r][i];
+          *reinterpret_cast<float4*>(shared + (q * 64 + m0 + i) * kSumsStride<kColumns> + r * 64 + n0) = make_float4(v[0], v[1], v[2], v[3]);
         }
       }
     }
+    __syncthreads();
+    out.template store<kColumns, kThreads>(shared);
   }
 };
 

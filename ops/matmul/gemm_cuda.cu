@@ -34,7 +34,7 @@ struct Product {
   int64_t c_row, c_column;
   int64_t part_depth, part_stride;  // depth of a part, and distance of the parts of C
   int beta;
-  bool pairs;
+  bool vector_stores;
   Batches batches;
 };
 
@@ -49,7 +49,7 @@ multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns, k = blockIdx.y * p.part_depth;
   c += at_c + blockIdx.y * p.part_stride + row * p.c_row + column * p.c_column;
   const Output<C> out{c, p.c_row, p.c_column, bias ? bias + column : nullptr, p.beta, int(min(p.rows - row, int64_t(Tile::kRows))),
-                      int(min(p.columns - column, int64_t(Tile::kColumns))), p.pairs};
+                      int(min(p.columns - column, int64_t(Tile::kColumns))), p.vector_stores};
   Tile::run(panel_of(a + at_a + k * p.a.depth, p.a, row, p.rows, Tile::kRows), panel_of(b + at_b + k * p.b.depth, p.b, column, p.columns, Tile::kColumns),
             min(p.depth - k, p.part_depth), out);
 }
@@ -73,8 +73,7 @@ Product product_of(const GemmArgs& g) {
   const int64_t chunk = 16 / size_of(g.a.dtype);
   Product p{.rows = g.c.shape[r - 2], .columns = g.c.shape[r - 1], .depth = g.a.shape[r - 1], .c_row = g.c.stride[r - 2], .c_column = g.c.stride[r - 1],
             .beta = g.beta};
-  bool a_aligned = true, b_aligned = true;
-  p.pairs = p.c_column == 1 && p.c_row % 2 == 0 && aligned(g.c, 2 * size_of(g.c.dtype));
+  bool a_aligned = true, b_aligned = true, c_aligned = true;
   for (int i = 0; i < r - 2; ++i) {
     const int n = p.batches.rank++;
     p.batches.shape[n] = g.c.shape[i];
@@ -83,10 +82,11 @@ Product product_of(const GemmArgs& g) {
     p.batches.c[n] = g.c.stride[i];
     a_aligned &= g.a.stride[i] % chunk == 0;
     b_aligned &= g.b.stride[i] % chunk == 0;
-    p.pairs &= g.c.stride[i] % 2 == 0;
+    c_aligned &= g.c.stride[i] * size_of(g.c.dtype) % 16 == 0;
   }
   p.a = layout_of(g.a, g.a.stride[r - 2], g.a.stride[r - 1], a_aligned);
   p.b = layout_of(g.b, g.b.stride[r - 1], g.b.stride[r - 2], b_aligned);
+  p.vector_stores = stores_vectors(g.c, p.c_row, p.c_column, c_aligned);
   p.part_depth = p.depth;
   return p;
 }
@@ -113,7 +113,7 @@ template <class Tile, class C> void multiply_in_parts(const Product& p, int64_t 
   part.c_row = p.columns;
   part.c_column = 1;
   part.beta = 0;
-  part.pairs = p.columns % 2 == 0;
+  part.vector_stores = p.columns % 4 == 0;
   int64_t stride = p.rows * p.columns;
   for (int i = p.batches.rank - 1; i >= 0; stride *= p.batches.shape[i--]) { part.batches.c[i] = stride; }
   launch_tiles<Tile, float>(part, tiles, parts, g, sums.get(), nullptr);

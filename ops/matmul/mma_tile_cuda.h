@@ -21,7 +21,8 @@ template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaT
   using SharedA = Shared<kRows, ADepthMajor>;
   using SharedB = Shared<kColumns, BDepthMajor>;
   static constexpr int kStage = SharedA::kElements + SharedB::kElements;
-  static constexpr size_t kSharedBytes = size_t(kStages) * kStage * sizeof(bf16);
+  static constexpr size_t kRingBytes = size_t(kStages) * kStage * sizeof(bf16), kSumsBytes = kRows * kSumsStride<kColumns> * sizeof(float);
+  static constexpr size_t kSharedBytes = kRingBytes > kSumsBytes ? kRingBytes : kSumsBytes;
 
   // Depths [k0, k0 + kDepth) of a panel into shared memory; what does not exist becomes zero.
   template <int kLines, bool kDepthMajor> static __device__ __forceinline__ void load(bf16* tile, const Panel<bf16>& p, int64_t k0, int64_t depth) {
@@ -102,15 +103,19 @@ template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaT
       const bf16* stage = ring + step % kStages * kStage;
       multiply(sums, stage, stage + SharedA::kElements, m0, n0);
     }
+    __syncthreads();
+    float* shared_sums = reinterpret_cast<float*>(ring);
     SIMT_UNROLL
     for (int i = 0; i < kMatricesM; ++i) {
       SIMT_UNROLL
       for (int j = 0; j < kMatricesN; ++j) {
-        const int row = m0 + i * 16 + lane / 4, column = n0 + j * 8 + lane % 4 * 2;
-        out.store_pair(row, column, sums[i][j][0], sums[i][j][1]);
-        out.store_pair(row + 8, column, sums[i][j][2], sums[i][j][3]);
+        float* to = shared_sums + (m0 + i * 16 + lane / 4) * kSumsStride<kColumns> + n0 + j * 8 + lane % 4 * 2;
+        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
+        *reinterpret_cast<float2*>(to + 8 * kSumsStride<kColumns>) = make_float2(sums[i][j][2], sums[i][j][3]);
       }
     }
+    __syncthreads();
+    out.template store<kColumns, kThreads>(shared_sums);
   }
 };
 

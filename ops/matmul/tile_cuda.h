@@ -1,6 +1,7 @@
-// What the tiles of CUDA products share: operands as panels, the store of finished sums, and the choice of a tile. gemm_cuda.cu and
+// What the tiles of CUDA products share: operands as panels, the order of tiles, and the store of finished sums. gemm_cuda.cu and
 // moe/grouped_linear_cuda.cu differ only in how a block finds its panels.
 #pragma once
+#include "pumice/tensor/simt/rows.h"
 #include "pumice/tensor/simt/simt.h"
 #include "pumice/tensor/view.h"
 
@@ -37,32 +38,38 @@ template <int kChunk, class T> __device__ __forceinline__ Chunk<T> chunk_of(cons
   return {inside ? p.data + line * p.line + k * p.depth : p.data, depth_major ? p.depth : p.line, inside ? int(min(rest, int64_t(kChunk))) : 0};
 }
 
+// Finished sums go through shared memory, (rows, kColumns) in f32, so that a warp stores whole rows of C whatever order its threads hold them in. The
+// padding spreads the fragments of mma.sync over the banks.
+template <int kColumns> inline constexpr int kSumsStride = kColumns + 8;
+
 // c = beta c + sums + bias for the rows and columns that exist; data and bias start at the tile.
 template <class C> struct Output {
   C* data;
   int64_t row, column;
   const float* bias;  // or null
   int beta, rows, columns;
-  bool pairs;         // two neighbouring columns may be stored at once
+  bool vector;        // 16-byte chunks of a row may be stored at once
 
-  __device__ __forceinline__ float finished(int i, int j, float sum) const {
+  __device__ __forceinline__ C finished(float sum, int j, C before) const {
     if (bias) { sum += bias[j]; }
-    return beta ? float(data[i * row + j * column]) + sum : sum;
+    return C(beta ? float(before) + sum : sum);
   }
-  __device__ __forceinline__ void store(int i, int j, float sum) const {
-    if (i < rows && j < columns) { data[i * row + j * column] = C(finished(i, j, sum)); }
-  }
-  __device__ __forceinline__ void store_pair(int i, int j, float first, float second) const {  // j is even
-    if (!(pairs && i < rows && j + 1 < columns)) {
-      store(i, j, first);
-      store(i, j + 1, second);
-      return;
+  template <int kColumns, int kThreads> __device__ __forceinline__ void store(const float* sums) const {
+    constexpr int kChunk = simt::kVectorOf<C>, kPerRow = kColumns / kChunk;
+    for (int i = int(threadIdx.x); i < rows * kPerRow; i += kThreads) {
+      const int r = i / kPerRow, j = i % kPerRow * kChunk;
+      const float* from = sums + r * kSumsStride<kColumns> + j;
+      C* to = data + r * row + j * column;
+      if (vector && j + kChunk <= columns) {
+        simt::Vector<C, kChunk> v = {};
+        if (beta) { v = simt::load_vector<kChunk>(to); }
+        SIMT_UNROLL
+        for (int e = 0; e < kChunk; ++e) { v.v[e] = finished(from[e], j + e, v.v[e]); }
+        simt::store_vector(to, v);
+      } else {
+        for (int e = 0; e < kChunk && j + e < columns; ++e) { to[e * column] = finished(from[e], j + e, beta ? to[e * column] : C(0)); }
+      }
     }
-    first = finished(i, j, first);
-    second = finished(i, j + 1, second);
-    C* to = data + i * row + j;
-    if constexpr (std::is_same_v<C, float>) { *reinterpret_cast<float2*>(to) = make_float2(first, second); }
-    else { *reinterpret_cast<uint32_t*>(to) = simt::pack_bf16(first, second); }
   }
 };
 
@@ -83,6 +90,11 @@ inline Layout layout_of(const View& v, int64_t line, int64_t depth, bool others_
   const bool depth_major = line != 1 || depth == 1;
   const bool vector = (depth_major ? depth : line) == 1 && (depth_major ? line : depth) % chunk == 0 && aligned(v, 16) && others_aligned;
   return {line, depth, depth_major, vector};
+}
+
+// Whether rows of C (row stride, column stride) may be stored in chunks, its further strides being multiples of 16 bytes if `others_aligned`.
+inline bool stores_vectors(const View& c, int64_t row, int64_t column, bool others_aligned) {
+  return column == 1 && row * size_of(c.dtype) % 16 == 0 && aligned(c, 16) && others_aligned;
 }
 
 }  // namespace pumice::cuda

@@ -1,13 +1,14 @@
 // The bf16 tile of CUDA products: tensor cores through mma.sync, operands through a ring of shared memory filled by cp.async.
 #pragma once
 #include "pumice/ops/matmul/tile_cuda.h"
+#include "pumice/tensor/simt/fragments.h"
 
 namespace pumice::cuda {
 
 // C (kRows, kColumns) = A B over any depth, by warps of 64 x 32 or 32 x 32 of C each. Per step of 32 along depth a block reads (kRows + kColumns) 64 bytes
 // and multiplies kRows kColumns 64 FLOP: 128 x 128 does 64 FLOP per byte of L2, 64 x 64 does 32.
 // Shared tiles keep the order of memory, so that every copy is a 16-byte chunk: [line][depth] is read by ldmatrix, [depth][line] by
-// ldmatrix.trans. Rows are padded by 8 elements: eight rows of a matrix then lie in eight different groups of four banks.
+// ldmatrix.trans.
 template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaTile {
   using Element = bf16;
   static constexpr int kRows = Rows, kColumns = Columns, kDepth = 32, kStages = 4;
@@ -33,49 +34,33 @@ template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaT
       const int chunk = i * kThreads + int(threadIdx.x), row = chunk / kPerRow, along = chunk % kPerRow * 8;
       bf16* to = tile + row * Shared<kLines, kDepthMajor>::kStride + along;
       const auto from = kDepthMajor ? chunk_of<8>(p, true, row, k0 + along, depth) : chunk_of<8>(p, false, along, k0 + row, depth);
-      if (p.vector) {
-        simt::cp_async16(to, from.data, from.count * 2);
-      } else {
-        uint32_t word[4];
-        SIMT_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          const uint32_t low = 2 * e < from.count ? from.data[2 * e * from.step].bits : 0;
-          const uint32_t high = 2 * e + 1 < from.count ? from.data[(2 * e + 1) * from.step].bits : 0;
-          word[e] = low | high << 16;
-        }
-        *reinterpret_cast<uint4*>(to) = make_uint4(word[0], word[1], word[2], word[3]);
-      }
+      if (p.vector) { simt::cp_async16(to, from.data, from.count * 2); }
+      else { simt::gather_chunk(to, from.data, from.step, from.count); }
     }
   }
 
-  // Fragments of 16 lines of A, and of 16 lines of B (two matrices of 8), at depth k of a stage.
-  static __device__ __forceinline__ void fragment_a(uint32_t (&r)[4], const bf16* tile, int line, int k) {
-    const int lane = int(threadIdx.x) & 31;
-    if constexpr (ADepthMajor) { simt::ldmatrix_x4(r, tile + (line + (lane & 15)) * SharedA::kStride + k + (lane >> 4) * 8); }
-    else { simt::ldmatrix_x4_trans(r, tile + (k + (lane & 7) + (lane >> 4) * 8) * SharedA::kStride + line + (lane >> 3 & 1) * 8); }
+  static __device__ __forceinline__ void load_fragment_a(simt::Fragment& r, const bf16* tile, int line, int k) {
+    if constexpr (ADepthMajor) { simt::load_a(r, tile, SharedA::kStride, line, k); }
+    else { simt::load_a_transposed(r, tile, SharedA::kStride, line, k); }
   }
-  static __device__ __forceinline__ void fragment_b(uint32_t (&r)[4], const bf16* tile, int line, int k) {
-    const int lane = int(threadIdx.x) & 31;
-    if constexpr (BDepthMajor) { simt::ldmatrix_x4(r, tile + (line + (lane & 7) + (lane >> 4) * 8) * SharedB::kStride + k + (lane >> 3 & 1) * 8); }
-    else { simt::ldmatrix_x4_trans(r, tile + (k + (lane & 15)) * SharedB::kStride + line + (lane >> 4) * 8); }
+  static __device__ __forceinline__ void load_fragment_b(simt::Fragment& r, const bf16* tile, int line, int k) {
+    if constexpr (BDepthMajor) { simt::load_b(r, tile, SharedB::kStride, line, k); }
+    else { simt::load_b_transposed(r, tile, SharedB::kStride, line, k); }
   }
 
   using Sums = float[kMatricesM][kMatricesN][4];
   static __device__ __forceinline__ void multiply(Sums& sums, const bf16* a, const bf16* b, int m0, int n0) {
     SIMT_UNROLL
     for (int k = 0; k < kDepth; k += 16) {
-      uint32_t fa[kMatricesM][4], fb[kMatricesN / 2][4];
+      simt::Fragment fa[kMatricesM], fb[kMatricesN / 2];
       SIMT_UNROLL
-      for (int i = 0; i < kMatricesM; ++i) { fragment_a(fa[i], a, m0 + i * 16, k); }
+      for (int i = 0; i < kMatricesM; ++i) { load_fragment_a(fa[i], a, m0 + i * 16, k); }
       SIMT_UNROLL
-      for (int j = 0; j < kMatricesN / 2; ++j) { fragment_b(fb[j], b, n0 + j * 16, k); }
+      for (int j = 0; j < kMatricesN / 2; ++j) { load_fragment_b(fb[j], b, n0 + j * 16, k); }
       SIMT_UNROLL
       for (int i = 0; i < kMatricesM; ++i) {
         SIMT_UNROLL
-        for (int j = 0; j < kMatricesN; ++j) {
-          const uint32_t pair[2] = {fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]};
-          simt::mma_bf16_16816(sums[i][j], fa[i], pair);
-        }
+        for (int j = 0; j < kMatricesN / 2; ++j) { simt::multiply_pair(sums[i][2 * j], sums[i][2 * j + 1], fa[i], fb[j]); }
       }
     }
   }

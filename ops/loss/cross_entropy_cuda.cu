@@ -3,6 +3,7 @@
 #include "pumice/ops/loss/cross_entropy_kernels.h"
 #include "pumice/tensor/simt/log_sum_exp.h"
 #include "pumice/tensor/simt/rows.h"
+#include "pumice/tensor/simt/sum_in_order.h"
 
 namespace pumice::cuda {
 namespace {
@@ -36,23 +37,19 @@ row_losses(float* lse_out, float* row_loss, const T* x, const int32_t* labels, i
   }
 }
 
-constexpr int kSumBlock = 1024;
-
-// One block: the census of the labels and the mean of the losses. Thread i adds rows i, i + 1024, ... in f64, then the block's tree: a fixed order.
-__global__ void __launch_bounds__(kSumBlock)
+// One block: the census of the labels and the mean of the losses.
+__global__ void __launch_bounds__(simt::kSumBlock)
 sum_rows(float* loss, int64_t* census, const float* row_loss, const int32_t* labels, int64_t rows, int64_t cols, int32_t ignore) {
   int64_t counted = 0, last_bad = 0;  // last_bad: rows - r of the first bad row r, so that the largest is the first
-  double total = 0;
-  for (int64_t r = threadIdx.x; r < rows; r += kSumBlock) {
+  const double total = simt::sum_in_order(rows, [&](int64_t r) {
     const int32_t label = labels[r];
     const bool bad = label != ignore && (label < 0 || label >= cols);
     if (bad && last_bad == 0) { last_bad = rows - r; }
     counted += label != ignore && !bad;
-    total += double(row_loss[r]);
-  }
+    return row_loss[r];
+  });
   counted = simt::block_reduce(counted, simt::Sum(), int64_t(0));
   last_bad = simt::block_reduce(last_bad, simt::Max(), int64_t(0));
-  total = simt::block_reduce(total, simt::Sum(), 0.0);
   if (threadIdx.x == 0) {
     census[0] = counted;
     census[1] = last_bad ? rows - last_bad : -1;
@@ -94,7 +91,8 @@ void cross_entropy_fwd(const CrossEntropyFwd& a) {
       });
     });
   }
-  simt::launch<sum_rows>({.grid = 1, .block = kSumBlock}, a.loss.as<float>(), a.census.as<int64_t>(), row_loss, labels, a.rows, a.cols, a.ignore);
+  simt::launch<sum_rows>({.grid = 1, .block = simt::kSumBlock}, a.loss.as<float>(), a.census.as<int64_t>(), row_loss, labels, a.rows, a.cols,
+                         a.ignore);
 }
 
 void cross_entropy_bwd(const CrossEntropyBwd& a) {

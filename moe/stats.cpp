@@ -85,19 +85,19 @@ std::vector<std::pair<std::string, double>> RoutingStats::values() const {
 RoutingStats collect_stats(const Routing& routing) {
   const int64_t E = routing.experts(), K = routing.experts_per_token();
   const std::vector<double> p = routing.clean_probs.to_vector<double>(), gate = routing.gate.to_vector<double>(), z = routing.logits.to_vector<double>();
-  const int32_t *expert = routing.expert.data<int32_t>(), *slot = routing.slot.data<int32_t>();
-  const uint8_t* modality = routing.groups.modality.data<uint8_t>();
+  const std::vector<int32_t> expert = routing.expert.to_vector<int32_t>(), slot = routing.slot.to_vector<int32_t>();
+  const std::vector<uint8_t> modality = routing.groups.modality.to_vector<uint8_t>();
   RoutingStats stats;
   for (ModalityStats& s : stats.parts_) {
     s.first_choices.assign(size_t(E), 0);
     s.probability.assign(size_t(E), 0);
   }
   for (int64_t t = 0; t < routing.groups.tokens(); ++t) {
-    ModalityStats& s = stats.parts_[modality[t] == uint8_t(Modality::text)];
+    ModalityStats& s = stats.parts_[modality[size_t(t)] == uint8_t(Modality::text)];
     s.tokens += 1;
     s.choices += K;
-    for (int64_t k = 0; k < K; ++k) { s.kept += slot[t * K + k] >= 0; }
-    s.first_choices[size_t(expert[t * K])] += 1;
+    for (int64_t k = 0; k < K; ++k) { s.kept += slot[size_t(t * K + k)] >= 0; }
+    s.first_choices[size_t(expert[size_t(t * K)])] += 1;
     s.gate += gate[t * K];
     s.max_gate = std::max(s.max_gate, gate[t * K]);
     for (int64_t e = 0; e < E; ++e) {

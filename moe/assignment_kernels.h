@@ -18,6 +18,8 @@ struct AssignRows {
   int64_t groups, experts, per_token;
 };
 
+inline constexpr int64_t kMaxExpertsOnCuda = 3072;
+
 PUMICE_DECLARE_KERNEL(assign_slots_kernel, AssignSlots);
 PUMICE_DECLARE_KERNEL(assign_rows_kernel, AssignRows);
 

@@ -6,9 +6,9 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(dispatch_rows, DispatchRows);
-PUMICE_DEFINE_CPU_KERNEL(combine_rows, CombineRows);
-PUMICE_DEFINE_CPU_KERNEL(combine_rows_bwd, CombineRowsBwd);
+PUMICE_DEFINE_KERNEL(dispatch_rows, DispatchRows);
+PUMICE_DEFINE_KERNEL(combine_rows, CombineRows);
+PUMICE_DEFINE_KERNEL(combine_rows_bwd, CombineRowsBwd);
 
 Tensor dispatch(const Tensor& input, const Routing& routing) {
   require_float("dispatch", "x", input);

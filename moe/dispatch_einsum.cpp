@@ -13,12 +13,13 @@ namespace {
 Tensor mask_of(const Routing& r, int64_t g, int64_t k, DType dtype) {
   const int64_t begin = r.groups.offsets[size_t(g)], S = r.groups.offsets[size_t(g) + 1] - begin, K = r.experts_per_token();
   const int64_t E = r.experts(), Q = r.capacity[size_t(g)];
+  const std::vector<int32_t> slots = r.slot.to_vector<int32_t>(), experts = r.expert.to_vector<int32_t>();
   std::vector<double> mask(size_t(S * E * Q), 0);
   for (int64_t s = 0; s < S; ++s) {
-    int64_t at = (begin + s) * K + k, slot = r.slot.data<int32_t>()[at];
-    if (slot >= 0) { mask[size_t((s * E + r.expert.data<int32_t>()[at]) * Q + slot)] = 1; }
+    int64_t at = (begin + s) * K + k, slot = slots[size_t(at)];
+    if (slot >= 0) { mask[size_t((s * E + experts[size_t(at)]) * Q + slot)] = 1; }
   }
-  return to_dtype(from_values<double>({S, E * Q}, mask), dtype);
+  return to_device(to_dtype(from_values<double>({S, E * Q}, mask), dtype), r.slot.device());
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(gating_fwd, GatingFwd);
-PUMICE_DEFINE_CPU_KERNEL(gating_bwd, GatingBwd);
-PUMICE_DEFINE_CPU_KERNEL(renormalise_kept_fwd, RenormaliseFwd);
-PUMICE_DEFINE_CPU_KERNEL(renormalise_kept_bwd, RenormaliseBwd);
+PUMICE_DEFINE_KERNEL(gating_fwd, GatingFwd);
+PUMICE_DEFINE_KERNEL(gating_bwd, GatingBwd);
+PUMICE_DEFINE_KERNEL(renormalise_kept_fwd, RenormaliseFwd);
+PUMICE_DEFINE_KERNEL(renormalise_kept_bwd, RenormaliseBwd);
 
 namespace {
 
@@ -18,6 +18,7 @@ void require_noise(const char* operand, const Tensor& noise, const Tensor& logit
   require_dtype("gating", operand, noise, DType::f32);
   REQUIRE(ShapeError, noise.shape() == logits.shape(), "[gating] ", operand, " must have the shape of logits ", logits.shape(), ", got ",
           noise.shape());
+  require_same_device("gating", noise, logits);
 }
 
 }  // namespace
@@ -60,6 +61,7 @@ Tensor renormalise_kept(const Tensor& input, const Tensor& row) {
   require_dtype("renormalise_kept", "row", row, DType::i32);
   REQUIRE(ShapeError, input.rank() == 2 && input.shape() == row.shape(), "[renormalise_kept] gate and row must both be (T, K), got ",
           input.shape(), " and ", row.shape());
+  require_same_device("renormalise_kept", input, row);
   const int64_t T = input.dim(0), K = input.dim(1);
   Tensor gate = packed(input.detach()), y = empty_like(gate), kept = packed(row);
   renormalise_kept_fwd(gate.device(), {y, gate, kept, T, K});

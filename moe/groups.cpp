@@ -33,8 +33,8 @@ void require_valid(const TokenGroups& groups) {
           groups.first_group + groups.count(), ": put more examples into a group");
 }
 
-Tensor offsets_tensor(const TokenGroups& groups) {
-  return from_values<int64_t>({groups.count() + 1}, groups.offsets);
+Tensor offsets_tensor(const TokenGroups& groups, Device device) {
+  return to_device(from_values<int64_t>({groups.count() + 1}, groups.offsets), device);
 }
 
 }  // namespace pumice

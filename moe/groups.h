@@ -23,7 +23,7 @@ struct TokenGroups {
 std::vector<int64_t> group_offsets(const std::vector<int64_t>& tokens_of_example, int64_t examples_per_group);
 // Throws ShapeError or DTypeError unless the offsets rise from 0 without empty groups and modality is u8 (T).
 void require_valid(const TokenGroups& groups);
-// offsets as an i64 tensor (G + 1), for kernels.
-Tensor offsets_tensor(const TokenGroups& groups);
+// offsets as an i64 tensor (G + 1) on `device`, for kernels.
+Tensor offsets_tensor(const TokenGroups& groups, Device device);
 
 }  // namespace pumice

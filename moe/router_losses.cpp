@@ -8,16 +8,16 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(importance_loss_fwd, MeanProbsLoss);
-PUMICE_DEFINE_CPU_KERNEL(balance_loss_fwd, MeanProbsLoss);
-PUMICE_DEFINE_CPU_KERNEL(global_entropy_loss_fwd, MeanProbsLoss);
-PUMICE_DEFINE_CPU_KERNEL(mean_probs_loss_bwd, MeanProbsLossBwd);
-PUMICE_DEFINE_CPU_KERNEL(load_loss_fwd, LoadLoss);
-PUMICE_DEFINE_CPU_KERNEL(load_loss_bwd, LoadLossBwd);
-PUMICE_DEFINE_CPU_KERNEL(z_loss_fwd, ZLoss);
-PUMICE_DEFINE_CPU_KERNEL(z_loss_bwd, ZLossBwd);
-PUMICE_DEFINE_CPU_KERNEL(local_entropy_loss_fwd, LocalEntropyLoss);
-PUMICE_DEFINE_CPU_KERNEL(local_entropy_loss_bwd, LocalEntropyLossBwd);
+PUMICE_DEFINE_KERNEL(importance_loss_fwd, MeanProbsLoss);
+PUMICE_DEFINE_KERNEL(balance_loss_fwd, MeanProbsLoss);
+PUMICE_DEFINE_KERNEL(global_entropy_loss_fwd, MeanProbsLoss);
+PUMICE_DEFINE_KERNEL(mean_probs_loss_bwd, MeanProbsLossBwd);
+PUMICE_DEFINE_KERNEL(load_loss_fwd, LoadLoss);
+PUMICE_DEFINE_KERNEL(load_loss_bwd, LoadLossBwd);
+PUMICE_DEFINE_KERNEL(z_loss_fwd, ZLoss);
+PUMICE_DEFINE_KERNEL(z_loss_bwd, ZLossBwd);
+PUMICE_DEFINE_KERNEL(local_entropy_loss_fwd, LocalEntropyLoss);
+PUMICE_DEFINE_KERNEL(local_entropy_loss_bwd, LocalEntropyLossBwd);
 
 namespace {
 
@@ -32,16 +32,19 @@ TokenSegments segments_of(const Routing& r, LossScope scope, const Modality* mod
   std::vector<int64_t> offsets = scope == LossScope::group ? r.groups.offsets : std::vector<int64_t>{0, r.groups.tokens()};
   const size_t N = offsets.size() - 1;
   std::vector<double> tokens(N), share(N);
-  const uint8_t* kind = r.groups.modality.data<uint8_t>();
+  const std::vector<uint8_t> kind = r.groups.modality.to_vector<uint8_t>();
   int64_t active = 0;
   for (size_t n = 0; n < N; ++n) {
-    for (int64_t t = offsets[n]; t < offsets[n + 1]; ++t) { tokens[n] += !modality || kind[t] == uint8_t(*modality); }
+    for (int64_t t = offsets[n]; t < offsets[n + 1]; ++t) { tokens[n] += !modality || kind[size_t(t)] == uint8_t(*modality); }
     active += tokens[n] > 0;
   }
   for (size_t n = 0; n < N; ++n) { share[n] = tokens[n] > 0 ? 1.0 / double(active) : 0; }
-  return {.offsets = from_values<int64_t>({int64_t(N) + 1}, offsets), .tokens = from_values<double>({int64_t(N)}, tokens),
-          .share = from_values<double>({int64_t(N)}, share), .modality = modality ? r.groups.modality : Tensor(), .count = int64_t(N),
-          .experts = r.experts(), .wanted = modality ? int64_t(*modality) : 0};
+  const Device device = r.logits.device();
+  return {.offsets = to_device(from_values<int64_t>({int64_t(N) + 1}, offsets), device),
+          .tokens = to_device(from_values<double>({int64_t(N)}, tokens), device),
+          .share = to_device(from_values<double>({int64_t(N)}, share), device),
+          .modality = modality ? to_device(r.groups.modality, device) : Tensor(), .count = int64_t(N), .experts = r.experts(),
+          .wanted = modality ? int64_t(*modality) : 0};
 }
 
 Tensor scalar_like(const Tensor& logits) { return empty({}, logits.dtype(), logits.device()); }

@@ -16,7 +16,7 @@ RandomKey key_of(uint32_t site, Stream stream) { return random_key(site ^ uint32
 Routing route(const Tensor& logits, const TokenGroups& groups, const RouterOptions& options, bool training, uint32_t site) {
   require_valid(options);
   double stddev = training ? options.noise_std / options.experts : 0;
-  Tensor noise = stddev > 0 ? normal_noise(groups, options.experts, stddev, key_of(site, Stream::noise)) : Tensor();
+  Tensor noise = stddev > 0 ? normal_noise(groups, options.experts, stddev, key_of(site, Stream::noise), logits.device()) : Tensor();
   return route_with_noise(logits, noise, stddev, groups, options, training, site);
 }
 
@@ -29,7 +29,7 @@ Routing route_with_noise(const Tensor& logits, const Tensor& noise, double noise
   REQUIRE(UsageError, noise.defined() == (noise_std > 0), "[route] noise and its standard deviation go together, got ",
           noise.defined() ? "noise" : "no noise", " and ", noise_std);
   bool sampled = options.second == SecondChoice::gumbel_always || (options.second == SecondChoice::gumbel && training);
-  Tensor gumbel = sampled ? gumbel_noise(groups, options.experts, key_of(site, Stream::gumbel)) : Tensor();
+  Tensor gumbel = sampled ? gumbel_noise(groups, options.experts, key_of(site, Stream::gumbel), logits.device()) : Tensor();
   Gating gating = gate_tokens(logits, noise, gumbel, options.experts_per_token);
 
   Routing r{.groups = groups, .noise_std = noise_std, .logits = logits, .noisy_logits = gating.noisy, .lse = gating.lse, .noisy_lse = gating.noisy_lse,

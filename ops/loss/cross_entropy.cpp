@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(cross_entropy_fwd, CrossEntropyFwd);
-PUMICE_DEFINE_CPU_KERNEL(cross_entropy_bwd, CrossEntropyBwd);
+PUMICE_DEFINE_KERNEL(cross_entropy_fwd, CrossEntropyFwd);
+PUMICE_DEFINE_KERNEL(cross_entropy_bwd, CrossEntropyBwd);
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, int ignore, double smoothing) {
   require_float("cross_entropy", "logits", logits);

@@ -7,7 +7,7 @@ namespace pumice {
 struct CrossEntropyFwd {
   View loss, lse;   // () and (N) f32 or f64
   View census;      // (2) i64: how many rows count; the first row whose label is neither ignored nor in [0, V), or -1.
-                    // With such a row nothing else is written.
+                    // With such a row nothing else is of use.
   View row_loss;    // (N) scratch
   View x, labels;   // (N, V), (N) i32
   int64_t rows, cols;

@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(sigmoid_cross_entropy_fwd, SigmoidCrossEntropyFwd);
-PUMICE_DEFINE_CPU_KERNEL(sigmoid_cross_entropy_bwd, SigmoidCrossEntropyBwd);
+PUMICE_DEFINE_KERNEL(sigmoid_cross_entropy_fwd, SigmoidCrossEntropyFwd);
+PUMICE_DEFINE_KERNEL(sigmoid_cross_entropy_bwd, SigmoidCrossEntropyBwd);
 
 Tensor sigmoid_cross_entropy(const Tensor& logits, const Tensor& targets) {
   require_float("sigmoid_cross_entropy", "logits", logits);

@@ -16,7 +16,7 @@ Routing routing_of(const Tensor& row, const Tensor& gate) {
     if (rows[i] >= 0) { token[size_t(rows[i])] = int32_t(i / size_t(row.dim(1))); ++R; }
   }
   token.resize(R);
-  r.token_of_row = from_values<int32_t>({int64_t(R)}, token);
+  r.token_of_row = to_device(from_values<int32_t>({int64_t(R)}, token), row.device());
   return r;
 }
 
@@ -71,10 +71,12 @@ OpCase combine_case(int64_t T, int64_t K, int64_t C) {
           .bytes = 4 * n + 4.0 * double(T * C), .flops = 2 * n};
 }
 
-// one row, all of a token's choices dropped (T = 3, K = 1), around the sixteen lanes, beyond one piece of columns (256), no tokens
+// one row, all of a token's choices dropped (T = 3, K = 1), around the sixteen lanes, beyond one piece of columns (256), no tokens; on CUDA a
+// block per row
 AddCases cases({dispatch_case(1, 1, 1), dispatch_case(3, 1, 7), dispatch_case(9, 2, 31), dispatch_case(5, 4, 32), dispatch_case(0, 1, 3),
                 dispatch_case(700, 2, 33), combine_case(1, 1, 1), combine_case(3, 1, 15), combine_case(9, 2, 16), combine_case(5, 4, 17),
-                combine_case(0, 2, 3), combine_case(6, 2, 300), combine_case(700, 1, 33)});
+                combine_case(0, 2, 3), combine_case(6, 2, 300), combine_case(700, 1, 33),
+                combine_case(3, 2, 1048), combine_case(2, 2, 8200)});
 
 }  // namespace
 }  // namespace pumice::testing

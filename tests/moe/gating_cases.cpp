@@ -80,7 +80,8 @@ OpCase renormalise_case(int64_t T, int64_t K, Doubles row) {
           .bytes = 12.0 * double(T * K), .flops = 2.0 * double(T * K), .bf16 = false};
 }
 
-// one token, one expert, all experts chosen, around the sixteen lanes, no tokens, more than one block of tokens; noise
+// one token, one expert, all experts chosen, around the sixteen lanes, no tokens, more than one block of tokens, more experts than a
+// warp holds in registers; noise
 AddCases cases([] {
   std::vector<OpCase> cases = {renormalise_case(4, 2, {0, 1, -1, 2, 3, -1, -1, -1}), renormalise_case(2, 3, {0, -1, 1, 2, 3, 4})};
   for (bool with_graph : {true, false}) {
@@ -93,6 +94,7 @@ AddCases cases([] {
     cases.push_back(gating_case(0, 4, 1, false, with_graph));
     cases.push_back(gating_case(130, 33, 2, true, with_graph));
     cases.push_back(gating_case(700, 8, 1, true, with_graph));
+    cases.push_back(gating_case(2, 200, 3, true, with_graph));
   }
   return cases;
 }());

@@ -128,11 +128,13 @@ std::vector<OpCase> cases_of(const Setting& s) {
                     [](const Routing& r, LossScope scope) { return global_entropy_loss(r, Modality::text, 0.9 * double(r.experts()), scope); })};
 }
 
-// one group, odd sizes around the sixteen lanes, a ragged last group, groups of text only, all tokens at once, many tokens
+// one group, odd sizes around the sixteen lanes, a ragged last group, groups of text only, all tokens at once, many tokens; on CUDA
+// more tokens than one block adds, more experts than it has threads
 AddCases cases([] {
   std::vector<OpCase> all;
   for (const Setting& s : {Setting{3, 1, {0, 5}, 2}, Setting{17, 2, {0, 8, 16, 21}, 3}, Setting{16, 2, {0, 6, 8}, 3},
-                           Setting{5, 2, {0, 6, 8}, 3, LossScope::global}, Setting{33, 1, {0, 100, 200}, 16}}) {
+                           Setting{5, 2, {0, 6, 8}, 3, LossScope::global}, Setting{33, 1, {0, 100, 200}, 16}, Setting{2, 1, {0, 300}, 50},
+                           Setting{260, 2, {0, 3}, 1}}) {
     for (OpCase& c : cases_of(s)) { all.push_back(std::move(c)); }
   }
   return all;

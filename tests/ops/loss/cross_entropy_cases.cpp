@@ -35,10 +35,10 @@ OpCase cross_entropy_case(int64_t N, int64_t V, double smoothing = 0, int ignore
 }
 
 // one row, one class, odd, around the sixteen lanes, smoothing, another ignored label, more than one piece of a row (1024), more
-// than one block of rows, a vocabulary
+// than one block of rows, a vocabulary; on CUDA a block per row of whole and of odd vectors, held in registers and not
 AddCases cases({cross_entropy_case(1, 1), cross_entropy_case(1, 5), cross_entropy_case(5, 15), cross_entropy_case(4, 16, 0.1),
                 cross_entropy_case(7, 17, 0.25, -1), cross_entropy_case(3, 33, 1), cross_entropy_case(3, 2500, 0.1),
-                cross_entropy_case(300, 31), cross_entropy_case(16, 32000)});
+                cross_entropy_case(300, 31), cross_entropy_case(16, 32000), cross_entropy_case(3, 4096, 0.1), cross_entropy_case(2, 8209)});
 
 }  // namespace
 }  // namespace pumice::testing

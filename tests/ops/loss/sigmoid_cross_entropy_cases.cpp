@@ -22,7 +22,8 @@ OpCase sigmoid_case(int64_t N, int64_t V) {
           .bytes = 4.0 * double(N * V), .flops = 8.0 * double(N * V)};
 }
 
-AddCases cases({sigmoid_case(1, 1), sigmoid_case(3, 10), sigmoid_case(7, 33), sigmoid_case(130, 100)});
+// one class, odd, more than one block of rows; on CUDA a warp and a block per row, whole and odd vectors, held in registers and not
+AddCases cases({sigmoid_case(1, 1), sigmoid_case(3, 10), sigmoid_case(7, 33), sigmoid_case(130, 100), sigmoid_case(2, 4096), sigmoid_case(2, 8209)});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -5,6 +5,7 @@
 #include <jpeglib.h>
 #include <png.h>
 
+#include "pumice/data/exif.h"
 #include "pumice/data/file_kind.h"
 #include "pumice/data/image_formats.h"
 #include "pumice/tensor/error.h"
@@ -167,13 +168,23 @@ void require_image_size(const std::string& name, int64_t width, int64_t height, 
           options.max_pixels, ". Shrink the picture");
 }
 
-Image decode_image(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
+namespace {
+
+Image decode_as_stored(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
   if (bytes.substr(0, 8) == std::string_view("\x89PNG\r\n\x1a\n", 8)) { return decode_png(bytes, name, options); }
   if (bytes.substr(0, 3) == "\xff\xd8\xff") { return decode_jpeg(bytes, name, options); }
   if (bytes.size() >= 12 && bytes.substr(0, 4) == "RIFF" && bytes.substr(8, 4) == "WEBP") { return decode_webp(bytes, name, options); }
   const std::string kind = kind_of_file(bytes);
   throw FormatError(concat_text("[image] ", name, kind.empty() ? " starts with unknown bytes" : " is " + kind, "; a PNG, JPEG or WebP picture is required"), __FILE__,
                     __LINE__);
+}
+
+}  // namespace
+
+Image decode_image(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
+  Image image = decode_as_stored(bytes, name, options);
+  const int orientation = options.exif_orientation ? exif_orientation(bytes) : 1;
+  return orientation == 1 ? image : oriented(image, orientation);
 }
 
 }  // namespace pumice

@@ -1,12 +1,17 @@
 #include "pumice/train/pipeline.h"
 
+#include <nlohmann/json.hpp>
+
 #include "pumice/data/image.h"
 #include "pumice/data/loader.h"
 #include "pumice/tensor/error.h"
 
 namespace pumice {
 
-ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights) : loaded_(load_image_text(path, weights)), run_{.dtype = precision, .reports = false} {}
+ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights) : loaded_(load_image_text(path, weights)), run_{.dtype = precision, .reports = false} {
+  const auto options = nlohmann::json::parse(loaded_.state.options, nullptr, false);
+  decoding_.exif_orientation = options.is_object() && options.value("exif-orientation", nlohmann::json()) == true;
+}
 
 void ImageTextPipeline::require_joint_space() const {
   REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "
@@ -72,7 +77,7 @@ std::vector<LayerRouting> ImageTextPipeline::routings(const Tensor& pixels, cons
 
 bool PixelBatch::add(std::string_view bytes, const std::string& name) {
   try {
-    Image image = resize_and_crop(decode_image(bytes, name), int(size_));
+    Image image = resize_and_crop(decode_image(bytes, name, decoding_), int(size_));
     data_.insert(data_.end(), image.rgb.begin(), image.rgb.end());
     ++count_;
     return true;

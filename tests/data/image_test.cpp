@@ -48,7 +48,8 @@ TEST(Image, ManyPicturesAreDecodedAsPillowDoes) {
     const std::string file = e["file"];
     if (!reads_webp() && file.find(".webp") != std::string::npos) { continue; }
     Image image = decode_image(read_file(folder + "/" + file), file);
-    const bool equal = image.width == e["width"] && fnv(image) == e["rgb"] && (!e.contains("crop_8") || fnv(resize_and_crop(image, 8)) == e["crop_8"]);
+    const bool equal = image.width == e["width"] && fnv(image) == e["rgb"] && (!e.contains("crop_8") || fnv(resize_and_crop(image, 8)) == e["crop_8"]) &&
+                       fnv(decode_image(read_file(folder + "/" + file), file, {.exif_orientation = true})) == e["upright"];
     EXPECT_TRUE(equal) << file;
     auto& [same, all] = kinds[file.substr(5)];
     same += equal;

@@ -15,7 +15,7 @@ import struct
 import zlib
 
 import PIL
-from PIL import Image
+from PIL import Image, ImageOps
 
 assert int(PIL.__version__.split(".")[0]) < 13, "use Pillow 9 to 12"
 
@@ -145,7 +145,8 @@ def main():
         name = f"{i:04}_{kind}"
         kinds[kind](a.out / name)
         image = Image.open(a.out / name).convert("RGB")
-        entry = {"file": name, "width": image.width, "height": image.height, "rgb": fnv(image.tobytes())}
+        entry = {"file": name, "width": image.width, "height": image.height, "rgb": fnv(image.tobytes()),
+                 "upright": fnv(ImageOps.exif_transpose(Image.open(a.out / name)).convert("RGB").tobytes())}
         if max(image.size) < 8 * min(image.size):
             entry["crop_8"] = fnv(crop(image, 8).tobytes())
         expected.append(entry)

@@ -60,6 +60,7 @@ class DataInspect : public Command {
   }
   void declare(OptionTable& o) override {
     declare_source(o, options_);
+    o.add("exif-orientation", decoding_.exif_orientation, "Input", "turn pictures as their EXIF data says").alias("exif-rotate");
     o.add("n", count_, "Output", "how many pairs");
     o.add("start", start_, "Output", "the first one");
     o.add("size", size_, "Output", "pixels per side that pictures are resized to");
@@ -81,7 +82,7 @@ class DataInspect : public Command {
     for (int64_t i = start_; i < end; ++i) {
       print_line(format("%lld  %s", static_cast<long long>(i), source->name(i).c_str()));
       try {
-        Image picture = decode_image(source->image(i), source->name(i));
+        Image picture = decode_image(source->image(i), source->name(i), decoding_);
         print_line(format("    %d x %d pixels%s", picture.width, picture.height,
                           source->label(i) < 0 ? "" : (", class " + std::to_string(source->label(i)) + " (" + source->classnames()[size_t(source->label(i))] + ")").c_str()));
         sheet.put(i - start_, resize_and_crop(picture, int(size_)));
@@ -107,6 +108,7 @@ class DataInspect : public Command {
   }
 
   PairOptions options_;
+  DecodeOptions decoding_;
   int64_t count_ = 8, start_ = 0, size_ = 64, text_length_ = 16;
   std::string tokenizer_, out_;
 };

@@ -15,6 +15,7 @@ class EvalExperts : public Command {
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("data", data_, "Input", "pairs to route; see --train-data of pumice train limoe");
+    o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("max-examples", options_.max_examples, "Input", "how many of them");
     o.add("top", options_.top, "Output", "words and patches named per expert");
     o.add("map-pictures", options_.maps, "Output", "pictures whose patches are mapped to experts");
@@ -22,9 +23,10 @@ class EvalExperts : public Command {
     o.add("maps", maps_, "Output", "write a PNG: pictures, and the same tinted by expert for each sparse block");
   }
 
-  int run(OptionTable&, const std::vector<std::string>&) override {
+  int run(OptionTable& options, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval experts: --model and --data are required. See pumice eval experts --help");
     ImageTextPipeline pipeline(model_);
+    if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     ExpertReport report = profile_experts(pipeline, *open_pairs(data_), options_);
     print_line(format("%lld examples, model at step %lld", static_cast<long long>(report.examples), static_cast<long long>(pipeline.step())));
     for (const LayerProfile& layer : report.layers) {
@@ -48,6 +50,7 @@ class EvalExperts : public Command {
 
  private:
   std::string model_, data_, output_, maps_;
+  bool exif_ = false;
   ExpertOptions options_;
 };
 

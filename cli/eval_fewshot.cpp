@@ -23,6 +23,7 @@ class EvalFewshot : public Command {
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("data", data_, "Input", "labelled pictures to test on; see pumice eval zeroshot");
+    o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("train-data", train_data_, "Input", "labelled pictures to learn from; default: the training side of --data");
     o.add("shots", options_.shots, "Protocol", "labelled pictures per class");
     o.add("seeds", options_.seeds, "Protocol", "draws of them");
@@ -32,12 +33,13 @@ class EvalFewshot : public Command {
     add_device_option(o, device_);
   }
 
-  int run(OptionTable&, const std::vector<std::string>&) override {
+  int run(OptionTable& options, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval fewshot: --model and --data are required. See pumice eval fewshot --help");
     REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_,
             " has no training side; name labelled pictures to learn from by --train-data");
     LabelledSet test = open_labelled_set(data_, "test"), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train");
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
+    if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     FewshotResult r = evaluate_fewshot(pipeline, train, test, options_);
     print_line(format("%lld pictures, %lld classes, %lld draws, model at step %lld", static_cast<long long>(r.images), static_cast<long long>(r.classes),
                       static_cast<long long>(options_.seeds), static_cast<long long>(pipeline.step())));
@@ -63,7 +65,7 @@ class EvalFewshot : public Command {
   std::string model_, data_, train_data_, output_;
   FewshotOptions options_;
   Device device_;
-  bool ema_ = false;
+  bool exif_ = false, ema_ = false;
 };
 
 }  // namespace

@@ -21,6 +21,7 @@ class EvalRetrieval : public Command {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a CSV of pictures and captions, COCO or Karpathy JSON, webdataset shards, or a CLIP_benchmark retrieval directory");
+    o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
     o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
     o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
@@ -28,10 +29,11 @@ class EvalRetrieval : public Command {
     add_device_option(o, device_);
   }
 
-  int run(OptionTable&, const std::vector<std::string>&) override {
+  int run(OptionTable& options, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
     RetrievalSet set = open_retrieval_set(data_, files_);
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
+    if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     RetrievalResult r = evaluate_retrieval(pipeline, set);
     print_line(format("%lld pictures, %lld captions (%lld distinct), model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.captions), static_cast<long long>(r.distinct_captions), static_cast<long long>(pipeline.step())));
@@ -69,7 +71,7 @@ class EvalRetrieval : public Command {
   std::string model_, data_, output_;
   RetrievalFiles files_;
   Device device_;
-  bool ema_ = false;
+  bool exif_ = false, ema_ = false;
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ class EvalZeroshot : public Command {
     o.add("text-model", text_model_, "Input", "another checkpoint that embeds the prompts, such as one that keeps the experts of text; default: --model");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a folder per class, a CLIP_benchmark directory, or webdataset shards with .cls");
+    o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("templates", templates_, "Input", "prompt templates with {} for the class name, separated by commas; default: those of the set");
     o.add("canonicalize", canonical_, "Input", "prompts in lower case, without punctuation, '_' as a space, as big_vision evaluates");
     o.add("confusions", confusions_, "Output", "how many of the most frequent confusions are printed; the JSON has all");
@@ -33,12 +34,13 @@ class EvalZeroshot : public Command {
     o.add("baselines", baselines_, "Output", "measure nearest-neighbour baselines where the set has a training side");
   }
 
-  int run(OptionTable&, const std::vector<std::string>&) override {
+  int run(OptionTable& options, const std::vector<std::string>&) override {
     REQUIRE(UsageError, confusions_ >= 0, "pumice eval zeroshot: --confusions must not be negative, got ", confusions_);
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
     LabelledSet set = open_labelled_set(data_, "test");
     if (!templates_.empty()) { set.templates = templates_; }
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
+    if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_, DType::f32, Weights::trained, device_);
     std::unique_ptr<LabelledSet> train_side;
     if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
@@ -98,7 +100,7 @@ class EvalZeroshot : public Command {
   std::vector<std::string> templates_;
   int64_t confusions_ = 5;
   Device device_;
-  bool baselines_ = true, ema_ = false, canonical_ = false;
+  bool exif_ = false, baselines_ = true, ema_ = false, canonical_ = false;
 };
 
 }  // namespace

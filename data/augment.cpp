@@ -19,6 +19,28 @@ uint8_t blend(uint8_t from, uint8_t to, float alpha) {
   return value <= 0 ? 0 : value >= 255 ? 255 : uint8_t(value);
 }
 
+// Smith's hexcone (SIGGRAPH 1978) in Pillow's 8 bits: (h, s, v) and back.
+struct Hsv { uint8_t h, s, v; };
+
+Hsv to_hsv(const uint8_t* rgb) {
+  const int r = rgb[0], g = rgb[1], b = rgb[2], most = std::max({r, g, b}), least = std::min({r, g, b});
+  if (most == least) { return {0, 0, uint8_t(most)}; }
+  const float span = float(most - least), s = span / float(most);
+  const float rc = float(most - r) / span, gc = float(most - g) / span, bc = float(most - b) / span;
+  const float sector = r == most ? bc - gc : g == most ? float(2.0 + rc - bc) : float(4.0 + gc - rc);
+  const float h = float(std::fmod(sector / 6.0 + 1.0, 1.0));
+  return {uint8_t(h * 255.0), uint8_t(s * 255.0), uint8_t(most)};
+}
+
+void to_rgb(Hsv c, uint8_t* rgb) {
+  const int sector = int(std::floor(float(c.h) * 6.0 / 255.0));
+  const float f = float(float(c.h) * 6.0 / 255.0 - sector), s = float(c.s / 255.0), v = c.v;
+  auto round = [](double x) { return uint8_t(std::round(x)); };
+  const uint8_t p = round(v * (1.0 - s)), q = round(v * (1.0 - s * f)), t = round(v * (1.0 - s * (1.0 - f)));
+  const uint8_t parts[6][3] = {{c.v, t, p}, {q, c.v, p}, {p, c.v, t}, {p, q, c.v}, {t, p, c.v}, {c.v, p, q}};
+  std::memcpy(rgb, parts[sector % 6], 3);
+}
+
 // Uniform numbers of one sample, in the order they are asked for.
 class Draws {
  public:
@@ -54,13 +76,17 @@ Image random_crop(const Image& image, const Augmentation& a, Draws& draws) {
 }
 
 Image jittered(Image image, const Augmentation& a, Draws& draws) {
-  int order[3] = {0, 1, 2};
-  for (int i = 2; i > 0; --i) { std::swap(order[i], order[draws.below(i + 1)]); }
-  const double strength[3] = {a.brightness, a.contrast, a.saturation};
+  int order[4] = {0, 1, 2, 3};
+  for (int i = 3; i > 0; --i) { std::swap(order[i], order[draws.below(i + 1)]); }
+  const double strength[4] = {a.brightness, a.contrast, a.saturation, a.hue};
   for (int which : order) {
-    const float factor = float(draws.uniform(std::max(0.0, 1 - strength[which]), 1 + strength[which]));
-    if (strength[which] <= 0) { continue; }
-    image = which == 0 ? with_brightness(image, factor) : which == 1 ? with_contrast(image, factor) : with_saturation(image, factor);
+    const double v = strength[which], drawn = which == 3 ? draws.uniform(-v, v) : draws.uniform(std::max(0.0, 1 - v), 1 + v);
+    if (v <= 0) { continue; }
+    const float factor = float(drawn);
+    image = which == 0   ? with_brightness(image, factor)
+            : which == 1 ? with_contrast(image, factor)
+            : which == 2 ? with_saturation(image, factor)
+                         : with_hue(image, drawn);
   }
   return image;
 }
@@ -77,6 +103,7 @@ void Augmentation::validate() const {
   for (double v : {brightness, contrast, saturation}) {
     REQUIRE(UsageError, v >= 0 && v <= 10, "[augment] --aug-color-jitter must be in [0, 10], got ", v);
   }
+  REQUIRE(UsageError, hue >= 0 && hue <= 0.5, "[augment] the fourth number of --aug-color-jitter, the turn of the hue, must be in [0, 0.5], got ", hue);
 }
 
 Image augment(const Image& image, int size, const Augmentation& a, uint64_t seed, int64_t epoch, int64_t sample) {
@@ -136,6 +163,17 @@ Image with_saturation(const Image& image, float factor) {
   for (size_t i = 0; i < out.rgb.size(); i += 3) {
     const uint8_t l = luma(&image.rgb[i]);
     for (size_t c = 0; c < 3; ++c) { out.rgb[i + c] = blend(l, image.rgb[i + c], factor); }
+  }
+  return out;
+}
+
+Image with_hue(const Image& image, double turn) {
+  const uint8_t step = uint8_t(int(turn * 255));  // the fraction is cut off; sums wrap around the circle
+  Image out = image;
+  for (size_t i = 0; i < out.rgb.size(); i += 3) {
+    Hsv c = to_hsv(&image.rgb[i]);
+    c.h = uint8_t(c.h + step);
+    to_rgb(c, &out.rgb[i]);
   }
   return out;
 }

@@ -30,7 +30,7 @@ LabelledSet from_shards(const std::string& spec, const fs::path& names, const fs
   const int classes = int(set.classnames.size());
   set.read = [data, classes, names = names.string()](int64_t i) {
     auto image = data->image(i), label = data->find(i, "cls");
-    REQUIRE(FormatError, image && label, "[eval] ", data->name(i), " needs an image (.png, .jpg) and a class (.cls)");
+    REQUIRE(FormatError, image && label, "[eval] ", data->name(i), " needs an image (.png, .jpg, .webp) and a class (.cls)");
     int value = -1;
     std::from_chars(label->data(), label->data() + label->size(), value);
     REQUIRE(FormatError, value >= 0 && value < classes, "[eval] ", data->name(i), ".cls must be a line number of ", names, " from 0 to ", classes - 1,
@@ -89,7 +89,7 @@ RetrievalSet retrieval_from_shards(const std::string& spec) {
   set.count = data->size();
   set.read = [data](int64_t i) {
     auto image = data->image(i);
-    REQUIRE(FormatError, image.has_value(), "[eval] ", data->name(i), " needs an image (.png, .jpg)");
+    REQUIRE(FormatError, image.has_value(), "[eval] ", data->name(i), " needs an image (.png, .jpg, .webp)");
     return RetrievalSample{std::string(*image), data->name(i), captions_of(*data, i)};
   };
   return set;

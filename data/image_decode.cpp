@@ -5,7 +5,9 @@
 #include <jpeglib.h>
 #include <png.h>
 
-#include "pumice/data/image.h"
+#include "pumice/data/exif.h"
+#include "pumice/data/file_kind.h"
+#include "pumice/data/image_formats.h"
 #include "pumice/tensor/error.h"
 
 namespace pumice {
@@ -13,16 +15,6 @@ namespace {
 
 // libjpeg and libpng leave their callbacks by longjmp, which must not skip destructors: everything that owns memory lives in the
 // caller's frame and is declared before setjmp.
-
-[[noreturn]] void broken(const std::string& name, const char* format, const std::string& why) {
-  throw FormatError(concat_text("[image] ", name, " is not a readable ", format, ": ", why, ". Replace or remove the file"), __FILE__, __LINE__);
-}
-
-void require_size(const std::string& name, int64_t width, int64_t height, const ImageLimits& limits) {
-  REQUIRE(FormatError, width > 0 && height > 0, "[image] ", name, " is empty: ", width, " x ", height, " pixels");
-  REQUIRE(FormatError, height <= limits.max_pixels / width, "[image] ", name, " is ", width, " x ", height, " pixels, more than the limit of ",
-          limits.max_pixels, ". Shrink the picture");
-}
 
 // ---- JPEG
 
@@ -41,7 +33,7 @@ void jpeg_warn(j_common_ptr info, int level) {
   if (level < 0) { jpeg_fail(info); }  // corrupt data, above all a premature end
 }
 
-Image decode_jpeg(std::string_view bytes, const std::string& name, const ImageLimits& limits) {
+Image decode_jpeg(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
   Image image;
   std::vector<uint8_t> row;
   jpeg_decompress_struct info;
@@ -51,7 +43,7 @@ Image decode_jpeg(std::string_view bytes, const std::string& name, const ImageLi
   error.manager.emit_message = jpeg_warn;
   if (setjmp(error.jump)) {
     jpeg_destroy_decompress(&info);
-    broken(name, "JPEG", error.message);
+    broken_image(name, "JPEG", error.message);
   }
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<unsigned long>(bytes.size()));
@@ -59,7 +51,7 @@ Image decode_jpeg(std::string_view bytes, const std::string& name, const ImageLi
   image.width = int(info.image_width);
   image.height = int(info.image_height);
   try {
-    require_size(name, image.width, image.height, limits);
+    require_image_size(name, image.width, image.height, options);
   } catch (...) {
     jpeg_destroy_decompress(&info);
     throw;
@@ -115,7 +107,7 @@ void png_feed(png_structp png, png_bytep to, size_t count) {
   source->left -= count;
 }
 
-Image decode_png(std::string_view bytes, const std::string& name, const ImageLimits& limits) {
+Image decode_png(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
   Image image;
   std::vector<png_bytep> rows;
   std::vector<uint8_t> deep;  // of 16-bit grey, before it is cut down
@@ -125,14 +117,14 @@ Image decode_png(std::string_view bytes, const std::string& name, const ImageLim
   png_infop info = png_create_info_struct(png);
   if (setjmp(png_jmpbuf(png))) {
     png_destroy_read_struct(&png, &info, nullptr);
-    broken(name, "PNG", error.message);
+    broken_image(name, "PNG", error.message);
   }
   png_set_read_fn(png, &source, png_feed);
   png_read_info(png, info);
   image.width = int(png_get_image_width(png, info));
   image.height = int(png_get_image_height(png, info));
   try {
-    require_size(name, image.width, image.height, limits);
+    require_image_size(name, image.width, image.height, options);
   } catch (...) {
     png_destroy_read_struct(&png, &info, nullptr);
     throw;
@@ -164,25 +156,35 @@ Image decode_png(std::string_view bytes, const std::string& name, const ImageLim
   return image;
 }
 
-// What the first bytes of something that is not a picture look like, in words.
-std::string describe(std::string_view bytes) {
-  auto starts = [&](std::string_view s) { return bytes.substr(0, s.size()) == s; };
-  if (bytes.empty()) { return "is an empty file"; }
-  if (starts("GIF8")) { return "is a GIF"; }
-  if (starts("RIFF") && bytes.size() > 12 && bytes.substr(8, 4) == "WEBP") { return "is a WebP picture"; }
-  if (starts("BM")) { return "is a BMP"; }
-  if (starts("version https://git-lfs")) { return "is a git-lfs pointer, not the file itself (git lfs pull)"; }
-  if (starts("<!") || starts("<html")) { return "is a web page"; }
-  if (starts("\x1f\x8b")) { return "is gzip-compressed"; }
-  return "starts with unknown bytes";
+}  // namespace
+
+void broken_image(const std::string& name, const char* format, const std::string& why) {
+  throw FormatError(concat_text("[image] ", name, " is not a readable ", format, ": ", why, ". Replace or remove the file"), __FILE__, __LINE__);
+}
+
+void require_image_size(const std::string& name, int64_t width, int64_t height, const DecodeOptions& options) {
+  REQUIRE(FormatError, width > 0 && height > 0, "[image] ", name, " is empty: ", width, " x ", height, " pixels");
+  REQUIRE(FormatError, height <= options.max_pixels / width, "[image] ", name, " is ", width, " x ", height, " pixels, more than the limit of ",
+          options.max_pixels, ". Shrink the picture");
+}
+
+namespace {
+
+Image decode_as_stored(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
+  if (bytes.substr(0, 8) == std::string_view("\x89PNG\r\n\x1a\n", 8)) { return decode_png(bytes, name, options); }
+  if (bytes.substr(0, 3) == "\xff\xd8\xff") { return decode_jpeg(bytes, name, options); }
+  if (bytes.size() >= 12 && bytes.substr(0, 4) == "RIFF" && bytes.substr(8, 4) == "WEBP") { return decode_webp(bytes, name, options); }
+  const std::string kind = kind_of_file(bytes);
+  throw FormatError(concat_text("[image] ", name, kind.empty() ? " starts with unknown bytes" : " is " + kind, "; a PNG, JPEG or WebP picture is required"), __FILE__,
+                    __LINE__);
 }
 
 }  // namespace
 
-Image decode_image(std::string_view bytes, const std::string& name, const ImageLimits& limits) {
-  if (bytes.substr(0, 8) == std::string_view("\x89PNG\r\n\x1a\n", 8)) { return decode_png(bytes, name, limits); }
-  if (bytes.substr(0, 3) == "\xff\xd8\xff") { return decode_jpeg(bytes, name, limits); }
-  throw FormatError(concat_text("[image] ", name, " ", describe(bytes), "; a PNG or JPEG is required. Convert it first"), __FILE__, __LINE__);
+Image decode_image(std::string_view bytes, const std::string& name, const DecodeOptions& options) {
+  Image image = decode_as_stored(bytes, name, options);
+  const int orientation = options.exif_orientation ? exif_orientation(bytes) : 1;
+  return orientation == 1 ? image : oriented(image, orientation);
 }
 
 }  // namespace pumice

@@ -8,6 +8,9 @@
 #include <png.h>
 #include <utf8proc.h>
 #include <zlib.h>
+#if PUMICE_WEBP
+#include <webp/decode.h>
+#endif
 #if PUMICE_FREETYPE
 #include <ft2build.h>
 #include FT_FREETYPE_H
@@ -30,6 +33,15 @@ std::string pcre2_version() {
   return text;
 }
 
+std::string webp_version() {
+#if PUMICE_WEBP
+  const int v = WebPGetDecoderVersion();
+  return std::to_string(v >> 16) + "." + std::to_string(v >> 8 & 255) + "." + std::to_string(v & 255);
+#else
+  return "not in this build: WebP pictures are refused";
+#endif
+}
+
 std::string freetype_version() {
 #if PUMICE_FREETYPE
   FT_Library library;
@@ -46,7 +58,7 @@ std::string freetype_version() {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> data_libraries() {
-  return {{kJpeg, kJpegVersion}, {"libpng", png_get_libpng_ver(nullptr)}, {"zlib", zlibVersion()}, {"PCRE2", pcre2_version()},
+  return {{kJpeg, kJpegVersion}, {"libpng", png_get_libpng_ver(nullptr)}, {"libwebp", webp_version()}, {"zlib", zlibVersion()}, {"PCRE2", pcre2_version()},
           {"utf8proc", utf8proc_version()}, {"FreeType", freetype_version()}};
 }
 

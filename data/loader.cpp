@@ -148,7 +148,7 @@ class Loader::Impl {
       if (options_.distinct_captions && std::find(ids.begin(), ids.end(), id) != ids.end()) { continue; }
       Image image;
       try {
-        image = augment(decode_image(source_.image(sample), source_.name(sample)), int(S), options_.augmentation, options_.seed, position_ / samples_, sample);
+        image = augment(decode_image(source_.image(sample), source_.name(sample), options_.decoding), int(S), options_.augmentation, options_.seed, position_ / samples_, sample);
       } catch (const Error& e) {
         note_problem(e.what());
         continue;

@@ -32,6 +32,7 @@ struct LoaderOptions {
   bool shuffle = true;       // a new permutation every epoch
   bool distinct_captions = false;  // leave a sample out of a batch that holds its caption already; it has its turn in the next epoch
   Augmentation augmentation;  // by (seed, epoch, sample)
+  DecodeOptions decoding;
   int64_t limit = 0;         // use the first `limit` samples only; 0 = all
   int64_t prefetch = 3;      // batches decoded ahead; 0 = decode in next()
   int64_t position = 0;      // where to start in the stream of samples

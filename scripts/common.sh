@@ -1,7 +1,7 @@
 # Shared by ./quickstart, ./test and .ci/run: finds what the build needs, and builds.
 # Nothing is installed without being root; anyone else gets the one line to type.
 
-pumice_packages="g++ cmake ninja-build pkg-config nlohmann-json3-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libpcre2-dev libutf8proc-dev libfreetype-dev fonts-noto-color-emoji"
+pumice_packages="g++ cmake ninja-build pkg-config nlohmann-json3-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libpcre2-dev libutf8proc-dev libfreetype-dev fonts-noto-color-emoji"
 
 # need_packages NAME...: returns when all are installed, installs them as root, and otherwise says what to type.
 need_packages() {

@@ -68,14 +68,22 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("csv-caption-key", t.data.caption_column, "Data", "CSV: the column of captions; default: title, caption or text");
   o.add("image-folder", t.data.image_folder, "Data", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", t.data.split, "Data", "of sources that have several");
+  o.add("exif-orientation", t.decoding.exif_orientation, "Data", "turn pictures as their EXIF data says; evaluation then does so too").alias("exif-rotate");
   o.add("dedupe-batch", t.dedupe_batch, "Data", "no two examples of a batch have the same caption");
   o.add("aug-scale", "Data", "random crops of a share of the picture's area, such as 0.9,1, resized; 1,1: the centre crop",
         [&t] { return concat_text(t.augmentation.min_scale, ",", t.augmentation.max_scale); },
         [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.min_scale, &t.augmentation.max_scale}); });
   o.add("aug-flip", t.augmentation.flip, "Data", "probability of a mirror image; leave it at 0 when captions say left and right");
-  o.add("aug-color-jitter", "Data", "strength of random brightness, contrast and saturation, such as 0.4,0.4,0.4",
-        [&t] { return concat_text(t.augmentation.brightness, ",", t.augmentation.contrast, ",", t.augmentation.saturation); },
-        [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.brightness, &t.augmentation.contrast, &t.augmentation.saturation}); });
+  o.add("aug-color-jitter", "Data", "strength of random brightness, contrast, saturation and, if four numbers are given, hue, such as 0.4,0.4,0.4,0.1",
+        [&t] {
+          const Augmentation& a = t.augmentation;
+          return concat_text(a.brightness, ",", a.contrast, ",", a.saturation, a.hue > 0 ? concat_text(",", a.hue) : "");
+        },
+        [&t](const std::string& text) {
+          Augmentation& a = t.augmentation;
+          a.hue = 0;
+          return parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation}) || parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation, &a.hue});
+        });
   o.add("aug-gray", t.augmentation.grey, "Data", "probability of losing the colour").alias("aug-grey").alias("aug-gray-scale-prob");
   o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it that of --init-from, or one is learned from the captions");
   o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained").alias("model-name-or-path");

@@ -140,7 +140,7 @@ class Run {
     if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
-        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .augmentation = t.augmentation, .limit = t.overfit, .prefetch = t.prefetch,
+        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .augmentation = t.augmentation, .decoding = t.decoding, .limit = t.overfit, .prefetch = t.prefetch,
             .position = state_.loader_position});
     if (resume_from_.empty()) {
       if (t.resume == Resume::always) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }

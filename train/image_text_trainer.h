@@ -18,6 +18,7 @@ struct ImageTextTraining {
   ImageTextConfig model;
   std::string train_data;       // see open_pairs()
   PairOptions data;
+  DecodeOptions decoding;
   Augmentation augmentation;
   bool dedupe_batch = false;    // no two examples of a batch have the same caption
   std::string tokenizer;        // a tokenizer.json; empty: that of init_from, or one is trained on the captions

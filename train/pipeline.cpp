@@ -1,5 +1,7 @@
 #include "pumice/train/pipeline.h"
 
+#include <nlohmann/json.hpp>
+
 #include "pumice/data/image.h"
 #include "pumice/data/loader.h"
 #include "pumice/tensor/error.h"
@@ -7,7 +9,10 @@
 namespace pumice {
 
 ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights, Device device)
-    : loaded_(load_image_text(path, weights, device)), run_{.dtype = precision, .reports = false} {}
+    : loaded_(load_image_text(path, weights, device)), run_{.dtype = precision, .reports = false} {
+  const auto options = nlohmann::json::parse(loaded_.state.options, nullptr, false);
+  decoding_.exif_orientation = options.is_object() && options.value("exif-orientation", nlohmann::json()) == true;
+}
 
 void ImageTextPipeline::require_joint_space() const {
   REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "
@@ -73,7 +78,7 @@ std::vector<LayerRouting> ImageTextPipeline::routings(const Tensor& pixels, cons
 
 bool PixelBatch::add(std::string_view bytes, const std::string& name) {
   try {
-    Image image = resize_and_crop(decode_image(bytes, name), int(size_));
+    Image image = resize_and_crop(decode_image(bytes, name, decoding_), int(size_));
     data_.insert(data_.end(), image.rgb.begin(), image.rgb.end());
     ++count_;
     return true;

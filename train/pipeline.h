@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pumice/data/image.h"
 #include "pumice/train/checkpoint.h"
 
 namespace pumice {
@@ -25,6 +26,9 @@ class ImageTextPipeline {
   // Routing of every token of every sparse block for some pictures and captions (either may be undefined), a routing group's worth at most.
   std::vector<LayerRouting> routings(const Tensor& pixels, const Tensor& tokens, const Tensor& text_offsets) const;
   const Tokenizer& tokenizer() const { return loaded_.tokenizer; }
+  // How pictures are to be decoded: as in training, unless changed. Batches of pictures are PixelBatch(pipeline).
+  const DecodeOptions& decoding() const { return decoding_; }
+  void set_exif_orientation(bool on) { decoding_.exif_orientation = on; }
   bool is_classifier() const { return config().architecture == Architecture::classifier; }
 
   int64_t image_size() const { return loaded_.model->config().image_size; }
@@ -38,12 +42,13 @@ class ImageTextPipeline {
 
   LoadedImageText loaded_;
   ImageTextRun run_;
+  DecodeOptions decoding_;
 };
 
 // Decoded and resized pictures packed for a model: u8 (N, size, size, 3). Pictures that cannot be read are left out and named.
 class PixelBatch {
  public:
-  explicit PixelBatch(int64_t image_size) : size_(image_size) {}
+  explicit PixelBatch(const ImageTextPipeline& pipeline) : size_(pipeline.image_size()), decoding_(pipeline.decoding()) {}
   // False, with the reason noted, when the picture cannot be read.
   bool add(std::string_view bytes, const std::string& name);
   int64_t count() const { return count_; }
@@ -52,6 +57,7 @@ class PixelBatch {
 
  private:
   int64_t size_, count_ = 0;
+  DecodeOptions decoding_;
   std::vector<uint8_t> data_;
   std::vector<std::string> problems_;
 };

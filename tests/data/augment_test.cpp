@@ -42,13 +42,26 @@ TEST(Augment, ThePartsArePillowsToTheBit) {
       {with_brightness(image, 1.6f), 0x6f7a4ec6a7da9ad6ull},
       {with_contrast(image, 1.6f), 0x149784f7a27c1cddull},
       {with_saturation(image, 1.6f), 0x8b1104941136bedaull},
+      {with_hue(image, 0.0), 0xe1ff0eec1c9e1adcull},
+      {with_hue(image, 0.1), 0x4e422a7994dd9743ull},
+      {with_hue(image, -0.23), 0x17616e8180b53569ull},
+      {with_hue(image, 0.5), 0x2267796b1306a3feull},
+      {with_hue(image, -0.5), 0xdc9d5d9e8ab6a440ull},
       {resize(crop(image, 5, 3, 26, 17), 16, 16), 0x039dc74b7118073bull},
   };
   for (const auto& [out, want] : cases) { EXPECT_EQ(hash(out), want) << "case " << &want - &cases[0].second; }
 }
 
+TEST(Augment, TheHueOfEveryColourIsTurnedAsPillowDoes) {
+  Image all{4096, 4096, std::vector<uint8_t>(size_t(3) << 24)};
+  for (size_t c = 0; c < size_t(1) << 24; ++c) {
+    for (size_t i = 0; i < 3; ++i) { all.rgb[3 * c + i] = uint8_t(c >> 8 * i); }
+  }
+  EXPECT_EQ(hash(with_hue(all, 0.3)), 0x20454d2300d938a7ull);
+}
+
 TEST(Augment, DependsOnSeedEpochAndSampleAlone) {
-  const Augmentation a{.min_scale = 0.3, .flip = 0.5, .brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .grey = 0.2};
+  const Augmentation a{.min_scale = 0.3, .flip = 0.5, .brightness = 0.4, .contrast = 0.4, .saturation = 0.4, .hue = 0.1, .grey = 0.2};
   const Image image = drawn();
   EXPECT_EQ(hash(augment(image, 16, a, 1, 2, 3)), hash(augment(image, 16, a, 1, 2, 3)));
   std::set<uint64_t> seen;
@@ -88,6 +101,8 @@ TEST(Augment, ExtremeShapesFallBackToTheCentre) {
   Image line{3, 200, std::vector<uint8_t>(3 * 200 * 3, 7)};
   for (int i = 0; i < 20; ++i) { EXPECT_EQ(augment(line, 4, {.min_scale = 0.9}, 1, 0, i).rgb, std::vector<uint8_t>(48, 7)); }
   EXPECT_NE(message_of<UsageError>([] { Augmentation{.min_scale = 1.2}.validate(); }).find("--aug-scale"), std::string::npos);
+  EXPECT_EQ(message_of<UsageError>([] { Augmentation{.hue = 0.6}.validate(); }),
+            "[augment] the fourth number of --aug-color-jitter, the turn of the hue, must be in [0, 0.5], got 0.6");
   EXPECT_NE(message_of<UsageError>([] { Augmentation{.flip = 2}.validate(); }).find("--aug-flip"), std::string::npos);
 }
 

@@ -78,7 +78,7 @@ TEST(LabelledSet, ShardsWithClassesBesideThem) {
   EXPECT_EQ(set.templates.size(), 3u);  // its own, when the set has none
   EXPECT_EQ(set.sample(0).label, 1);
   EXPECT_NE(message_of<FormatError>([&] { set.sample(1); }).find("from 0 to 1, got '2'"), std::string::npos);
-  EXPECT_NE(message_of<FormatError>([&] { set.sample(2); }).find("needs an image (.png, .jpg) and a class (.cls)"), std::string::npos);
+  EXPECT_NE(message_of<FormatError>([&] { set.sample(2); }).find("needs an image (.png, .jpg, .webp) and a class (.cls)"), std::string::npos);
 }
 
 TEST(RetrievalSet, CsvGroupsRowsOfOnePicture) {

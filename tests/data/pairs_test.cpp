@@ -101,6 +101,23 @@ TEST(Pairs, OfClassFoldersAndTheirSplits) {
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(empty / ""); }), "is no source of pairs: looked for two folders with pictures"));
 }
 
+// Wherever PNG and JPEG are taken; what becomes of the pixels is tested in image_test.cpp.
+TEST(Pairs, WebpIsAPictureEverywhere) {
+  Temporary d;
+  const std::string webp = read_file(PUMICE_FIXTURES "/data/fixtures/pictures/0025_lossless.webp");
+  for (const char* file : {"classes/cat/a.webp", "classes/dog/b.WEBP"}) { write(d / file, webp); }
+  write(d / "x.csv", "image,caption\nclasses/cat/a.webp,a cat\n");
+  write(d / "coco.json", R"({"images": [{"id": 1, "file_name": "classes/cat/a.webp"}], "annotations": [{"image_id": 1, "caption": "a cat"}]})");
+  TarWriter tar(d / "0.tar");
+  for (const auto& [name, content] : {std::pair<std::string, std::string>{"1.cls", "1"}, {"1.txt", "a cat"}, {"1.webp", webp}}) { tar.add(name, content); }
+  tar.close();
+  write(d / "classnames.txt", "dog\ncat\n");
+  for (const char* source : {"classes", "x.csv", "coco.json", "0.tar"}) { EXPECT_EQ(open_pairs(d / source)->image(0), webp) << source; }
+  EXPECT_EQ(open_labelled_set(d / "classes", "test").sample(1).image, webp);
+  EXPECT_EQ(open_labelled_set(d / "0.tar", "test").sample(0).label, 1);
+  for (const char* source : {"x.csv", "coco.json", "0.tar"}) { EXPECT_EQ(open_retrieval_set(d / source).sample(0).image, webp) << source; }
+}
+
 std::string idx(uint32_t magic, std::vector<uint32_t> axes, const std::string& values) {
   std::string bytes;
   auto put = [&](uint32_t v) { for (int shift : {24, 16, 8, 0}) { bytes += char(v >> shift & 255); } };

@@ -5,7 +5,7 @@ import json
 import pathlib
 
 import PIL
-from PIL import Image
+from PIL import Image, ImageOps
 
 assert int(PIL.__version__.split(".")[0]) < 13, "use Pillow 9 to 12"
 OUT = pathlib.Path(__file__).parent.parent / "data/fixtures/images"
@@ -45,4 +45,15 @@ for name, (image, options) in files.items():
     expected.append({"file": name, "width": image.width, "height": image.height, "rgb": fnv(image.tobytes()),
                      "bicubic_9x13": fnv(image.resize((9, 13), Image.Resampling.BICUBIC).tobytes()),
                      "bilinear_40x31": fnv(image.resize((40, 31), Image.Resampling.BILINEAR).tobytes()), "crop_8": fnv(crop(image, 8).tobytes())})
+# Small pictures in every orientation that EXIF knows, in every format that carries it.
+turned = []
+for orientation in range(1, 9):
+    for kind in ("jpg", "png", "webp"):
+        path = OUT / f"orientation_{orientation}.{kind}"
+        data = Image.Exif()
+        data[0x0112] = orientation
+        picture(9, 6).convert("RGB").save(path, exif=data, **({"lossless": True} if kind == "webp" else {}))
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        turned.append({"file": path.name, "width": image.width, "height": image.height, "rgb": fnv(image.tobytes())})
+(OUT / "orientations.json").write_text(json.dumps(turned, indent=0))
 (OUT / "expected.json").write_text(json.dumps(expected, indent=0))

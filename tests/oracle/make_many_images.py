@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes hundreds of random pictures of every kind into a folder, with what Pillow makes of them: tests/data/fixtures/pictures (--count 23 --seed 3), and as
+"""Writes hundreds of random pictures of every kind into a folder, with what Pillow makes of them: tests/data/fixtures/pictures (--count 32 --seed 3), and as
 many as wanted to check the decoder by hand:
 
     tests/oracle/make_many_images.py DIR [--count 600] [--seed 1]
@@ -7,6 +7,7 @@ many as wanted to check the decoder by hand:
 
 Needs `pip install 'pillow<13'` (Pillow 13 resizes some tall pictures in another order)."""
 import argparse
+import io
 import json
 import pathlib
 import random
@@ -14,7 +15,7 @@ import struct
 import zlib
 
 import PIL
-from PIL import Image
+from PIL import Image, ImageOps
 
 assert int(PIL.__version__.split(".")[0]) < 13, "use Pillow 9 to 12"
 
@@ -41,6 +42,19 @@ def png(width, height, depth, colour, rows, interlace):
                 data += scan(rows[y][x0::dx])
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlace))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def webp_at_an_offset(canvas, frame, left, top):
+    """A WebP animation of one frame (the bytes of a still WebP of a known size) that covers a part of its canvas. Pillow writes none."""
+    def chunk(kind, data):
+        return kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+    def u24(v):
+        return struct.pack("<I", v)[:3]
+    pixels, (width, height) = frame
+    body = chunk(b"VP8X", b"\x12\0\0\0" + u24(canvas[0] - 1) + u24(canvas[1] - 1)) + chunk(b"ANIM", b"\x40\x30\x20\xff\0\0")
+    body += chunk(b"ANMF", u24(left // 2) + u24(top // 2) + u24(width - 1) + u24(height - 1) + u24(100) + b"\0" + pixels[12:])
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
 def crop(image, size):
@@ -79,6 +93,18 @@ def main():
     def transparent_palette(path):
         image = smooth("RGB").quantize(r.choice([2, 4, 16, 200]))
         image.save(path, transparency=bytes(r.randint(0, 255) for _ in range(r.randint(1, 2))))
+
+    def animation(path):
+        size = (r.randint(8, 50), r.randint(8, 50))
+        frames = [smooth("RGBA").resize(size) for _ in range(3)]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=50, lossless=r.random() < 0.5)
+
+    def offset(path):
+        image, buffer = smooth("RGB"), io.BytesIO()
+        image.save(buffer, "WEBP", lossless=True)
+        left, top = 2 * r.randint(0, 9), 2 * r.randint(0, 9)
+        canvas = (image.width + left + r.randint(0, 9), image.height + top + r.randint(0, 9))
+        path.write_bytes(webp_at_an_offset(canvas, (buffer.getvalue(), image.size), left, top))
     kinds = {
         "rgb.jpg": lambda p: smooth("RGB").save(p, quality=r.randint(5, 100), subsampling=r.choice([0, 1, 2])),
         "grey.jpg": lambda p: smooth("L").save(p, quality=r.randint(5, 100)),
@@ -103,6 +129,15 @@ def main():
         "rgba16.png": lambda p: raw(p, 16, 6, 4),
         "grey16.png": lambda p: raw(p, 16, 0, 1),
         "grey_alpha16.png": lambda p: raw(p, 16, 4, 2),
+        "rgb.webp": lambda p: smooth("RGB").save(p, quality=r.randint(0, 100), method=r.randint(0, 6)),
+        "rgba.webp": lambda p: smooth("RGBA").save(p, quality=r.randint(0, 100), alpha_quality=r.randint(0, 100)),
+        "lossless.webp": lambda p: smooth("RGB").save(p, lossless=True, quality=r.randint(0, 100)),
+        "lossless_rgba.webp": lambda p: smooth("RGBA").save(p, lossless=True, exact=r.random() < 0.5),
+        "grey.webp": lambda p: smooth("L").save(p, quality=r.randint(0, 100)),
+        "palette.webp": lambda p: smooth("RGB").quantize(r.choice([2, 4, 16, 200])).save(p, lossless=True),
+        "exif.webp": lambda p: exif(p, smooth("RGB")),
+        "animation.webp": animation,
+        "offset.webp": offset,
     }
     expected = []
     for i in range(a.count):
@@ -110,7 +145,8 @@ def main():
         name = f"{i:04}_{kind}"
         kinds[kind](a.out / name)
         image = Image.open(a.out / name).convert("RGB")
-        entry = {"file": name, "width": image.width, "height": image.height, "rgb": fnv(image.tobytes())}
+        entry = {"file": name, "width": image.width, "height": image.height, "rgb": fnv(image.tobytes()),
+                 "upright": fnv(ImageOps.exif_transpose(Image.open(a.out / name)).convert("RGB").tobytes())}
         if max(image.size) < 8 * min(image.size):
             entry["crop_8"] = fnv(crop(image, 8).tobytes())
         expected.append(entry)

@@ -116,7 +116,7 @@ TEST(TrainingOptions, ForeignNamesAreExplained) {
 // A value other than the default for every option of the table.
 Json other_value(const Option& o) {
   static const std::map<std::string, Json> special = {
-      {"train-data-upsampling-factors", "2::1"}, {"aug-scale", "0.5,1"}, {"aug-color-jitter", "0.1,0.2,0.3"}, {"wd", 0.25}, {"beta1", 0.75},
+      {"train-data-upsampling-factors", "2::1"}, {"aug-scale", "0.5,1"}, {"aug-color-jitter", "0.1,0.2,0.3,0.4"}, {"wd", 0.25}, {"beta1", 0.75},
       {"classnames", "cat\ndog"}, {"capacity-multiple", 8}, {"aux-losses", "importance,z"}};
   if (auto found = special.find(o.name); found != special.end()) { return found->second; }
   if (!o.choices.empty()) { return o.choices[0] == o.get() ? o.choices[1] : o.choices[0]; }

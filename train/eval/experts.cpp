@@ -27,7 +27,7 @@ struct Chunk {
 
 Chunk read_chunk(const ImageTextPipeline& pipeline, const PairSource& source, int64_t begin, int64_t end, std::vector<std::string>& problems) {
   Chunk chunk;
-  PixelBatch batch(pipeline.image_size());
+  PixelBatch batch(pipeline);
   std::vector<int32_t> tokens, offsets = {0};
   for (int64_t i = begin; i < end; ++i) {
     if (!batch.add(source.image(i), source.name(i))) { continue; }

@@ -48,7 +48,7 @@ Features features_of(const ImageTextPipeline& pipeline, const LabelledSet& set, 
   std::vector<Tensor> parts;
   const int64_t chunk = 256;
   for (int64_t begin = 0; begin < set.size(); begin += chunk) {
-    PixelBatch batch(pipeline.image_size());
+    PixelBatch batch(pipeline);
     for (int64_t i = begin; i < std::min(begin + chunk, set.size()); ++i) {
       LabelledSample sample = set.sample(i);
       if (batch.add(sample.image, sample.name)) { found.labels.push_back(sample.label); }

@@ -111,7 +111,7 @@ RetrievalResult evaluate_retrieval(const ImageTextPipeline& pipeline, const Retr
   std::map<std::string, int64_t> ids;
   int64_t count = 0;
   for (int64_t begin = 0; begin < set.size(); begin += chunk) {
-    PixelBatch batch(pipeline.image_size());
+    PixelBatch batch(pipeline);
     for (int64_t i = begin; i < std::min(begin + chunk, set.size()); ++i) {
       RetrievalSample sample = set.sample(i);
       if (!batch.add(sample.image, sample.name)) { continue; }

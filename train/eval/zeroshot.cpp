@@ -24,12 +24,12 @@ std::string prompt(const std::string& pattern, const std::string& classname) {
   throw FormatError(concat_text("[zeroshot] a template needs {} or {c} where the class name goes, got '", pattern, "'"), __FILE__, __LINE__);
 }
 
-void measure_baselines(const LabelledSet& set, const LabelledSet& train_side, ZeroshotResult& result) {
-  auto read = [](const LabelledSet& from, std::vector<Image>& images, std::vector<int>& labels) {
+void measure_baselines(const LabelledSet& set, const LabelledSet& train_side, const DecodeOptions& decoding, ZeroshotResult& result) {
+  auto read = [&decoding](const LabelledSet& from, std::vector<Image>& images, std::vector<int>& labels) {
     for (int64_t i = 0; i < from.size(); ++i) {
       LabelledSample sample = from.sample(i);
       try {
-        images.push_back(decode_image(sample.image, sample.name));
+        images.push_back(decode_image(sample.image, sample.name, decoding));
         labels.push_back(sample.label);
       } catch (const Error&) {
         continue;  // named by the model's own pass over the same pictures
@@ -138,7 +138,7 @@ ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const Labell
   Tally tally(classes);
   const int64_t chunk = 256;
   for (int64_t begin = 0; begin < set.size(); begin += chunk) {
-    PixelBatch batch(pipeline.image_size());
+    PixelBatch batch(pipeline);
     std::vector<int> labels;
     for (int64_t i = begin; i < std::min(begin + chunk, set.size()); ++i) {
       LabelledSample sample = set.sample(i);
@@ -153,7 +153,7 @@ ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const Labell
   tally.fill(result);
   REQUIRE(FormatError, result.images > 0, "[zeroshot] none of the ", set.size(), " pictures could be read; the first problem: ",
           result.problems.empty() ? "none" : result.problems[0]);
-  if (train_side) { measure_baselines(set, *train_side, result); }
+  if (train_side) { measure_baselines(set, *train_side, pipeline.decoding(), result); }
   return result;
 }
 

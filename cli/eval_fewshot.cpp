@@ -7,6 +7,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/train/eval/fewshot.h"
+#include "pumice/train/image_text_options.h"
 
 namespace pumice {
 namespace {
@@ -28,6 +29,7 @@ class EvalFewshot : public Command {
     o.add("l2", options_.l2, "Protocol", "ridge penalty");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("output", output_, "Output", "write the result as JSON to this file");
+    add_device_option(o, device_);
   }
 
   int run(OptionTable&, const std::vector<std::string>&) override {
@@ -35,7 +37,7 @@ class EvalFewshot : public Command {
     REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_,
             " has no training side; name labelled pictures to learn from by --train-data");
     LabelledSet test = open_labelled_set(data_, "test"), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train");
-    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
+    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     FewshotResult r = evaluate_fewshot(pipeline, train, test, options_);
     print_line(format("%lld pictures, %lld classes, %lld draws, model at step %lld", static_cast<long long>(r.images), static_cast<long long>(r.classes),
                       static_cast<long long>(options_.seeds), static_cast<long long>(pipeline.step())));
@@ -60,6 +62,7 @@ class EvalFewshot : public Command {
  private:
   std::string model_, data_, train_data_, output_;
   FewshotOptions options_;
+  Device device_;
   bool ema_ = false;
 };
 

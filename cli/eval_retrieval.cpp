@@ -5,6 +5,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/train/eval/retrieval.h"
+#include "pumice/train/image_text_options.h"
 
 namespace pumice {
 namespace {
@@ -24,12 +25,13 @@ class EvalRetrieval : public Command {
     o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
     o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
     o.add("output", output_, "Output", "write the result as JSON to this file");
+    add_device_option(o, device_);
   }
 
   int run(OptionTable&, const std::vector<std::string>&) override {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
     RetrievalSet set = open_retrieval_set(data_, files_);
-    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
+    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     RetrievalResult r = evaluate_retrieval(pipeline, set);
     print_line(format("%lld pictures, %lld captions (%lld distinct), model at step %lld", static_cast<long long>(r.images),
                       static_cast<long long>(r.captions), static_cast<long long>(r.distinct_captions), static_cast<long long>(pipeline.step())));
@@ -66,6 +68,7 @@ class EvalRetrieval : public Command {
 
   std::string model_, data_, output_;
   RetrievalFiles files_;
+  Device device_;
   bool ema_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/train/eval/zeroshot.h"
+#include "pumice/train/image_text_options.h"
 
 namespace pumice {
 namespace {
@@ -28,6 +29,7 @@ class EvalZeroshot : public Command {
     o.add("canonicalize", canonical_, "Input", "prompts in lower case, without punctuation, '_' as a space, as big_vision evaluates");
     o.add("confusions", confusions_, "Output", "how many of the most frequent confusions are printed; the JSON has all");
     o.add("output", output_, "Output", "write the result as JSON to this file");
+    add_device_option(o, device_);
     o.add("baselines", baselines_, "Output", "measure nearest-neighbour baselines where the set has a training side");
   }
 
@@ -36,8 +38,8 @@ class EvalZeroshot : public Command {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
     LabelledSet set = open_labelled_set(data_, "test");
     if (!templates_.empty()) { set.templates = templates_; }
-    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained);
-    std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_);
+    ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
+    std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_, DType::f32, Weights::trained, device_);
     std::unique_ptr<LabelledSet> train_side;
     if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
     ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), {.text = text.get(), .canonical = canonical_});
@@ -95,6 +97,7 @@ class EvalZeroshot : public Command {
   std::string model_, text_model_, data_, output_;
   std::vector<std::string> templates_;
   int64_t confusions_ = 5;
+  Device device_;
   bool baselines_ = true, ema_ = false, canonical_ = false;
 };
 

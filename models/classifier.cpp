@@ -5,7 +5,7 @@
 
 namespace pumice {
 
-ImageClassifier::ImageClassifier(const ImageTextConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+ImageClassifier::ImageClassifier(const ImageTextConfig& config, uint64_t seed, DType master, Device device) : ImageTextModel(config, seed, master, device) {
   Scope root(*store_), image = root / "image";
   const TowerConfig tower = config.image_tower();
   image_ = ImageStem(image, config);

@@ -9,7 +9,7 @@ namespace pumice {
 // Tokens of a batch, packed one sequence after the other.
 struct TokenStream {
   Tensor x;          // (T, C)
-  Tensor sequences;  // i32 (N + 1): where each sequence begins
+  Tensor sequences;  // i32 (N + 1): where each sequence begins; on the CPU
   TokenGroups groups;
 };
 

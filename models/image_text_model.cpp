@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-ImageTextModel::ImageTextModel(const ImageTextConfig& config, uint64_t seed, DType master)
-    : config_(config), store_(std::make_unique<ParameterStore>(seed, master)) {
+ImageTextModel::ImageTextModel(const ImageTextConfig& config, uint64_t seed, DType master, Device device)
+    : config_(config), store_(std::make_unique<ParameterStore>(seed, master, device)) {
   config.validate();
 }
 
@@ -19,11 +19,11 @@ void ImageTextModel::add_similarity() {
   if (config_.loss == Loss::sigmoid) { logit_bias_ = root.parameter("logit_bias", {}, Init::constant(config_.initial_bias), false); }
 }
 
-std::unique_ptr<ImageTextModel> make_model(const ImageTextConfig& config, uint64_t seed, DType master) {
+std::unique_ptr<ImageTextModel> make_model(const ImageTextConfig& config, uint64_t seed, DType master, Device device) {
   switch (config.architecture) {
-    case Architecture::two_tower: return std::make_unique<TwoTower>(config, seed, master);
-    case Architecture::classifier: return std::make_unique<ImageClassifier>(config, seed, master);
-    default: return std::make_unique<Limoe>(config, seed, master);
+    case Architecture::two_tower: return std::make_unique<TwoTower>(config, seed, master, device);
+    case Architecture::classifier: return std::make_unique<ImageClassifier>(config, seed, master, device);
+    default: return std::make_unique<Limoe>(config, seed, master, device);
   }
 }
 

@@ -13,7 +13,7 @@
 
 namespace pumice {
 
-struct ImageTextInput {
+struct ImageTextInput {  // on the CPU, wherever the model is: it reads lengths there and copies the rest
   Tensor pixels;        // u8 (B, H, W, 3); undefined for text alone
   Tensor tokens;        // i32 (N): the ids of all captions, one after the other; undefined for images alone
   Tensor text_offsets;  // i32 (B + 1) into tokens
@@ -62,8 +62,8 @@ class ImageTextModel {
   Tensor logit_bias() const { return logit_bias_ ? logit_bias_->value() : Tensor(); }       // (); with the sigmoid loss only
 
  protected:
-  // Weights are drawn from `seed`. `master` is f64 only for gradient checks.
-  ImageTextModel(const ImageTextConfig& config, uint64_t seed, DType master);
+  // Weights are drawn from `seed` and lie on `device`. `master` is f64 only for gradient checks.
+  ImageTextModel(const ImageTextConfig& config, uint64_t seed, DType master, Device device);
   void add_similarity();  // the temperature, and the bias of the sigmoid loss
 
   ImageTextConfig config_;
@@ -74,6 +74,6 @@ class ImageTextModel {
 };
 
 // The class that config.architecture names.
-std::unique_ptr<ImageTextModel> make_model(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
+std::unique_ptr<ImageTextModel> make_model(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
 
 }  // namespace pumice

@@ -17,7 +17,7 @@ struct Limoe::Batch {
   Tensor image_rows, text_rows;  // i32 (B)
 };
 
-Limoe::Limoe(const ImageTextConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+Limoe::Limoe(const ImageTextConfig& config, uint64_t seed, DType master, Device device) : ImageTextModel(config, seed, master, device) {
   Scope root(*store_), image = root / "image", text = root / "text";
   const TowerConfig tower = config.image_tower();
   image_ = ImageStem(image, config);

@@ -11,7 +11,7 @@ namespace pumice {
 
 class Limoe : public ImageTextModel {
  public:
-  Limoe(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
+  Limoe(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
   ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;
 
  private:

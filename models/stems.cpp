@@ -40,7 +40,7 @@ ImageStem::ImageStem(const Scope& scope, const ImageTextConfig& c)
       patches_(scope / "patches", c.patch * c.patch * 3, c.width) {
   const int64_t places = (c.image_size / c.patch) * (c.image_size / c.patch);
   if (c.image_pooling == Pooling::token) { class_token_ = scope.parameter("class_token", {1, c.width}, position_init(c.width), false); }
-  if (c.positions == Positions::sincos) { fixed_positions_ = sincos_positions(c.image_size / c.patch, c.width); }
+  if (c.positions == Positions::sincos) { fixed_positions_ = to_device(sincos_positions(c.image_size / c.patch, c.width), scope.device()); }
   else { positions_ = scope.parameter("positions", {places, c.width}, position_init(c.width), false); }
 }
 
@@ -48,7 +48,7 @@ Tensor ImageStem::operator()(const Tensor& pixels, DType dtype) const {
   REQUIRE(ShapeError, pixels.rank() == 4 && pixels.dim(1) == size_ && pixels.dim(2) == size_, "[model] pixels must be (B, ", size_, ", ", size_,
           ", 3), got ", pixels.shape());
   const int64_t B = pixels.dim(0);
-  Tensor patches = patchify(pixels, int(patch_), scale_, dtype);  // (B, n, 3 p^2)
+  Tensor patches = patchify(to_device(pixels, patches_.weight->master().device()), int(patch_), scale_, dtype);  // (B, n, 3 p^2)
   Tensor x = add(patches_(patches), positions_ ? positions_->value(dtype) : to_dtype(fixed_positions_, dtype));
   if (class_token_) { x = concat({expand(reshape(class_token_->value(dtype), {1, 1, width_}), {B, 1, width_}), x}, 1); }
   return reshape(x, {-1, width_});

@@ -5,7 +5,7 @@
 #include "pumice/tensor/error.h"
 
 namespace pumice {
-TwoTower::TwoTower(const ImageTextConfig& config, uint64_t seed, DType master) : ImageTextModel(config, seed, master) {
+TwoTower::TwoTower(const ImageTextConfig& config, uint64_t seed, DType master, Device device) : ImageTextModel(config, seed, master, device) {
   Scope root(*store_), image = root / "image", text = root / "text";
   const TowerConfig image_tower = config.image_tower(), text_tower = config.text_tower();
   image_ = ImageStem(image, config);

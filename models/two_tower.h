@@ -7,7 +7,7 @@ namespace pumice {
 
 class TwoTower : public ImageTextModel {
  public:
-  TwoTower(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32);
+  TwoTower(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
   ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;
 
  private:

@@ -6,16 +6,17 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(grouped_forward, GroupedForward);
-PUMICE_DEFINE_CPU_KERNEL(grouped_dgrad, GroupedDgrad);
-PUMICE_DEFINE_CPU_KERNEL(grouped_wgrad, GroupedWgrad);
-PUMICE_DEFINE_CPU_KERNEL(grouped_bias, GroupedBias);
+PUMICE_DEFINE_KERNEL(grouped_forward, GroupedForward);
+PUMICE_DEFINE_KERNEL(grouped_dgrad, GroupedDgrad);
+PUMICE_DEFINE_KERNEL(grouped_wgrad, GroupedWgrad);
+PUMICE_DEFINE_KERNEL(grouped_bias, GroupedBias);
 
 namespace {
 
 void require_offsets(const Tensor& offsets, int64_t experts, int64_t rows) {
   require_dtype("grouped_linear", "offsets", offsets, DType::i32);
   REQUIRE(ShapeError, offsets.shape() == Shape{experts + 1}, "[grouped_linear] offsets must be (E + 1) = (", experts + 1, "), got ", offsets.shape());
+  if (offsets.device().kind != Device::kCpu) { return; }  // the kernels look, so that the host does not wait for the device
   const int32_t* o = offsets.data<int32_t>();
   bool ordered = o[0] == 0 && o[experts] == rows;
   for (int64_t e = 0; e < experts; ++e) { ordered &= o[e] <= o[e + 1]; }
@@ -35,6 +36,7 @@ Tensor grouped_linear(const Tensor& input, const Tensor& w, const Tensor& b, con
   require_same_device("grouped_linear", input, w);
   Tensor offsets = packed(row_offsets), x = packed(input), weight = packed(w);
   require_offsets(offsets, w.dim(0), x.dim(0));
+  offsets = to_device(offsets, x.device());
   Tensor y = empty({x.dim(0), w.dim(1)}, x.dtype(), x.device());
   grouped_forward(x.device(), {y, x, weight, b.defined() ? packed(b) : Tensor(), offsets});
 

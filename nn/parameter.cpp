@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/rng.h"
@@ -54,11 +55,15 @@ Tensor Parameter::value(DType dtype) const {
           " or in bf16, not ", pumice::name(dtype));
   if (copied_version_ != version_) {
     MemoryTag tag("bf16 weights");
-    if (!compute_copy_.defined()) { compute_copy_ = empty(shape(), dtype); }
+    if (!compute_copy_.defined()) { compute_copy_ = empty(shape(), dtype, master_.device()); }
     copy_into(compute_copy_, master_);
     copied_version_ = version_;
   }
   return frozen_ ? compute_copy_.detach() : attach_leaf(compute_copy_, leaf_);
+}
+
+ParameterStore::ParameterStore(uint64_t seed, DType master, Device device) : seed_(seed), dtype_(master), device_(device) {
+  if (device.kind == Device::kCuda) { cuda_device::require(device); }
 }
 
 Parameter* ParameterStore::add(const std::string& name, const Shape& shape, const Init& init, bool decay) {
@@ -75,10 +80,10 @@ void ParameterStore::pack() {
   packed_ = true;
   {
     MemoryTag tag("weights");
-    masters_ = zeros({size()}, dtype_);
+    masters_ = zeros({size()}, dtype_, device_);
   }
   MemoryTag tag("gradients");
-  gradients_ = zeros({size()}, dtype_);
+  gradients_ = zeros({size()}, dtype_, device_);
   int64_t offset = 0;
   for (auto& p : parameters_) {
     Shape strides = contiguous_strides(p->shape());

@@ -70,7 +70,8 @@ class Parameter {
 
 class ParameterStore {
  public:
-  explicit ParameterStore(uint64_t seed, DType master = DType::f32) : seed_(seed), dtype_(master) {}
+  // The arena lies on `device` from pack() on. Throws DeviceError if there is no such device.
+  explicit ParameterStore(uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
   ParameterStore(const ParameterStore&) = delete;
   ParameterStore& operator=(const ParameterStore&) = delete;
 
@@ -81,6 +82,7 @@ class ParameterStore {
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   Parameter* find(const std::string& name) const;  // null if there is none
   int64_t size() const;                            // elements in total
+  Device device() const { return device_; }
   const Tensor& masters() const { return masters_; }      // (size()) flat
   const Tensor& gradients() const { return gradients_; }  // (size()) flat
   void zero_gradients();                                   // and forgets which leaves were reached
@@ -91,6 +93,7 @@ class ParameterStore {
  private:
   uint64_t seed_;
   DType dtype_;
+  Device device_;
   bool packed_ = false;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   Tensor masters_, gradients_;
@@ -105,6 +108,7 @@ class Scope {
     return store_->add((*this / name).path_, shape, init, decay);
   }
   const std::string& path() const { return path_; }
+  Device device() const { return store_->device(); }
 
  private:
   ParameterStore* store_;

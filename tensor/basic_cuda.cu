@@ -15,25 +15,25 @@ template <class D, class S> __device__ __forceinline__ D convert(S s) {
   else { return D(s); }
 }
 
-template <class D, class S> __global__ void __launch_bounds__(kBlock) copy_elements(simt::Walk2 walk, D* dst, const S* src) {
+template <class D, class S> __global__ void __launch_bounds__(kBlock) copy_elements(simt::Walk<2> walk, D* dst, const S* src) {
   for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < walk.size; i += int64_t(gridDim.x) * kBlock) {
-    int64_t d, s;
-    walk.offsets(i, d, s);
-    dst[d] = convert<D>(src[s]);
+    int64_t at[2];
+    walk.offsets(i, at);
+    dst[at[0]] = convert<D>(src[at[1]]);
   }
 }
-template <class D, class S> __global__ void __launch_bounds__(kBlock) accumulate_elements(simt::Walk2 walk, D* dst, const S* src) {
+template <class D, class S> __global__ void __launch_bounds__(kBlock) accumulate_elements(simt::Walk<2> walk, D* dst, const S* src) {
   for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < walk.size; i += int64_t(gridDim.x) * kBlock) {
-    int64_t d, s;
-    walk.offsets(i, d, s);
-    dst[d] = D(Acc<D>(dst[d]) + Acc<D>(src[s]));
+    int64_t at[2];
+    walk.offsets(i, at);
+    dst[at[0]] = D(Acc<D>(dst[at[0]]) + Acc<D>(src[at[1]]));
   }
 }
-template <class D> __global__ void __launch_bounds__(kBlock) fill_elements(simt::Walk2 walk, D* dst, D value) {
+template <class D> __global__ void __launch_bounds__(kBlock) fill_elements(simt::Walk<1> walk, D* dst, D value) {
   for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < walk.size; i += int64_t(gridDim.x) * kBlock) {
-    int64_t d, s;
-    walk.offsets(i, d, s);
-    dst[d] = value;
+    int64_t at[1];
+    walk.offsets(i, at);
+    dst[at[0]] = value;
   }
 }
 
@@ -50,12 +50,12 @@ template <class F> void dispatch_any(DType d, F&& f) {
   }
 }
 
-unsigned grid_of(const simt::Walk2& walk) { return simt::blocks_for(walk.size, kBlock * 4, 65536); }
+template <int N> unsigned grid_of(const simt::Walk<N>& walk) { return simt::blocks_for(walk.size, kBlock * 4, 65536); }
 
 }  // namespace
 
 void copy_kernel(const CopyArgs& a) {
-  const simt::Walk2 walk(a.dst, a.src);
+  const simt::Walk<2> walk(a.dst, a.src);
   dispatch_any(a.dst.dtype, [&]<class D>() {
     dispatch_any(a.src.dtype, [&]<class S>() {
       simt::launch<copy_elements<D, S>>({.grid = grid_of(walk), .block = kBlock}, walk, a.dst.as<D>(), a.src.as<S>());
@@ -64,7 +64,7 @@ void copy_kernel(const CopyArgs& a) {
 }
 
 void accumulate_kernel(const AccumulateArgs& a) {
-  const simt::Walk2 walk(a.dst, a.src);
+  const simt::Walk<2> walk(a.dst, a.src);
   simt::launch_typed(a.dst.dtype, [&]<class D>() {
     simt::launch_typed(a.src.dtype, [&]<class S>() {
       simt::launch<accumulate_elements<D, S>>({.grid = grid_of(walk), .block = kBlock}, walk, a.dst.as<D>(), a.src.as<S>());
@@ -73,7 +73,7 @@ void accumulate_kernel(const AccumulateArgs& a) {
 }
 
 void fill_kernel(const FillArgs& a) {
-  const simt::Walk2 walk(a.dst, a.dst);
+  const simt::Walk<1> walk(a.dst);
   dispatch_any(a.dst.dtype, [&]<class D>() {
     D value;
     if constexpr (std::is_same_v<D, bf16>) { value = bf16(float(a.value)); }

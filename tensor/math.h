@@ -59,12 +59,17 @@ PUMICE_INLINE double erf_of(double x) { return __builtin_erf(x); }
 // Sum and maximum over i in [0, n) of f(i) in sixteen fixed lanes: the order of additions is the same at every instruction-set
 // level, and the compiler vectorises the inner loop, unless it unrolls it first and leaves f in scalars: hence `unroll 1`.
 inline constexpr int kLanes = 16;
+#ifdef __CUDACC__  // nvcc's front end does not know the pragma
+#define PUMICE_NO_UNROLL
+#else
+#define PUMICE_NO_UNROLL _Pragma("GCC unroll 1")
+#endif
 
 template <class A, class F> PUMICE_INLINE A lane_sum(int64_t n, const F& f) {
   A lane[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-#pragma GCC unroll 1
+    PUMICE_NO_UNROLL
     for (int j = 0; j < kLanes; ++j) { lane[j] += f(i + j); }
   }
   for (int j = 0; i < n; ++i, ++j) { lane[j] += f(i); }
@@ -82,7 +87,7 @@ template <class A, class F> PUMICE_INLINE A lane_max(int64_t n, A lowest, const 
   for (int j = 0; j < kLanes; ++j) { lane[j] = lowest; }
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-#pragma GCC unroll 1
+    PUMICE_NO_UNROLL
     for (int j = 0; j < kLanes; ++j) { lane[j] = max_of(lane[j], A(f(i + j))); }
   }
   for (int j = 0; i < n; ++i, ++j) { lane[j] = max_of(lane[j], A(f(i))); }

@@ -191,7 +191,7 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
   file.write(&length, 8);
   file.write(header);
   for (const auto& [name, t] : sorted) {
-    Tensor dense = packed(t);
+    Tensor dense = packed(to_device(t, Device::cpu()));
     if (dense.size()) { file.write(dense.raw(), size_t(dense.bytes())); }
   }
   file.commit();

@@ -237,8 +237,7 @@ template std::vector<uint8_t> Tensor::to_vector() const;
 
 void copy_into(const Tensor& dst, const Tensor& src) {
   REQUIRE(ShapeError, dst.shape() == src.shape(), "[copy] equal shapes are required, got ", dst.shape(), " and ", src.shape());
-  REQUIRE(DeviceError, dst.device() == src.device(), "[copy] equal devices are required, got ", dst.device(), " and ", src.device());
-  if (dst.size()) { copy_kernel(dst.device(), {dst, src}); }
+  if (dst.size()) { copy_kernel(dst.device(), {dst, to_device(src, dst.device())}); }
 }
 
 void add_into(const Tensor& dst, const Tensor& src) {

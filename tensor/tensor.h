@@ -98,7 +98,7 @@ template <class T> Tensor from_values(const Shape& shape, const std::vector<T>& 
 // A tensor over memory that `owner` keeps alive (a mapped file).
 Tensor wrap_external(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
 
-// dst = src, converting dtype; shapes equal, strides free. No gradient.
+// dst = src, converting dtype; shapes equal, strides free, from any device. No gradient.
 void copy_into(const Tensor& dst, const Tensor& src);
 // dst += src, converting dtype; shapes equal.
 void add_into(const Tensor& dst, const Tensor& src);

@@ -230,7 +230,7 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
   for (const auto& [name, tensor] : as_parameters(average->values(), parameters)) { copy_into(tensor, ema.load(name)); }
 }
 
-LoadedImageText load_image_text(const std::string& path, Weights weights) {
+LoadedImageText load_image_text(const std::string& path, Weights weights, Device device) {
   std::string checkpoint = find_checkpoint(path);
   require_complete(checkpoint);
   ImageTextConfig config = image_text_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
@@ -238,7 +238,7 @@ LoadedImageText load_image_text(const std::string& path, Weights weights) {
   REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",
           tokenizer.vocab_size(), " tokens but the model's text embedding only ", config.vocabulary,
           " rows: this tokenizer does not belong to this model");
-  auto model = make_model(config, 0);
+  auto model = make_model(config, 0, DType::f32, device);
   load_parameters(checkpoint, model->parameters(), weights);
   TrainState state = load_state(checkpoint);
   return {checkpoint, std::move(model), std::move(tokenizer), std::move(state)};

@@ -58,6 +58,6 @@ struct LoadedImageText {
   Tokenizer tokenizer;
   TrainState state;
 };
-LoadedImageText load_image_text(const std::string& path, Weights weights = Weights::trained);
+LoadedImageText load_image_text(const std::string& path, Weights weights = Weights::trained, Device device = Device::cpu());
 
 }  // namespace pumice

@@ -73,7 +73,7 @@ LossReport classification_gradients(const ImageTextModel& model, const Batch& ba
     Tensor total = out.aux.defined() ? add(loss, out.aux) : loss;
     out = ImageTextOutput();
     loss = Tensor();
-    const std::vector<Tensor> outputs = {total}, gradients = {full({}, share, total.dtype())};
+    const std::vector<Tensor> outputs = {total}, gradients = {full({}, share, total.dtype(), total.device())};
     backward(outputs, gradients);
   }
   report.loss = report.task + report.aux;
@@ -127,7 +127,7 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
     const double share = 1.0 / double(accum_freq);  // the auxiliary loss is a mean over groups, and parts have equally many
     if (out.aux.defined()) {
       aux += share * out.aux.item();
-      send(out.aux, full({}, share, out.aux.dtype()));
+      send(out.aux, full({}, share, out.aux.dtype(), out.aux.device()));
     }
     merge_layers(report.layers, out.layers, share);
     out = ImageTextOutput();

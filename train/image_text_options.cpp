@@ -132,6 +132,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
           return true;
         }).one_of({"fp32", "bf16"}).synonym("amp_bf16", "bf16").synonym("amp_bfloat16", "bf16").synonym("bfloat16", "bf16").synonym("float32", "fp32")
       .switched_by("bf16", "bf16", "fp32");
+  add_device_option(o, t.device);
   o.add("grad-checkpointing", t.recompute, "Hardware", "recompute each block in the backward pass instead of keeping its activations")
       .alias("gradient-checkpointing");
 
@@ -152,6 +153,15 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   resume.bare = "always";
   o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out").alias("overwrite-output-dir");
   explain_foreign_options(o);
+}
+
+void add_device_option(OptionTable& options, Device& device) {
+  options.add("device", "Hardware", "where the model lives: cuda needs a build with PUMICE_CUDA=on and a card",
+              [&device] { return std::string(device.kind == Device::kCuda ? "cuda" : "cpu"); },
+              [&device](const std::string& text) {
+                device = text == "cuda" ? Device::cuda() : Device::cpu();
+                return true;
+              }).one_of({"cpu", "cuda"}).synonym("cuda:0", "cuda");
 }
 
 std::string to_json(const ImageTextTraining& training) {

@@ -127,7 +127,7 @@ class Run {
         resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? checkpoint_to_resume(t) : ""),
         start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedImageText>(load_image_text(t.init_from)) : nullptr),
         tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
-        model_(make_model(with_classes(t.model, *source_), t.seed)),
+        model_(make_model(with_classes(t.model, *source_), t.seed, DType::f32, t.device)),
         optimizer_(make_optimizer(t, model_->parameters())) {
     if (t.ema_decay > 0) { average_ = std::make_unique<WeightAverage>(model_->parameters(), t.ema_decay); }
     state_.seed = t.seed;

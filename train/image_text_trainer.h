@@ -35,6 +35,7 @@ struct ImageTextTraining {
   double clip = 1.0;            // gradient norm; 0 = off
   DType precision = DType::f32; // f32 or bf16
   bool recompute = false;       // activation checkpointing
+  Device device;                // of the model and its optimizer; the loader stays on the CPU
   uint64_t seed = 0;
   int64_t save_every = 500, keep = 3, log_every = 10;
   int64_t keep_every = 0;       // checkpoints of its multiples stay whatever keep says, and are saved whatever save_every says; 0 = off

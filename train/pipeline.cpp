@@ -6,7 +6,8 @@
 
 namespace pumice {
 
-ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights) : loaded_(load_image_text(path, weights)), run_{.dtype = precision, .reports = false} {}
+ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights, Device device)
+    : loaded_(load_image_text(path, weights, device)), run_{.dtype = precision, .reports = false} {}
 
 void ImageTextPipeline::require_joint_space() const {
   REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "

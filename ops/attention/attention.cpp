@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(attention_fwd, AttentionFwd);
-PUMICE_DEFINE_CPU_KERNEL(attention_bwd, AttentionBwd);
+PUMICE_DEFINE_KERNEL(attention_fwd, AttentionFwd);
+PUMICE_DEFINE_KERNEL(attention_bwd, AttentionBwd);
 
 namespace {
 
@@ -17,6 +17,7 @@ void require_offsets(const Tensor& offsets, const char* what, int64_t T) {
   require_dtype("attention", what, offsets, DType::i32);
   REQUIRE(ShapeError, offsets.rank() == 1 && offsets.dim(0) >= 1 && offsets.contiguous(), "[attention] ", what, " must be a packed (N + 1), got ",
           offsets.shape());
+  if (offsets.device().kind != Device::kCpu) { return; }  // the kernels look, so that the host does not wait for the device
   const int32_t* o = offsets.data<int32_t>();
   const int64_t N = offsets.dim(0) - 1;
   REQUIRE(ShapeError, o[0] == 0 && o[N] == T, "[attention] ", what, " must run from 0 to T = ", T, ", got ", o[0], " to ", o[N]);
@@ -38,6 +39,7 @@ void require_operands(const Tensor& q, const Tensor& k, const Tensor& v) {
 void require_pairing(const Tensor& q_offsets, const Tensor& k_offsets, bool causal) {
   REQUIRE(ShapeError, q_offsets.shape() == k_offsets.shape(), "[attention] q_offsets and k_offsets must name as many sequences, got ", q_offsets.shape(),
           " and ", k_offsets.shape());
+  if (q_offsets.device().kind != Device::kCpu || k_offsets.device().kind != Device::kCpu) { return; }
   const int32_t *q = q_offsets.data<int32_t>(), *k = k_offsets.data<int32_t>();
   for (int64_t n = 0; n + 1 < q_offsets.size(); ++n) {
     const int32_t queries = q[n + 1] - q[n], keys = k[n + 1] - k[n];
@@ -52,12 +54,13 @@ double scale_of(const AttentionOptions& options, int64_t D) { return options.sca
 
 }  // namespace
 
-Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, const Tensor& q_offsets, const Tensor& k_offsets,
+Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, const Tensor& q_offsets_in, const Tensor& k_offsets_in,
                        const AttentionOptions& options) {
   require_operands(q_in, k_in, v_in);
-  require_offsets(q_offsets, "q_offsets", q_in.dim(0));
-  require_offsets(k_offsets, "k_offsets", k_in.dim(0));
-  require_pairing(q_offsets, k_offsets, options.causal);
+  require_offsets(q_offsets_in, "q_offsets", q_in.dim(0));
+  require_offsets(k_offsets_in, "k_offsets", k_in.dim(0));
+  require_pairing(q_offsets_in, k_offsets_in, options.causal);
+  Tensor q_offsets = to_device(q_offsets_in, q_in.device()), k_offsets = to_device(k_offsets_in, q_in.device());
   Tensor q = dense_rows(q_in), k = dense_rows(k_in), v = dense_rows(v_in);
   const double scale = scale_of(options, q.dim(2));
   Tensor out = empty(q.shape(), q.dtype(), q.device());
@@ -84,14 +87,15 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   return cross_attention(q, k, v, offsets, offsets, options);
 }
 
-Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets, const AttentionOptions& options) {
+Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets_in, const AttentionOptions& options) {
   REQUIRE(ShapeError, qkv_in.rank() == 4 && qkv_in.dim(1) == 3, "[attention] qkv must be (T, 3, H, D), got ", qkv_in.shape());
   Tensor qkv = packed(qkv_in);
   auto part = [](const Tensor& t, int64_t i) {  // (T, H, D)
     return t.as_strided({t.dim(0), t.dim(2), t.dim(3)}, {t.strides()[0], t.strides()[2], t.strides()[3]}, i * t.strides()[1]);
   };
   require_operands(part(qkv, 0), part(qkv, 1), part(qkv, 2));
-  require_offsets(offsets, "offsets", qkv.dim(0));
+  require_offsets(offsets_in, "offsets", qkv.dim(0));
+  Tensor offsets = to_device(offsets_in, qkv.device());
   const double scale = scale_of(options, qkv.dim(3));
   Tensor out = empty({qkv.dim(0), qkv.dim(2), qkv.dim(3)}, qkv.dtype(), qkv.device());
   Tensor lse = empty({qkv.dim(0), qkv.dim(2)}, qkv.dtype() == DType::f64 ? DType::f64 : DType::f32, qkv.device());

@@ -12,7 +12,8 @@ struct AttentionOptions {
 //   q, k, v (T, H, D), any strides with dense D   offsets i32 (N + 1), rising from 0 to T   ->   (T, H, D), dtype of q
 //   out_i = sum_j p_ij v_j     p_i = softmax_j(scale <q_i, k_j>)     j over the tokens of i's sequence
 // Scores are never stored: a block of query rows lives in cache, and the backward pass computes it again from the log-sum-exp of
-// each row, (T, H) in f32 (as in FlashAttention: Dao et al. 2022, arXiv:2205.14135). Throws ShapeError, DTypeError, DeviceError.
+// each row, (T, H) in f32 (as in FlashAttention: Dao et al. 2022, arXiv:2205.14135). Offsets on the CPU are checked before anything runs; on a
+// CUDA device the host does not wait for them, and offsets that do not fit end the kernel with an error. Throws ShapeError, DTypeError, DeviceError.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets, const AttentionOptions& options = {});
 
 // The same between two packings: the queries of sequence n attend to the keys and values of sequence n.

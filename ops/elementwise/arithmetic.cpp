@@ -7,7 +7,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(arithmetic, ArithmeticArgs);
+PUMICE_DEFINE_KERNEL(arithmetic, ArithmeticArgs);
 
 namespace {
 

@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(unary_fwd, UnaryFwd);
-PUMICE_DEFINE_CPU_KERNEL(unary_bwd, UnaryBwd);
+PUMICE_DEFINE_KERNEL(unary_fwd, UnaryFwd);
+PUMICE_DEFINE_KERNEL(unary_bwd, UnaryBwd);
 
 namespace {
 

@@ -6,7 +6,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(patchify_fwd, PatchifyFwd);
+PUMICE_DEFINE_KERNEL(patchify_fwd, PatchifyFwd);
 
 Tensor patchify(const Tensor& input, int patch, PixelScale scale, DType dtype) {
   require_dtype("patchify", "pixels", input, DType::u8);

@@ -1,6 +1,6 @@
 #include "pumice/ops/matmul/gemm.h"
 
 namespace pumice {
-PUMICE_DEFINE_CPU_KERNEL(gemm_batch, GemmArgs);
-PUMICE_DEFINE_CPU_KERNEL(column_sums, ColumnSumsArgs);
+PUMICE_DEFINE_KERNEL(gemm_batch, GemmArgs);
+PUMICE_DEFINE_KERNEL(column_sums, ColumnSumsArgs);
 }  // namespace pumice

@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(l2_normalize_fwd, L2NormalizeFwd);
-PUMICE_DEFINE_CPU_KERNEL(l2_normalize_bwd, L2NormalizeBwd);
+PUMICE_DEFINE_KERNEL(l2_normalize_fwd, L2NormalizeFwd);
+PUMICE_DEFINE_KERNEL(l2_normalize_bwd, L2NormalizeBwd);
 
 Tensor l2_normalize(const Tensor& input, double eps) {
   require_float("l2_normalize", "x", input);

@@ -7,7 +7,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(dropout_kernel, DropoutArgs);
+PUMICE_DEFINE_KERNEL(dropout_kernel, DropoutArgs);
 
 Tensor dropout(const Tensor& input, double p, uint32_t site) {
   require_float("dropout", "x", input);

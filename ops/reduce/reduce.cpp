@@ -9,9 +9,9 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(sum_axis, SumArgs);
-PUMICE_DEFINE_CPU_KERNEL(max_axis, MaxArgs);
-PUMICE_DEFINE_CPU_KERNEL(max_axis_bwd, MaxBackwardArgs);
+PUMICE_DEFINE_KERNEL(sum_axis, SumArgs);
+PUMICE_DEFINE_KERNEL(max_axis, MaxArgs);
+PUMICE_DEFINE_KERNEL(max_axis_bwd, MaxBackwardArgs);
 
 namespace {
 

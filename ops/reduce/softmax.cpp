@@ -6,10 +6,10 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(softmax_fwd, SoftmaxFwd);
-PUMICE_DEFINE_CPU_KERNEL(softmax_bwd, SoftmaxBwd);
-PUMICE_DEFINE_CPU_KERNEL(log_softmax_fwd, LogSoftmaxFwd);
-PUMICE_DEFINE_CPU_KERNEL(log_softmax_bwd, LogSoftmaxBwd);
+PUMICE_DEFINE_KERNEL(softmax_fwd, SoftmaxFwd);
+PUMICE_DEFINE_KERNEL(softmax_bwd, SoftmaxBwd);
+PUMICE_DEFINE_KERNEL(log_softmax_fwd, LogSoftmaxFwd);
+PUMICE_DEFINE_KERNEL(log_softmax_bwd, LogSoftmaxBwd);
 
 Tensor softmax(const Tensor& input) {
   require_float("softmax", "x", input);

@@ -34,5 +34,16 @@ OpCase grouped_case(std::vector<double> offsets, int64_t in, int64_t out, bool b
 AddCases cases({grouped_case({0, 3}, 5, 2, true), grouped_case({0, 0, 4, 4, 9, 9}, 7, 33, true), grouped_case({0, 0, 0}, 4, 3, false),
                 grouped_case({0, 130, 131, 200}, 16, 31, false), grouped_case({0, 2050, 2055}, 6, 5, true)});
 
+// Enough experts for the tiles of 128 of a card. Forward only: at this size a numeric gradient would take minutes.
+OpCase many_experts() {
+  std::vector<double> offsets = {0};
+  for (int e = 0; e < 132; ++e) { offsets.push_back(offsets.back() + (e % 3 == 1 ? 130 : e % 3 == 2 ? 66 : 0)); }
+  OpCase c = grouped_case(offsets, 72, 66, true);
+  c.gradient = c.strided_inputs = false;
+  c.widen = 10;
+  return c;
+}
+AddCases large({many_experts()});
+
 }  // namespace
 }  // namespace pumice::testing

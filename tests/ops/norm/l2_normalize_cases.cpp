@@ -25,10 +25,11 @@ OpCase l2_normalize_case(Shape x, double eps = 1e-8) {
           .reference = reference, .bytes = 8 * n, .flops = 3 * n};
 }
 
-// one row, odd, around the sixteen lanes, no rows, a large eps (its part of the gradient shows), more than one block of rows
+// one row, odd, around the sixteen lanes, no rows, a large eps (its part of the gradient shows), more than one block of rows;
+// CUDA: rows of a warp, of a block, and longer than registers hold
 AddCases cases({l2_normalize_case({7}), l2_normalize_case({3, 5}), l2_normalize_case({2, 2, 15}), l2_normalize_case({3, 16}),
                 l2_normalize_case({3, 17}), l2_normalize_case({0, 8}), l2_normalize_case({4, 9}, 0.5),
-                l2_normalize_case({700, 32}),
+                l2_normalize_case({700, 32}), l2_normalize_case({3, 1032}), l2_normalize_case({2, 8200}), l2_normalize_case({2, 8193}),
                 l2_normalize_case({64, 512})});
 
 }  // namespace

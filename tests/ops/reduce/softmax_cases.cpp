@@ -36,8 +36,9 @@ OpCase log_softmax_case(Shape x, double range = 3) {
           .reference = [](const std::vector<Tensor>& in) { return reference(in[0], true); }, .bytes = 8 * n, .flops = 5 * n};
 }
 
-// one column, one row, odd, around the sixteen lanes, no rows, more than one piece of a row (1024), more than one block of rows
-const std::vector<Shape> shapes = {{4, 1}, {7}, {2, 3, 5}, {3, 15}, {3, 16}, {3, 17}, {0, 4}, {2, 1025}, {2, 3000}, {200, 33}};
+// one column, one row, odd, around the sixteen lanes, no rows, more than one piece of a row (1024), more than one block of rows;
+// CUDA: rows of a warp, of a block, and longer than registers hold
+const std::vector<Shape> shapes = {{4, 1}, {7}, {2, 3, 5}, {3, 15}, {3, 16}, {3, 17}, {0, 4}, {2, 1025}, {2, 3000}, {200, 33}, {2, 8200}, {2, 8193}};
 
 AddCases softmax_cases([] {
   std::vector<OpCase> cases;

@@ -1,0 +1,114 @@
+// The f32 tile of CUDA products: plain multiply-adds in f32, because the engine's f32 is IEEE's and not tf32.
+#pragma once
+#include "pumice/ops/matmul/tile_cuda.h"
+
+namespace pumice::cuda {
+
+// C (kSide, kSide) = A B over any depth by 256 threads, each with a square of 8 x 8 (side 128) or 4 x 4 (side 64) elements of C, as quads of
+// 4 x 4 that lie 64 apart: the lanes of a warp then read neighbouring float4s. Both operands lie in shared memory as [depth][line], two
+// buffers of 16 depths; the next 16 travel to registers while these are multiplied. One block of side 128 per processor: 1024 multiply-adds of each
+// of two warps per scheduler pass between barriers, more than the way to memory takes.
+template <int kSide> struct FmaTile {
+  using Element = float;
+  static constexpr int kRows = kSide, kColumns = kSide, kDepth = 16, kThreads = 256, kBlocksPerProcessor = kSide == 128 ? 1 : 2;
+  static constexpr int kQuads = kSide / 64, kStride = kSide + 4, kBuffer = kDepth * kStride, kChunks = kSide * kDepth / 4 / kThreads;
+  static constexpr size_t kBuffersBytes = 4 * kBuffer * sizeof(float), kSumsBytes = kSide * kSumsStride<kSide> * sizeof(float);
+  static constexpr size_t kSharedBytes = kBuffersBytes > kSumsBytes ? kBuffersBytes : kSumsBytes;
+
+  struct Place { int line, depth; };  // of a thread's chunk i of four elements
+  static __device__ __forceinline__ Place place_of(int i, bool depth_major) {
+    const int chunk = i * kThreads + int(threadIdx.x);
+    return depth_major ? Place{chunk / (kDepth / 4), chunk % (kDepth / 4) * 4} : Place{chunk % (kSide / 4) * 4, chunk / (kSide / 4)};
+  }
+  static __device__ __forceinline__ void fetch(float4 (&held)[kChunks], const Panel<float>& p, int64_t k0, int64_t depth) {
+    SIMT_UNROLL
+    for (int i = 0; i < kChunks; ++i) {
+      const Place at = place_of(i, p.depth_major);
+      const auto from = chunk_of<4>(p, p.depth_major, at.line, k0 + at.depth, depth);
+      if (p.vector && from.count == 4) {
+        held[i] = *reinterpret_cast<const float4*>(from.data);
+      } else {
+        auto element = [&](int e) { return e < from.count ? from.data[e * from.step] : 0.0f; };
+        held[i] = make_float4(element(0), element(1), element(2), element(3));
+      }
+    }
+  }
+  static __device__ __forceinline__ void put(float* buffer, const float4 (&held)[kChunks], bool depth_major) {
+    SIMT_UNROLL
+    for (int i = 0; i < kChunks; ++i) {
+      const Place at = place_of(i, depth_major);
+      float* to = buffer + at.depth * kStride + at.line;
+      if (depth_major) {
+        to[0] = held[i].x;
+        to[kStride] = held[i].y;
+        to[2 * kStride] = held[i].z;
+        to[3 * kStride] = held[i].w;
+      } else {
+        *reinterpret_cast<float4*>(to) = held[i];
+      }
+    }
+  }
+
+  using Sums = float[kQuads][kQuads][4][4];
+  static __device__ __forceinline__ void multiply(Sums& sums, const float* a, const float* b, int m0, int n0) {
+    SIMT_UNROLL
+    for (int k = 0; k < kDepth; ++k) {
+      float fa[kQuads][4], fb[kQuads][4];
+      SIMT_UNROLL
+      for (int q = 0; q < kQuads; ++q) {
+        const float4 va = *reinterpret_cast<const float4*>(a + k * kStride + q * 64 + m0), vb = *reinterpret_cast<const float4*>(b + k * kStride + q * 64 + n0);
+        fa[q][0] = va.x, fa[q][1] = va.y, fa[q][2] = va.z, fa[q][3] = va.w;
+        fb[q][0] = vb.x, fb[q][1] = vb.y, fb[q][2] = vb.z, fb[q][3] = vb.w;
+      }
+      SIMT_UNROLL
+      for (int q = 0; q < kQuads; ++q) {
+        SIMT_UNROLL
+        for (int r = 0; r < kQuads; ++r) {
+          SIMT_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            SIMT_UNROLL
+            for (int j = 0; j < 4; ++j) { sums[q][r][i][j] += fa[q][i] * fb[r][j]; }
+          }
+        }
+      }
+    }
+  }
+
+  // Called by the whole block, once.
+  template <class C> static __device__ __forceinline__ void run(const Panel<float>& a, const Panel<float>& b, int64_t depth, const Output<C>& out) {
+    SIMT_DYN_SHARED(float, shared);
+    const int m0 = int(threadIdx.x) / 16 * 4, n0 = int(threadIdx.x) % 16 * 4;
+    float4 held_a[kChunks], held_b[kChunks];
+    Sums sums = {};
+    fetch(held_a, a, 0, depth);
+    fetch(held_b, b, 0, depth);
+    int buffer = 0;
+    for (int64_t k0 = 0; k0 < depth; k0 += kDepth, buffer ^= 1) {
+      float *sa = shared + buffer * 2 * kBuffer, *sb = sa + kBuffer;
+      put(sa, held_a, a.depth_major);
+      put(sb, held_b, b.depth_major);
+      __syncthreads();  // two buffers: whoever writes this one again has passed the barrier between, so its readers are done
+      if (k0 + kDepth < depth) {
+        fetch(held_a, a, k0 + kDepth, depth);
+        fetch(held_b, b, k0 + kDepth, depth);
+      }
+      multiply(sums, sa, sb, m0, n0);
+    }
+    __syncthreads();
+    SIMT_UNROLL
+    for (int q = 0; q < kQuads; ++q) {
+      SIMT_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        SIMT_UNROLL
+        for (int r = 0; r < kQuads; ++r) {
+          const float(&v)[4] = sums[q][r][i];
+          *reinterpret_cast<float4*>(shared + (q * 64 + m0 + i) * kSumsStride<kColumns> + r * 64 + n0) = make_float4(v[0], v[1], v[2], v[3]);
+        }
+      }
+    }
+    __syncthreads();
+    out.template store<kColumns, kThreads>(shared);
+  }
+};
+
+}  // namespace pumice::cuda

@@ -1,0 +1,144 @@
+// Dense products on the tiles of choose_tile_cuda.h: one block per tile of C. A small C over a long depth (weight gradients) is cut along depth as
+// well; the parts go to memory in f32 and are added in order, so that no atomics are needed and the bits are the same on every run.
+#include "pumice/ops/matmul/choose_tile_cuda.h"
+#include "pumice/ops/matmul/gemm.h"
+#include "pumice/tensor/simt/device_scratch.h"
+#include "pumice/tensor/simt/sum_columns.h"
+
+namespace pumice::cuda {
+namespace {
+
+constexpr int64_t kPartDepth = 512;   // about the least depth of a part
+constexpr int64_t kPartUnit = 64;     // depths of parts are multiples of it, so that parts begin at 16 bytes
+constexpr int64_t kMostParts = 16;
+
+struct Batches {
+  int rank = 0;
+  int64_t shape[kMaxRank] = {}, a[kMaxRank] = {}, b[kMaxRank] = {}, c[kMaxRank] = {};
+
+  __device__ __forceinline__ void offsets(int64_t index, int64_t& at_a, int64_t& at_b, int64_t& at_c) const {
+    at_a = at_b = at_c = 0;
+    for (int i = rank - 1; i >= 0; --i) {
+      const int64_t here = index % shape[i];
+      index /= shape[i];
+      at_a += here * a[i];
+      at_b += here * b[i];
+      at_c += here * c[i];
+    }
+  }
+};
+
+struct Product {
+  int64_t rows, columns, depth;
+  Layout a, b;
+  int64_t c_row, c_column;
+  int64_t part_depth, part_stride;  // depth of a part, and distance of the parts of C
+  int beta;
+  bool vector_stores;
+  Batches batches;
+};
+
+// Grid (tiles of C * batches, parts), tile by tile of a batch. Shared memory: Tile::kSharedBytes.
+template <class Tile, class C>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
+multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias) {
+  const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
+  const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
+  int64_t at_a, at_b, at_c;
+  p.batches.offsets(blockIdx.x / (tile_rows * tile_columns), at_a, at_b, at_c);
+  const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns, k = blockIdx.y * p.part_depth;
+  c += at_c + blockIdx.y * p.part_stride + row * p.c_row + column * p.c_column;
+  const Output<C> out{c, p.c_row, p.c_column, bias ? bias + column : nullptr, p.beta, int(min(p.rows - row, int64_t(Tile::kRows))),
+                      int(min(p.columns - column, int64_t(Tile::kColumns))), p.vector_stores};
+  Tile::run(panel_of(a + at_a + k * p.a.depth, p.a, row, p.rows, Tile::kRows), panel_of(b + at_b + k * p.b.depth, p.b, column, p.columns, Tile::kColumns),
+            min(p.depth - k, p.part_depth), out);
+}
+
+// c = beta c + bias + the sum of its parts (parts, batches, rows, columns), in order.
+template <class C> __global__ void __launch_bounds__(256) add_parts(Product p, int64_t parts, int64_t total, const float* sums, C* c, const float* bias) {
+  for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < total; i += int64_t(gridDim.x) * 256) {
+    float sum = 0;
+    for (int64_t s = 0; s < parts; ++s) { sum += sums[s * total + i]; }
+    const int64_t column = i % p.columns, row = i / p.columns % p.rows;
+    int64_t at_a, at_b, at_c;
+    p.batches.offsets(i / (p.rows * p.columns), at_a, at_b, at_c);
+    C* to = c + at_c + row * p.c_row + column * p.c_column;
+    if (bias) { sum += bias[column]; }
+    *to = C(p.beta ? float(*to) + sum : sum);
+  }
+}
+
+Product product_of(const GemmArgs& g) {
+  const int r = g.c.rank;
+  const int64_t chunk = 16 / size_of(g.a.dtype);
+  Product p{.rows = g.c.shape[r - 2], .columns = g.c.shape[r - 1], .depth = g.a.shape[r - 1], .c_row = g.c.stride[r - 2], .c_column = g.c.stride[r - 1],
+            .beta = g.beta};
+  bool a_aligned = true, b_aligned = true, c_aligned = true;
+  for (int i = 0; i < r - 2; ++i) {
+    const int n = p.batches.rank++;
+    p.batches.shape[n] = g.c.shape[i];
+    p.batches.a[n] = g.a.stride[i];
+    p.batches.b[n] = g.b.stride[i];
+    p.batches.c[n] = g.c.stride[i];
+    a_aligned &= g.a.stride[i] % chunk == 0;
+    b_aligned &= g.b.stride[i] % chunk == 0;
+    c_aligned &= g.c.stride[i] * size_of(g.c.dtype) % 16 == 0;
+  }
+  p.a = layout_of(g.a, g.a.stride[r - 2], g.a.stride[r - 1], a_aligned);
+  p.b = layout_of(g.b, g.b.stride[r - 1], g.b.stride[r - 2], b_aligned);
+  p.vector_stores = stores_vectors(g.c, p.c_row, p.c_column, c_aligned);
+  p.part_depth = p.depth;
+  return p;
+}
+
+// Parts of a product whose tiles alone would leave most processors idle: about two blocks for each of 132.
+int64_t parts_of(const Product& p, int64_t tiles) {
+  const int64_t parts = min(min(p.depth / kPartDepth, 264 / tiles), kMostParts);
+  return parts < 2 ? 1 : parts;
+}
+
+template <class Tile, class C> void launch_tiles(const Product& p, int64_t tiles, int64_t parts, const GemmArgs& g, C* c, const float* bias) {
+  using T = typename Tile::Element;
+  simt::launch<multiply_tiles<Tile, C>>({.grid = {unsigned(tiles), unsigned(parts)}, .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, g.a.as<const T>(),
+                                        g.b.as<const T>(), c, bias);
+}
+
+// The parts of C as (parts, batches, rows, columns) in f32, then their sum.
+template <class Tile, class C> void multiply_in_parts(const Product& p, int64_t tiles, int64_t most, const GemmArgs& g) {
+  Product part = p;
+  part.part_depth = tiles_of(tiles_of(p.depth, most), kPartUnit) * kPartUnit;
+  const int64_t total = g.c.size(), parts = tiles_of(p.depth, part.part_depth);
+  simt::DeviceScratch<float> sums(parts * total);
+  part.part_stride = total;
+  part.c_row = p.columns;
+  part.c_column = 1;
+  part.beta = 0;
+  part.vector_stores = p.columns % 4 == 0;
+  int64_t stride = p.rows * p.columns;
+  for (int i = p.batches.rank - 1; i >= 0; stride *= p.batches.shape[i--]) { part.batches.c[i] = stride; }
+  launch_tiles<Tile, float>(part, tiles, parts, g, sums.get(), nullptr);
+  simt::launch<add_parts<C>>({.grid = simt::blocks_for(total, 256), .block = 256}, p, parts, total, sums.get(), g.c.as<C>(), g.bias.as<const float>());
+}
+
+}  // namespace
+
+void gemm_batch(const GemmArgs& g) {
+  if (g.c.size() == 0) { return; }
+  const Product p = product_of(g);
+  const int64_t count = g.c.size() / (p.rows * p.columns);
+  with_tile(g.a.dtype, large_tiles(p.rows, p.columns, count), p.a, p.b, [&]<class Tile>() {
+    const int64_t tiles = tiles_of(p.rows, Tile::kRows) * tiles_of(p.columns, Tile::kColumns) * count, parts = parts_of(p, tiles);
+    simt::launch_typed(g.c.dtype, [&]<class C>() {
+      if (parts > 1) { multiply_in_parts<Tile, C>(p, tiles, parts, g); }
+      else { launch_tiles<Tile, C>(p, tiles, 1, g, g.c.as<C>(), g.bias.as<const float>()); }
+    });
+  });
+}
+
+void column_sums(const ColumnSumsArgs& a) {
+  simt::launch_typed(a.x.dtype, [&]<class T>() {
+    simt::sum_columns(a.sums.as<float>(), 0, 1, simt::Columns<T>{a.x.as<T>(), 1, a.x.shape[0], a.x.shape[1], 0, a.x.stride[0], a.x.stride[1]}, 1, 1);
+  });
+}
+
+}  // namespace pumice::cuda

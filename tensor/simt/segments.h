@@ -1,0 +1,35 @@
+// Blocks of rows that stay inside segments (experts, sequences), for offsets that live on the device: the host knows how many rows there are, but
+// not where a segment ends, and must not wait to learn it.
+#pragma once
+#include "pumice/tensor/simt/simt.h"
+
+namespace pumice::simt {
+
+// Segment n owns block numbers from offsets[n] / rows + n on. That rises, and leaves every segment as many numbers as it needs, because
+// floor(b / r) - floor(a / r) + 1 >= ceil((b - a) / r). At most one number per segment is of no use.
+inline int64_t segment_blocks(int64_t rows, int64_t segments, int rows_of_block) { return rows / rows_of_block + segments; }
+
+// Rows [start, end) of a segment. Offsets that leave [0, rows] or fall end the launch with an error.
+struct SegmentBlock {
+  int64_t segment, begin, start, end;  // begin: where the segment itself starts
+  __device__ __forceinline__ bool empty() const { return start >= end; }
+};
+__device__ __forceinline__ SegmentBlock segment_of(const int32_t* offsets, int64_t segment, int64_t rows) {
+  const int64_t begin = offsets[segment], end = offsets[segment + 1];
+  if (begin < 0 || begin > end || end > rows) { __trap(); }
+  return {segment, begin, begin, end};
+}
+template <int kRows> __device__ __forceinline__ SegmentBlock segment_block(const int32_t* offsets, int64_t segments, int64_t rows, int64_t number) {
+  int64_t low = 0, high = segments;  // the last segment whose first number is not above `number`
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (offsets[middle] / kRows + middle <= number) { low = middle; }
+    else { high = middle; }
+  }
+  SegmentBlock block = segment_of(offsets, low, rows);
+  block.start += (number - (block.begin / kRows + low)) * kRows;
+  block.end = min(block.end, block.start + kRows);
+  return block;
+}
+
+}  // namespace pumice::simt

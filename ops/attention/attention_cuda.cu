@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(128) row_dots(AttentionShape s, float* delta, 
   const int64_t row = int64_t(blockIdx.x) * 4 + threadIdx.x / 32, token = row / s.heads, head = row % s.heads;
   if (token >= s.queries) { return; }
   float sum = 0;
-  for (int d = int(threadIdx.x) & 31; d < s.D; d += 32) { sum += float(dout.at(token, head)[d]) * float(out.at(token, head)[d]); }
+  for (int d = int(threadIdx.x) & 31; d < s.D; d += 32) { sum += float(dout.at(int(token), int(head))[d]) * float(out.at(int(token), int(head))[d]); }
   sum = simt::warp_reduce(sum, simt::Sum());
   if ((threadIdx.x & 31) == 0) { delta[row] = sum; }
 }

@@ -12,12 +12,12 @@ constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 template <int DP> inline constexpr int kStride = DP + 8;  // of a row of DP elements in shared memory
 
 // Rows [first, first + count) of a head as (kRows, DP), zero beyond count and beyond D.
-template <int kRows, int DP> __device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int64_t first, int64_t count, int head, int D) {
+template <int kRows, int DP> __device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int first, int count, int head, int D) {
   constexpr int kPerRow = DP / 8;
-  static_assert(kRows * kPerRow % kThreads == 0);
   SIMT_UNROLL
-  for (int i = 0; i < kRows * kPerRow / kThreads; ++i) {
-    const int chunk = i * kThreads + int(threadIdx.x), row = chunk / kPerRow, d = chunk % kPerRow * 8;
+  for (int i = 0; i < kRows * kPerRow; i += kThreads) {
+    const int chunk = i + int(threadIdx.x), row = chunk / kPerRow, d = chunk % kPerRow * 8;
+    if (kRows * kPerRow % kThreads != 0 && row >= kRows) { break; }
     const bool inside = row < count && d < D;
     const bf16* from = inside ? x.at(first + row, head) + d : x.data;
     const int n = inside ? min(D - d, 8) : 0;
@@ -29,7 +29,7 @@ template <int kRows, int DP> __device__ __forceinline__ void load_rows(bf16* to,
 // A warp's 16 rows of sums, the upper and the lower eight times their factors, to tokens [first, first + rows). They go through the warp's own rows of
 // shared memory, so that whole rows are stored.
 template <int DP>
-__device__ __forceinline__ void store_rows(bf16* shared, const float (&sums)[DP / 8][4], float upper, float lower, const Heads<bf16>& out, int64_t first,
+__device__ __forceinline__ void store_rows(bf16* shared, const float (&sums)[DP / 8][4], float upper, float lower, const Heads<bf16>& out, int first,
                                            int rows, int head, int D) {
   const int lane = int(threadIdx.x) & 31;
   __syncwarp();  // all lanes have read what lay there
@@ -49,7 +49,9 @@ __device__ __forceinline__ void store_rows(bf16* shared, const float (&sums)[DP 
   }
 }
 
-template <int kColumns> using Sums = float[kColumns / 8][4];  // of a warp: 16 rows, kColumns columns
+template <int kColumns> using Sums = float[kColumns / 8][4];  // of a warp: 16 rows, kColumns columns; [c][e] is in row lane / 4 + e / 2 * 8
+__device__ __forceinline__ int column_of(int c, int e) { return c * 8 + int(threadIdx.x) % 4 * 2 + e % 2; }
+__device__ __forceinline__ int within(int columns, int most) { return max(0, min(columns, most)); }
 
 // sums (16, kColumns) += own (16, DP) other (kColumns, DP)^T, both in shared memory.
 template <int kColumns, int DP> __device__ __forceinline__ void multiply_rows(Sums<kColumns>& sums, const bf16* own, const bf16* other) {
@@ -117,22 +119,23 @@ struct Softmax {
   }
 };
 
-constexpr int kKeys = 64;  // of a tile
-template <int DP> inline constexpr size_t kForwardBytes = sizeof(bf16) * size_t(kOwn + 4 * kKeys) * kStride<DP>;
+template <int DP> inline constexpr int kTileKeys = DP <= 96 ? 64 : 32;  // scores and sums of wide heads fit in 255 registers
+template <int DP> inline constexpr size_t kForwardBytes = sizeof(bf16) * size_t(kOwn + 4 * kTileKeys<DP>) * kStride<DP>;
 
 // out, lse of 64 queries of a head. 4 keys D FLOP per query; K and V are read once per 64 queries, by neighbouring blocks and so from L2.
 template <int DP>
-__global__ void __launch_bounds__(kThreads, DP <= 64 ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, 2)
 forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Heads<const bf16> k, Heads<const bf16> v, const int32_t* q_offsets,
         const int32_t* k_offsets) {
+  constexpr int kKeys = kTileKeys<DP>;
   SIMT_DYN_SHARED(bf16, shared);
   const Share own = share_of<kOwn>(s, false, q_offsets, k_offsets);
   if (own.rows == 0) { return; }
   const Sequence& n = own.sequence;
   const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5, row = warp * 16 + lane / 4;
   bf16 *sq = shared, *ring = sq + kOwn * kStride<DP>;
-  const int64_t end = n.visible(own.start + own.rows - 1, s.causal), seen_by_all = n.visible(own.start, s.causal);
-  auto fill = [&](int64_t j) {
+  const int end = n.visible(own.start + own.rows - 1, s.causal);
+  auto fill = [&](int j) {
     bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
     load_rows<kKeys, DP>(stage, k, n.key + j, end - j, own.head, s.D);
     load_rows<kKeys, DP>(stage + kKeys * kStride<DP>, v, n.key + j, end - j, own.head, s.D);
@@ -142,7 +145,7 @@ forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Head
   simt::cp_async_commit();
   Softmax softmax;
   Sums<DP> sums = {};
-  for (int64_t j = 0; j < end; j += kKeys) {
+  for (int j = 0; j < end; j += kKeys) {
     simt::cp_async_wait<0>();
     __syncthreads();  // this tile has arrived for everyone, and everyone is done with the buffer that is filled next
     if (j + kKeys < end) { fill(j + kKeys); }
@@ -150,27 +153,24 @@ forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Head
     const bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
     Sums<kKeys> scores = {};
     multiply_rows<kKeys, DP>(scores, sq + warp * 16 * kStride<DP>, stage);
-    const bool whole = j + kKeys <= seen_by_all;
+    int seen[2];  // keys of the tile that the thread's rows see
+    for (int h = 0; h < 2; ++h) { seen[h] = within(min(end, n.visible(own.start + row + h * 8, s.causal)) - j, kKeys); }
     SIMT_UNROLL
     for (int c = 0; c < kKeys / 8; ++c) {
       SIMT_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        scores[c][e] *= s.scale * kLog2E;
-        const int64_t key = j + c * 8 + lane % 4 * 2 + e % 2, query = own.start + row + e / 2 * 8;
-        if (!whole && key >= min(end, n.visible(query, s.causal))) { scores[c][e] = -INFINITY; }
-      }
+      for (int e = 0; e < 4; ++e) { scores[c][e] = column_of(c, e) < seen[e / 2] ? scores[c][e] * (s.scale * kLog2E) : -INFINITY; }
     }
     softmax.template step<kKeys, DP>(scores, sums);
     add_weighted<kKeys, DP>(sums, scores, stage + kKeys * kStride<DP>);
   }
   softmax.finish();
-  const int64_t first = n.query + own.start + warp * 16;
+  const int first = n.query + own.start + warp * 16;
   const int rows = min(own.rows - warp * 16, 16);
   store_rows<DP>(sq + warp * 16 * kStride<DP>, sums, 1 / softmax.sum[0], 1 / softmax.sum[1], out, first, rows, own.head, s.D);
   SIMT_UNROLL
   for (int h = 0; h < 2; ++h) {
     const int at = lane / 4 + h * 8;
-    if (lane % 4 == 0 && at < rows) { lse[(first + at) * s.heads + own.head] = softmax.top[h] * kLn2 + logf(softmax.sum[h]); }
+    if (lane % 4 == 0 && at < rows) { lse[int64_t(first + at) * s.heads + own.head] = softmax.top[h] * kLn2 + logf(softmax.sum[h]); }
   }
 }
 

@@ -1,6 +1,8 @@
 // Attention over packed sequences whose offsets live on the device. The backward pass runs twice over the scores, once with blocks that own
 // queries and once with blocks that own keys: two products more than one pass with atomics, and the same bits on every run.
 #include "pumice/ops/attention/attention_fma_cuda.h"
+#include "pumice/ops/attention/attention_mma_bwd_cuda.h"
+#include "pumice/ops/attention/attention_mma_cuda.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/simt/device_scratch.h"
 
@@ -13,7 +15,7 @@ __global__ void __launch_bounds__(128) row_dots(AttentionShape s, float* delta, 
   const int64_t row = int64_t(blockIdx.x) * 4 + threadIdx.x / 32, token = row / s.heads, head = row % s.heads;
   if (token >= s.queries) { return; }
   float sum = 0;
-  for (int d = int(threadIdx.x) & 31; d < s.D; d += 32) { sum += float(dout.at(token, head)[d]) * float(out.at(token, head)[d]); }
+  for (int d = int(threadIdx.x) & 31; d < s.D; d += 32) { sum += float(dout.at(int(token), int(head))[d]) * float(out.at(int(token), int(head))[d]); }
   sum = simt::warp_reduce(sum, simt::Sum());
   if ((threadIdx.x & 31) == 0) { delta[row] = sum; }
 }
@@ -22,37 +24,74 @@ void require_head(const AttentionShape& s) {
   REQUIRE(ShapeError, s.D <= kMostAttentionD, "[attention] heads of at most ", kMostAttentionD, " elements are computed on a CUDA device, got ", s.D);
 }
 
+// f.template operator()<DP>() with the width to which the mma kernels fill up heads of D elements.
+constexpr int kMostMmaD = 128;
+template <class F> void with_padded_head(int D, F&& f) {
+  if (D <= 32) { f.template operator()<32>(); }
+  else if (D <= 64) { f.template operator()<64>(); }
+  else if (D <= 80) { f.template operator()<80>(); }
+  else if (D <= 96) { f.template operator()<96>(); }
+  else { f.template operator()<kMostMmaD>(); }
+}
+
+template <class T> void launch_forward(const AttentionFwd& a, const AttentionShape& s) {
+  const Heads<T> out = heads_of<T>(a.out);
+  const Heads<const T> q = heads_of<const T>(a.q), k = heads_of<const T>(a.k), v = heads_of<const T>(a.v);
+  const int32_t *q_offsets = a.q_offsets.as<int32_t>(), *k_offsets = a.k_offsets.as<int32_t>();
+  float* lse = a.lse.as<float>();
+  if constexpr (std::is_same_v<T, bf16>) {
+    if (s.D <= kMostMmaD) {
+      return with_padded_head(s.D, [&]<int DP>() {
+        simt::launch<mma::forward<DP>>({.grid = grid_of<mma::kOwn>(s, false), .block = mma::kThreads, .smem = mma::kForwardBytes<DP>}, s, out, lse, q, k, v,
+                                       q_offsets, k_offsets);
+      });
+    }
+  }
+  simt::launch<fma::forward<T>>({.grid = grid_of<fma::kOwn>(s, false), .block = fma::kThreads, .smem = fma::forward_bytes(s.D)}, s, out, lse, q, k, v,
+                                q_offsets, k_offsets);
+}
+
+// One side's gradients: dq of queries, or dk and dv of keys.
+template <class T, bool kKeys> void launch_backward(const AttentionBwd& a, const AttentionShape& s, const float* delta) {
+  const Heads<const T> q = heads_of<const T>(a.q), k = heads_of<const T>(a.k), v = heads_of<const T>(a.v), dout = heads_of<const T>(a.dout);
+  const Heads<const T> x = kKeys ? k : q, x2 = kKeys ? v : dout, y = kKeys ? q : k, y2 = kKeys ? dout : v;
+  const Heads<T> dx = heads_of<T>(kKeys ? a.dk : a.dq), dx2 = kKeys ? heads_of<T>(a.dv) : Heads<T>{};
+  const int32_t *q_offsets = a.q_offsets.as<int32_t>(), *k_offsets = a.k_offsets.as<int32_t>();
+  const float* lse = a.lse.as<float>();
+  if ((kKeys ? s.keys : s.queries) == 0) { return; }
+  if constexpr (std::is_same_v<T, bf16>) {
+    if (s.D <= kMostMmaD) {
+      return with_padded_head(s.D, [&]<int DP>() {
+        simt::launch<mma::backward<DP, kKeys>>({.grid = grid_of<mma::kOwn>(s, kKeys), .block = mma::kThreads, .smem = mma::kBackwardBytes<DP>}, s, dx, dx2,
+                                               x, x2, y, y2, lse, delta, q_offsets, k_offsets);
+      });
+    }
+  }
+  simt::launch<fma::backward<T, kKeys>>({.grid = grid_of<fma::kOwn>(s, kKeys), .block = fma::kThreads, .smem = fma::backward_bytes(s.D)}, s, dx, dx2, x, x2, y,
+                                        y2, lse, delta, q_offsets, k_offsets);
+}
+
 }  // namespace
 
 void attention_fwd(const AttentionFwd& a) {
   const AttentionShape s = shape_of(a);
   require_head(s);
   if (s.queries == 0 || s.heads == 0) { return; }
-  simt::launch_typed(a.q.dtype, [&]<class T>() {
-    simt::launch<fma::forward<T>>({.grid = grid_of<fma::kOwn>(s, false), .block = fma::kThreads, .smem = fma::forward_bytes(s.D)}, s, heads_of<T>(a.out),
-                                  a.lse.as<float>(), heads_of<const T>(a.q), heads_of<const T>(a.k), heads_of<const T>(a.v), a.q_offsets.as<int32_t>(),
-                                  a.k_offsets.as<int32_t>());
-  });
+  simt::launch_typed(a.q.dtype, [&]<class T>() { launch_forward<T>(a, s); });
 }
 
 void attention_bwd(const AttentionBwd& a) {
   const AttentionShape s = shape_of(a);
   require_head(s);
   if (s.heads == 0) { return; }
-  const int32_t *q_offsets = a.q_offsets.as<int32_t>(), *k_offsets = a.k_offsets.as<int32_t>();
   simt::DeviceScratch<float> delta(s.queries * s.heads + 1);
   simt::launch_typed(a.q.dtype, [&]<class T>() {
-    const auto q = heads_of<const T>(a.q), k = heads_of<const T>(a.k), v = heads_of<const T>(a.v), dout = heads_of<const T>(a.dout);
-    const float* lse = a.lse.as<float>();
     if (s.queries > 0) {
-      simt::launch<row_dots<T>>({.grid = unsigned((s.queries * s.heads + 3) / 4), .block = 128}, s, delta.get(), dout, heads_of<const T>(a.out));
-      simt::launch<fma::backward<T, false>>({.grid = grid_of<fma::kOwn>(s, false), .block = fma::kThreads, .smem = fma::backward_bytes(s.D)}, s,
-                                            heads_of<T>(a.dq), Heads<T>{}, q, dout, k, v, lse, delta.get(), q_offsets, k_offsets);
+      simt::launch<row_dots<T>>({.grid = unsigned((s.queries * s.heads + 3) / 4), .block = 128}, s, delta.get(), heads_of<const T>(a.dout),
+                                heads_of<const T>(a.out));
     }
-    if (s.keys > 0) {
-      simt::launch<fma::backward<T, true>>({.grid = grid_of<fma::kOwn>(s, true), .block = fma::kThreads, .smem = fma::backward_bytes(s.D)}, s,
-                                           heads_of<T>(a.dk), heads_of<T>(a.dv), k, v, q, dout, lse, delta.get(), q_offsets, k_offsets);
-    }
+    launch_backward<T, false>(a, s, delta.get());
+    launch_backward<T, true>(a, s, delta.get());
   });
 }
 

@@ -8,7 +8,7 @@ namespace pumice::cuda::fma {
 constexpr int kOwn = 16, kTile = 32, kThreads = 128, kWarps = kThreads / 32;
 
 // Rows [first, first + count) of a head, the rest of kRows zero.
-template <int kRows, class T> __device__ void load_rows(float* to, int stride, const Heads<const T>& x, int64_t first, int64_t count, int head, int D) {
+template <int kRows, class T> __device__ void load_rows(float* to, int stride, const Heads<const T>& x, int first, int count, int head, int D) {
   for (int i = int(threadIdx.x); i < kRows * D; i += kThreads) {
     const int row = i / D, d = i % D;
     to[row * stride + d] = row < count ? float(x.at(first + row, head)[d]) : 0.0f;
@@ -44,8 +44,8 @@ forward(AttentionShape s, Heads<T> out, float* lse, Heads<const T> q, Heads<cons
   for (int i = int(threadIdx.x); i < kOwn * D; i += kThreads) { so[i] = 0; }
   float top[kOwn / kWarps], sum[kOwn / kWarps] = {};
   for (float& t : top) { t = -INFINITY; }
-  const int64_t end = n.visible(own.start + own.rows - 1, s.causal);
-  for (int64_t j = 0; j < end; j += kTile) {
+  const int end = n.visible(own.start + own.rows - 1, s.causal);
+  for (int j = 0; j < end; j += kTile) {
     __syncthreads();
     load_rows<kTile>(sk, stride, k, n.key + j, n.keys - j, own.head, D);
     load_rows<kTile>(sv, stride, v, n.key + j, n.keys - j, own.head, D);
@@ -68,9 +68,9 @@ forward(AttentionShape s, Heads<T> out, float* lse, Heads<const T> q, Heads<cons
   for (int r = 0; r < kOwn / kWarps; ++r) {
     const int i = warp + r * kWarps;
     if (i >= own.rows) { continue; }
-    const int64_t token = n.query + own.start + i;
+    const int token = n.query + own.start + i;
     for (int d = lane; d < D; d += 32) { out.at(token, own.head)[d] = T(so[i * D + d] / sum[r]); }
-    if (lane == 0) { lse[token * s.heads + own.head] = top[r] + logf(sum[r]); }
+    if (lane == 0) { lse[int64_t(token) * s.heads + own.head] = top[r] + logf(sum[r]); }
   }
 }
 
@@ -90,21 +90,21 @@ backward(AttentionShape s, Heads<T> dx, Heads<T> dx2, Heads<const T> x, Heads<co
   float *sx = shared, *sx2 = sx + kOwn * D, *sdx = sx2 + kOwn * D, *sdx2 = sdx + kOwn * D, *sy = sdx2 + kOwn * D, *sy2 = sy + kTile * stride;
   float *p_row = sy2 + kTile * stride, *ds_row = p_row + kOwn * kTile;
   const Sequence& n = own.sequence;
-  const int64_t own_first = (kKeys ? n.key : n.query) + own.start, other_first = kKeys ? n.query : n.key;
+  const int own_first = (kKeys ? n.key : n.query) + own.start, other_first = kKeys ? n.query : n.key;
   load_rows<kOwn>(sx, D, x, own_first, own.rows, own.head, D);
   load_rows<kOwn>(sx2, D, x2, own_first, own.rows, own.head, D);
   for (int i = int(threadIdx.x); i < 2 * kOwn * D; i += kThreads) { sdx[i] = 0; }
-  const int64_t begin = kKeys ? n.first_query(own.start, s.causal) : 0, end = kKeys ? n.queries : n.visible(own.start + own.rows - 1, s.causal);
-  for (int64_t j = begin; j < end; j += kTile) {
+  const int begin = kKeys ? n.first_query(own.start, s.causal) : 0, end = kKeys ? n.queries : n.visible(own.start + own.rows - 1, s.causal);
+  for (int j = begin; j < end; j += kTile) {
     __syncthreads();
     load_rows<kTile>(sy, stride, y, other_first + j, end - j, own.head, D);
     load_rows<kTile>(sy2, stride, y2, other_first + j, end - j, own.head, D);
     __syncthreads();
     for (int i = warp; i < kOwn; i += kWarps) {
-      const int64_t query = kKeys ? j + lane : own.start + i, key = kKeys ? own.start + i : j + lane;
+      const int query = kKeys ? j + lane : own.start + i, key = kKeys ? own.start + i : j + lane;
       float p = 0, ds = 0;
       if (i < own.rows && j + lane < end && key < n.visible(query, s.causal)) {
-        const int64_t at = (n.query + query) * s.heads + own.head;
+        const int64_t at = int64_t(n.query + query) * s.heads + own.head;
         p = expf(dot(sx + i * D, sy + lane * stride, D) * s.scale - lse[at]);
         ds = p * (dot(sx2 + i * D, sy2 + lane * stride, D) - delta[at]);
       }

@@ -13,7 +13,7 @@ template <class T> struct Heads {
   int64_t token, head;
   bool vector;  // 16-byte chunks of every row are aligned
 
-  __device__ __forceinline__ T* at(int64_t t, int64_t h) const { return data + t * token + h * head; }
+  __device__ __forceinline__ T* at(int t, int h) const { return data + t * token + h * head; }
 };
 template <class T> Heads<T> heads_of(const View& v) {
   const int64_t chunk = simt::kVectorOf<std::remove_const_t<T>>;
@@ -30,29 +30,26 @@ template <class Args> AttentionShape shape_of(const Args& a) {
   return {a.q_offsets.shape[0] - 1, a.q.shape[0], a.k.shape[0], a.q.shape[1], int(a.q.shape[2]), float(a.scale), a.causal};
 }
 
-// The tokens of one sequence. A causal query sees the keys up to its own place counted from the end, so that the last sees all.
+// The tokens of one sequence; offsets are i32, so these are ints. A causal query sees the keys up to its own place counted from the end, so that the last sees all.
 struct Sequence {
-  int64_t query, queries, key, keys;
-  __device__ __forceinline__ int64_t visible(int64_t i, bool causal) const { return causal ? i + 1 + keys - queries : keys; }  // keys, to query i
-  __device__ __forceinline__ int64_t first_query(int64_t j, bool causal) const {                                              // that sees key j
-    return causal ? max(int64_t(0), j - (keys - queries)) : 0;
-  }
+  int query, queries, key, keys;
+  __device__ __forceinline__ int visible(int i, bool causal) const { return causal ? i + 1 + keys - queries : keys; }              // keys, to query i
+  __device__ __forceinline__ int first_query(int j, bool causal) const { return causal ? max(0, j - (keys - queries)) : 0; }  // that sees key j
 };
 
 // The block's share: rows [start, start + rows) of its own side of a sequence, for one head. Grid: row blocks (segments.h) * heads.
 struct Share {
   Sequence sequence;
-  int64_t start;
-  int rows, head;
+  int start, rows, head;
 };
 template <int kRows>
 __device__ __forceinline__ Share share_of(const AttentionShape& s, bool own_keys, const int32_t* q_offsets, const int32_t* k_offsets) {
   const int64_t numbers = gridDim.x / s.heads;
   const auto own = simt::segment_block<kRows>(own_keys ? k_offsets : q_offsets, s.sequences, own_keys ? s.keys : s.queries, blockIdx.x % numbers);
   const auto q = simt::segment_of(q_offsets, own.segment, s.queries), k = simt::segment_of(k_offsets, own.segment, s.keys);
-  const Sequence sequence{q.begin, q.end - q.begin, k.begin, k.end - k.begin};
+  const Sequence sequence{int(q.begin), int(q.end - q.begin), int(k.begin), int(k.end - k.begin)};
   if (sequence.queries > 0 && sequence.keys < (s.causal ? sequence.queries : 1)) { __trap(); }
-  return {sequence, own.start - own.begin, own.empty() ? 0 : int(own.end - own.start), int(blockIdx.x / numbers)};
+  return {sequence, int(own.start - own.begin), own.empty() ? 0 : int(own.end - own.start), int(blockIdx.x / numbers)};
 }
 template <int kRows> unsigned grid_of(const AttentionShape& s, bool own_keys) {
   return unsigned(simt::segment_blocks(own_keys ? s.keys : s.queries, s.sequences, kRows) * s.heads);

@@ -8,10 +8,10 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(contrastive_fwd, ContrastiveFwd);
-PUMICE_DEFINE_CPU_KERNEL(contrastive_bwd, ContrastiveBwd);
-PUMICE_DEFINE_CPU_KERNEL(sigmoid_contrastive_fwd, SigmoidContrastiveFwd);
-PUMICE_DEFINE_CPU_KERNEL(sigmoid_contrastive_bwd, SigmoidContrastiveBwd);
+PUMICE_DEFINE_KERNEL(contrastive_fwd, ContrastiveFwd);
+PUMICE_DEFINE_KERNEL(contrastive_bwd, ContrastiveBwd);
+PUMICE_DEFINE_KERNEL(sigmoid_contrastive_fwd, SigmoidContrastiveFwd);
+PUMICE_DEFINE_KERNEL(sigmoid_contrastive_bwd, SigmoidContrastiveBwd);
 
 namespace {
 
@@ -31,14 +31,14 @@ void require_operands(const Tensor& image, const Tensor& text, const Tensor& log
           ") for image ", image.shape(), ", got ", caption_ids.shape());
 }
 
-// Numbers the distinct ids 0, 1, ... in order of appearance. Returns (2, B) i32: group and members of ContrastiveTargets.
-Tensor group_captions(const Tensor& caption_ids, int64_t B) {
+// Numbers the distinct ids 0, 1, ... in order of appearance. Returns (2, B) i32 on `device`: group and members of ContrastiveTargets.
+Tensor group_captions(const Tensor& caption_ids, int64_t B, Device device) {
   Tensor t = empty({2, B}, DType::i32);
   int32_t *group = t.data<int32_t>(), *members = group + B;
   if (!caption_ids.defined()) {
     for (int64_t i = 0; i < B; ++i) { group[i] = int32_t(i); }
     fill(t.slice(0, 1, 2), 1);
-    return t;
+    return to_device(t, device);
   }
   std::unordered_map<int64_t, int32_t> numbers;
   std::vector<int32_t> sizes;
@@ -49,10 +49,12 @@ Tensor group_captions(const Tensor& caption_ids, int64_t B) {
     sizes[group[i]] += 1;
   }
   for (int64_t i = 0; i < B; ++i) { members[i] = sizes[group[i]]; }
-  return t;
+  return to_device(t, device);
 }
 
+// The CPU's kernels read columns from panels, those of CUDA from tiles in shared memory.
 Tensor panel_scratch(const Tensor& features) {
+  if (features.device() != Device::cpu()) { return Tensor(); }
   const int64_t panels = (features.dim(0) + kContrastivePanel - 1) / kContrastivePanel;
   return empty({panels * kContrastivePanel, features.dim(1)}, features.dtype(), features.device());
 }
@@ -64,13 +66,13 @@ ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, cons
   require_operands(image, text, log_temperature, caption_ids);
   const int64_t B = image.dim(0), C = image.dim(1);
   const DType wide = image.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  Tensor x = packed(image), z = packed(text), t = log_temperature.detach(), targets = group_captions(caption_ids, B);
+  Tensor x = packed(image), z = packed(text), t = log_temperature.detach(), targets = group_captions(caption_ids, B, image.device());
   Tensor group = targets.slice(0, 0, 1), members = targets.slice(0, 1, 2);
 
-  Tensor loss = empty({}, wide), hits = empty({2}, DType::i64), lse = empty({2, B}, wide);
+  Tensor loss = empty({}, wide, x.device()), hits = empty({2}, DType::i64, x.device()), lse = empty({2, B}, wide, x.device());
   {
     Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
-    Tensor row_loss = empty({B}, wide), hit = empty({B}, DType::u8), panels = panel_scratch(wide_x);
+    Tensor row_loss = empty({B}, wide, x.device()), hit = empty({B}, DType::u8, x.device()), panels = panel_scratch(wide_x);
     contrastive_fwd(x.device(), {loss, hits, lse, row_loss, hit, panels, wide_x, wide_z, t, {group, members}, B, C});
   }
   // g_ij = dy / 2B * (exp(logits_ij - lse_i) + exp(logits_ij - lse_j) - 2 [j in P(i)] / |P(i)|)          = dloss / dlogits_ij
@@ -79,7 +81,7 @@ ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, cons
                 [x, z, t, lse, group, members, wide, B, C](const Tensor& dy, std::span<GradSink> dx) {
     Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
     Tensor dimage = dx[0].needed() || dx[2].needed() ? empty_like(wide_x) : Tensor();
-    Tensor dtext = dx[1].needed() ? empty_like(wide_z) : Tensor(), dt = dx[2].needed() ? empty({}, wide) : Tensor();
+    Tensor dtext = dx[1].needed() ? empty_like(wide_z) : Tensor(), dt = dx[2].needed() ? empty({}, wide, x.device()) : Tensor();
     Tensor panels = panel_scratch(wide_x);
     contrastive_bwd(x.device(), {dimage, dtext, dt, dy, wide_x, wide_z, t, lse, panels, {group, members}, B, C});
     if (dx[0].needed()) { dx[0].put(to_dtype(dimage, x.dtype())); }
@@ -97,13 +99,14 @@ ContrastiveResult sigmoid_contrastive_loss(const Tensor& image, const Tensor& te
   require_parameter_dtype("sigmoid_contrastive_loss", "bias", bias, image.dtype());
   const int64_t B = image.dim(0), C = image.dim(1);
   const DType wide = image.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  Tensor x = packed(image), z = packed(text), t = log_temperature.detach(), b = bias.detach(), targets = group_captions(caption_ids, B);
+  Tensor x = packed(image), z = packed(text), t = log_temperature.detach(), b = bias.detach();
+  Tensor targets = group_captions(caption_ids, B, image.device());
   Tensor group = targets.slice(0, 0, 1), members = targets.slice(0, 1, 2);
 
-  Tensor loss = empty({}, wide), hits = empty({2}, DType::i64);
+  Tensor loss = empty({}, wide, x.device()), hits = empty({2}, DType::i64, x.device());
   {
     Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
-    Tensor row_loss = empty({B}, wide), hit = empty({B}, DType::u8), panels = panel_scratch(wide_x);
+    Tensor row_loss = empty({B}, wide, x.device()), hit = empty({B}, DType::u8, x.device()), panels = panel_scratch(wide_x);
     sigmoid_contrastive_fwd(x.device(), {loss, hits, row_loss, hit, panels, wide_x, wide_z, t, b, {group, members}, B, C});
   }
   // g_ij = dy / B * (sigmoid(l_ij) - y_ij)          = dloss / dl_ij
@@ -113,8 +116,8 @@ ContrastiveResult sigmoid_contrastive_loss(const Tensor& image, const Tensor& te
                 [x, z, t, b, group, members, wide, B, C](const Tensor& dy, std::span<GradSink> dx) {
     Tensor wide_x = to_dtype(x, wide), wide_z = to_dtype(z, wide);
     Tensor dimage = dx[0].needed() || dx[2].needed() || dx[3].needed() ? empty_like(wide_x) : Tensor();
-    Tensor dtext = dx[1].needed() ? empty_like(wide_z) : Tensor(), dt = dx[2].needed() ? empty({}, wide) : Tensor();
-    Tensor db = dx[3].needed() ? empty({}, wide) : Tensor(), row_sum = empty({B}, wide), panels = panel_scratch(wide_x);
+    Tensor dtext = dx[1].needed() ? empty_like(wide_z) : Tensor(), dt = dx[2].needed() ? empty({}, wide, x.device()) : Tensor();
+    Tensor db = dx[3].needed() ? empty({}, wide, x.device()) : Tensor(), row_sum = empty({B}, wide, x.device()), panels = panel_scratch(wide_x);
     sigmoid_contrastive_bwd(x.device(), {dimage, dtext, dt, db, row_sum, dy, wide_x, wide_z, t, b, panels, {group, members}, B, C});
     if (dx[0].needed()) { dx[0].put(to_dtype(dimage, x.dtype())); }
     if (dx[1].needed()) { dx[1].put(to_dtype(dtext, z.dtype())); }

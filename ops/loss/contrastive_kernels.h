@@ -1,5 +1,5 @@
 // What the CPU and CUDA kernels of contrastive_loss share: their arguments. Outputs first; everything packed. Features arrive in
-// the type that everything is computed in, f32 or f64.
+// the type that everything is computed in, f32 or f64. CUDA kernels use none of the scratch but their own; panels are absent there.
 #pragma once
 #include "pumice/tensor/kernel.h"
 

@@ -7,6 +7,8 @@
 #include <utility>
 
 #define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_PRAGMA(text) _Pragma(#text)
+#define SIMT_UNROLL_BY(n) SIMT_PRAGMA(unroll n)
 #define SIMT_AND_LOC
 #define SIMT_SHARED(type, name, dims) __shared__ __align__(16) type name dims
 #define SIMT_DYN_SHARED(type, name)                           \

@@ -18,6 +18,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define SIMT_UNROLL  // the device compiler unrolls; here it would only cost compile time
+#define SIMT_UNROLL_BY(n)
 #define SIMT_SHARED(type, name, dims)                               \
   using name##_simt_t = type dims;                                  \
   static const char name##_simt_key = 0;                            \

@@ -79,5 +79,10 @@ AddCases cases({attention_case({0, 1}, 1, 1, false), attention_case({0, 3, 3, 7}
                 cross_case({0, 1, 2, 3}, {0, 5, 6, 39}, 2, 8, false), cross_case({0, 0, 140}, {0, 3, 12}, 1, 5, false),
                 cross_case({0, 2, 5}, {0, 6, 9}, 2, 4, true)});
 
+// each width of head that a card's kernels are compiled for and one beyond, with more queries and keys than a tile holds
+AddCases wide({attention_case({0, 70, 75}, 2, 64, false), attention_case({0, 66}, 1, 80, true), attention_case({0, 70}, 1, 96, false),
+               attention_case({0, 3, 69}, 1, 128, true), attention_case({0, 9}, 2, 136, true), qkv_case({0, 50, 127}, 2, 64, false),
+               cross_case({0, 5, 71}, {0, 66, 136}, 1, 40, true)});
+
 }  // namespace
 }  // namespace pumice::testing

@@ -1,0 +1,177 @@
+// Attention in bf16 on CUDA, on tensor cores (FlashAttention-2: Dao 2023, arXiv:2307.08691). A block of four warps owns 64 rows of a head, 16 for each
+// warp, and walks over tiles of the other side, which cp.async brings into one of two buffers while the other is multiplied. Scores and
+// probabilities stay in registers: the results of one product already lie in the order in which the next one wants its A.
+#pragma once
+#include "pumice/ops/attention/sequences_cuda.h"
+#include "pumice/tensor/simt/fragments.h"
+
+namespace pumice::cuda::mma {
+
+constexpr int kOwn = 64, kThreads = 128;
+constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+template <int DP> inline constexpr int kStride = DP + 8;  // of a row of DP elements in shared memory
+
+// Rows [first, first + count) of a head as (kRows, DP), zero beyond count and beyond D.
+template <int kRows, int DP> __device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int first, int count, int head, int D) {
+  constexpr int kPerRow = DP / 8;
+  SIMT_UNROLL
+  for (int i = 0; i < kRows * kPerRow; i += kThreads) {
+    const int chunk = i + int(threadIdx.x), row = chunk / kPerRow, d = chunk % kPerRow * 8;
+    if (kRows * kPerRow % kThreads != 0 && row >= kRows) { break; }
+    const bool inside = row < count && d < D;
+    const bf16* from = inside ? x.at(first + row, head) + d : x.data;
+    const int n = inside ? min(D - d, 8) : 0;
+    if (x.vector) { simt::cp_async16(to + row * kStride<DP> + d, from, 2 * n); }
+    else { simt::gather_chunk(to + row * kStride<DP> + d, from, 1, n); }
+  }
+}
+
+// A warp's 16 rows of sums, the upper and the lower eight times their factors, to tokens [first, first + rows). They go through the warp's own rows of
+// shared memory, so that whole rows are stored.
+template <int DP>
+__device__ __forceinline__ void store_rows(bf16* shared, const float (&sums)[DP / 8][4], float upper, float lower, const Heads<bf16>& out, int first,
+                                           int rows, int head, int D) {
+  const int lane = int(threadIdx.x) & 31;
+  __syncwarp();  // all lanes have read what lay there
+  SIMT_UNROLL
+  for (int j = 0; j < DP / 8; ++j) {
+    bf16* to = shared + lane / 4 * kStride<DP> + j * 8 + lane % 4 * 2;
+    *reinterpret_cast<uint32_t*>(to) = simt::pack_bf16(sums[j][0] * upper, sums[j][1] * upper);
+    *reinterpret_cast<uint32_t*>(to + 8 * kStride<DP>) = simt::pack_bf16(sums[j][2] * lower, sums[j][3] * lower);
+  }
+  __syncwarp();
+  for (int i = lane; i < rows * (DP / 8); i += 32) {
+    const int row = i / (DP / 8), d = i % (DP / 8) * 8;
+    const bf16* from = shared + row * kStride<DP> + d;
+    bf16* to = out.at(first + row, head) + d;
+    if (out.vector && d + 8 <= D) { simt::store_vector(to, simt::load_vector<8>(from)); }
+    else { for (int e = 0; e < 8 && d + e < D; ++e) { to[e] = from[e]; } }
+  }
+}
+
+template <int kColumns> using Sums = float[kColumns / 8][4];  // of a warp: 16 rows, kColumns columns; [c][e] is in row lane / 4 + e / 2 * 8
+__device__ __forceinline__ int column_of(int c, int e) { return c * 8 + int(threadIdx.x) % 4 * 2 + e % 2; }
+__device__ __forceinline__ int within(int columns, int most) { return max(0, min(columns, most)); }
+
+// sums (16, kColumns) += own (16, DP) other (kColumns, DP)^T, both in shared memory.
+template <int kColumns, int DP> __device__ __forceinline__ void multiply_rows(Sums<kColumns>& sums, const bf16* own, const bf16* other) {
+  SIMT_UNROLL
+  for (int k = 0; k < DP; k += 16) {
+    simt::Fragment a, b;
+    simt::load_a(a, own, kStride<DP>, 0, k);
+    SIMT_UNROLL
+    for (int j = 0; j < kColumns / 16; ++j) {
+      simt::load_b(b, other, kStride<DP>, j * 16, k);
+      simt::multiply_pair(sums[2 * j], sums[2 * j + 1], a, b);
+    }
+  }
+}
+// sums (16, DP) += weights (16, kColumns), rounded to bf16, times other (kColumns, DP).
+template <int kColumns, int DP> __device__ __forceinline__ void add_weighted(Sums<DP>& sums, const Sums<kColumns>& weights, const bf16* other) {
+  SIMT_UNROLL
+  for (int j = 0; j < kColumns / 16; ++j) {
+    simt::Fragment a, b;
+    simt::as_a(a, weights[2 * j], weights[2 * j + 1]);
+    SIMT_UNROLL
+    for (int d = 0; d < DP / 16; ++d) {
+      simt::load_b_transposed(b, other, kStride<DP>, d * 16, j * 16);
+      simt::multiply_pair(sums[2 * d], sums[2 * d + 1], a, b);
+    }
+  }
+}
+
+// The maximum and the sum of each of a thread's two rows so far. Scores are in units of log 2, so that exponentials are exp2.
+struct Softmax {
+  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+
+  // Scores become exponentials; `out`, summed with those of earlier tiles, is rescaled to the new maximum.
+  template <int kColumns, int DP> __device__ __forceinline__ void step(Sums<kColumns>& scores, Sums<DP>& out) {
+    SIMT_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      const float before = top[h];
+      float most = before;
+      SIMT_UNROLL
+      for (int j = 0; j < kColumns / 8; ++j) { most = simt::Max()(simt::Max()(most, scores[j][2 * h]), scores[j][2 * h + 1]); }
+      most = simt::Max()(most, __shfl_xor_sync(~0u, most, 1));  // four lanes hold a row
+      most = simt::Max()(most, __shfl_xor_sync(~0u, most, 2));
+      const float keep = exp2f(before - most);
+      float added = 0;
+      SIMT_UNROLL
+      for (int j = 0; j < kColumns / 8; ++j) {
+        SIMT_UNROLL
+        for (int e = 2 * h; e < 2 * h + 2; ++e) { added += scores[j][e] = exp2f(scores[j][e] - most); }
+      }
+      top[h] = most;
+      sum[h] = sum[h] * keep + added;
+      SIMT_UNROLL
+      for (int d = 0; d < DP / 8; ++d) {
+        out[d][2 * h] *= keep;
+        out[d][2 * h + 1] *= keep;
+      }
+    }
+  }
+  __device__ __forceinline__ void finish() {
+    SIMT_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      sum[h] += __shfl_xor_sync(~0u, sum[h], 1);
+      sum[h] += __shfl_xor_sync(~0u, sum[h], 2);
+    }
+  }
+};
+
+template <int DP> inline constexpr int kTileKeys = DP <= 96 ? 64 : 32;  // scores and sums of wide heads fit in 255 registers
+template <int DP> inline constexpr size_t kForwardBytes = sizeof(bf16) * size_t(kOwn + 4 * kTileKeys<DP>) * kStride<DP>;
+
+// out, lse of 64 queries of a head. 4 keys D FLOP per query; K and V are read once per 64 queries, by neighbouring blocks and so from L2.
+template <int DP>
+__global__ void __launch_bounds__(kThreads, 2)
+forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Heads<const bf16> k, Heads<const bf16> v, const int32_t* q_offsets,
+        const int32_t* k_offsets) {
+  constexpr int kKeys = kTileKeys<DP>;
+  SIMT_DYN_SHARED(bf16, shared);
+  const Share own = share_of<kOwn>(s, false, q_offsets, k_offsets);
+  if (own.rows == 0) { return; }
+  const Sequence& n = own.sequence;
+  const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5, row = warp * 16 + lane / 4;
+  bf16 *sq = shared, *ring = sq + kOwn * kStride<DP>;
+  const int end = n.visible(own.start + own.rows - 1, s.causal);
+  auto fill = [&](int j) {
+    bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
+    load_rows<kKeys, DP>(stage, k, n.key + j, end - j, own.head, s.D);
+    load_rows<kKeys, DP>(stage + kKeys * kStride<DP>, v, n.key + j, end - j, own.head, s.D);
+  };
+  load_rows<kOwn, DP>(sq, q, n.query + own.start, own.rows, own.head, s.D);
+  fill(0);
+  simt::cp_async_commit();
+  Softmax softmax;
+  Sums<DP> sums = {};
+  for (int j = 0; j < end; j += kKeys) {
+    simt::cp_async_wait<0>();
+    __syncthreads();  // this tile has arrived for everyone, and everyone is done with the buffer that is filled next
+    if (j + kKeys < end) { fill(j + kKeys); }
+    simt::cp_async_commit();
+    const bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
+    Sums<kKeys> scores = {};
+    multiply_rows<kKeys, DP>(scores, sq + warp * 16 * kStride<DP>, stage);
+    int seen[2];  // keys of the tile that the thread's rows see
+    for (int h = 0; h < 2; ++h) { seen[h] = within(min(end, n.visible(own.start + row + h * 8, s.causal)) - j, kKeys); }
+    SIMT_UNROLL
+    for (int c = 0; c < kKeys / 8; ++c) {
+      SIMT_UNROLL
+      for (int e = 0; e < 4; ++e) { scores[c][e] = column_of(c, e) < seen[e / 2] ? scores[c][e] * (s.scale * kLog2E) : -INFINITY; }
+    }
+    softmax.template step<kKeys, DP>(scores, sums);
+    add_weighted<kKeys, DP>(sums, scores, stage + kKeys * kStride<DP>);
+  }
+  softmax.finish();
+  const int first = n.query + own.start + warp * 16;
+  const int rows = min(own.rows - warp * 16, 16);
+  store_rows<DP>(sq + warp * 16 * kStride<DP>, sums, 1 / softmax.sum[0], 1 / softmax.sum[1], out, first, rows, own.head, s.D);
+  SIMT_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    const int at = lane / 4 + h * 8;
+    if (lane % 4 == 0 && at < rows) { lse[int64_t(first + at) * s.heads + own.head] = softmax.top[h] * kLn2 + logf(softmax.sum[h]); }
+  }
+}
+
+}  // namespace pumice::cuda::mma

@@ -1,5 +1,4 @@
 #include "pumice/models/limoe.h"
-#include "pumice/train/image_text_trainer.h"
 
 #include <sys/resource.h>
 
@@ -10,7 +9,6 @@
 #include <gtest/gtest.h>
 
 #include "pumice/data/loader.h"
-#include "pumice/data/scenes/scenes.h"
 #include "pumice/data/tar.h"
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/file.h"
@@ -22,67 +20,17 @@
 #include "pumice/train/surgery.h"
 #include "../message_of.h"
 #include "../temporary.h"
+#include "toy_training.h"
 
 namespace pumice {
 namespace {
 
 using testing::message_of;
+using testing::Losses;
 using testing::Temporary;
 
-const std::string& scenes() {  // drawn once for all tests
-  static Temporary* directory = [] {
-    auto* d = new Temporary;
-    SceneOptions o;
-    o.out = *d / "scenes";
-    o.train = 128;
-    o.val = 8;
-    o.eval_per_class = 1;
-    o.size = 16;
-    o.concepts = 8;
-    o.shapes = true;
-    write_scenes(o, [](double) {});
-    return d;
-  }();
-  static std::string shard = *directory / "scenes/train/train-000000.tar";
-  return shard;
-}
-
-ImageTextTraining toy(const std::string& out) {
-  ImageTextTraining t;
-  ImageTextConfig& c = t.model;
-  c.image_size = 16;
-  c.patch = 4;
-  c.text_length = 8;
-  c.vocabulary = 320;
-  c.depth = 2;
-  c.width = 32;
-  c.heads = 2;
-  c.hidden = 64;
-  c.embedding = 32;
-  c.moe_layers = {1};
-  c.router.experts = 4;
-  c.group_examples = 8;
-  t.train_data = scenes();
-  t.out = out;
-  t.batch_size = 32;
-  t.schedule = {.kind = Schedule::kCosine, .peak = 3e-3, .steps = 12, .warmup = 2};
-  t.save_every = 4;
-  t.log_every = 1;
-  t.seed = 5;
-  return t;
-}
-
-struct Losses {
-  std::vector<double> loss;
-  TrainObserver observer;
-  int64_t stop_after = 1 << 30;
-  std::vector<std::string> messages;
-  Losses() {
-    observer.step = [this](const StepMetrics& m) { loss.push_back(m.loss); };
-    observer.should_stop = [this] { return int64_t(loss.size()) >= stop_after; };
-    observer.message = [this](const std::string& text) { messages.push_back(text); };
-  }
-};
+const std::string& scenes() { return testing::toy_scenes(); }
+ImageTextTraining toy(const std::string& out) { return testing::toy_training(out); }
 
 TEST(Trainer, OverfitsABatch) {
   Temporary d;

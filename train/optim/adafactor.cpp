@@ -9,7 +9,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(adafactor_step, AdafactorStep);
+PUMICE_DEFINE_KERNEL(adafactor_step, AdafactorStep);
 
 namespace {
 
@@ -33,16 +33,18 @@ Adafactor::Adafactor(ParameterStore& parameters, const AdafactorOptions& options
   REQUIRE(DTypeError, options.momentum == DType::f32 || options.momentum == DType::bf16, "[adafactor] the momentum is kept in f32 or bf16, got ",
           name(options.momentum));
   MemoryTag tag("optimizer state");
-  int64_t moments = 0;
+  int64_t moments = 0, partial = 0;
   for (const auto& p : parameters.all()) {
     if (!factored(*p)) { moments += p->size(); }
     else {
       const Matrices x = matrices_of(*p);
       moments += x.count * (x.rows + x.cols);
+      partial = std::max(partial, (x.rows + kAdafactorRows - 1) / kAdafactorRows * x.cols);
     }
   }
-  if (options.beta1 > 0) { m_ = zeros({parameters.size()}, options.momentum); }
-  v_ = zeros({moments});
+  if (options.beta1 > 0) { m_ = zeros({parameters.size()}, options.momentum, parameters.device()); }
+  v_ = zeros({moments}, DType::f32, parameters.device());
+  partial_ = empty({partial}, DType::f64, parameters.device());
 }
 
 std::vector<std::pair<std::string, Tensor>> Adafactor::state() const {
@@ -58,7 +60,7 @@ void Adafactor::step(const StepScale& scale) {
   a.beta2 = float(std::min(options_.max_beta2, 1 - std::pow(double(steps_), -options_.decay_rate)));
   a.gradient_scale = float(scale.gradient_scale);
   float* moments = v_.data<float>();
-  std::vector<double> partial;
+  a.partial = partial_.data<double>();
   for (size_t i = 0; i < plan_.size(); ++i) {
     const Parameter& p = *parameters_.all()[i];
     const bool matrices = factored(p);
@@ -68,8 +70,6 @@ void Adafactor::step(const StepScale& scale) {
     a.decay = plan_[i].decay ? float(options_.weight_decay * (options_.decay_times_peak ? lr : schedule)) : 0;
     a.rows = x.rows;
     a.cols = x.cols;
-    if (matrices) { partial.resize(size_t((x.rows + kAdafactorRows - 1) / kAdafactorRows * x.cols)); }
-    a.partial = partial.data();
     for (int64_t k = 0; k < x.count; ++k) {
       const int64_t at = p.arena_offset() + k * x.rows * x.cols;
       a.p = parameters_.masters().data<float>() + at;

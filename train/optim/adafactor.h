@@ -33,6 +33,7 @@ class Adafactor : public Optimizer {
 
   AdafactorOptions options_;
   Tensor m_, v_;  // momentum, laid out as the arena; row and column means, or all of a second moment, one parameter after the other
+  Tensor partial_;  // f64 scratch for the sums of the largest matrix
 };
 
 }  // namespace pumice

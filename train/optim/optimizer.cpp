@@ -8,8 +8,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(sum_squares, SumSquares);
-PUMICE_DEFINE_CPU_KERNEL(average_step, AverageStep);
+PUMICE_DEFINE_KERNEL(sum_squares, SumSquares);
+PUMICE_DEFINE_KERNEL(average_step, AverageStep);
 
 Optimizer::Optimizer(ParameterStore& parameters, std::vector<ParameterPlan> plan)
     : parameters_(parameters), plan_(plan.empty() ? plan_parameters(parameters, {}) : std::move(plan)) {
@@ -21,7 +21,7 @@ Optimizer::Optimizer(ParameterStore& parameters, std::vector<ParameterPlan> plan
 
 double gradient_norm(const ParameterStore& parameters) {
   const int64_t n = parameters.gradients().size(), block = 65536, blocks = (n + block - 1) / block;
-  Tensor partial = empty({blocks}, DType::f64);
+  Tensor partial = empty({blocks}, DType::f64, parameters.device());
   sum_squares(partial.device(), {partial, parameters.gradients(), n, block});
   double total = 0;
   for (double s : partial.to_vector<double>()) { total += s; }
@@ -31,7 +31,7 @@ double gradient_norm(const ParameterStore& parameters) {
 WeightAverage::WeightAverage(const ParameterStore& parameters, double decay) : parameters_(parameters), decay_(decay) {
   REQUIRE(UsageError, decay > 0 && decay < 1, "[ema] the decay must be in (0, 1), got ", decay);
   MemoryTag tag("weight average");
-  values_ = zeros({parameters.size()});
+  values_ = zeros({parameters.size()}, DType::f32, parameters.device());
   copy_into(values_, parameters.masters());
 }
 

@@ -64,8 +64,8 @@ backward(AttentionShape s, Heads<bf16> dx, Heads<bf16> dx2, Heads<const bf16> x,
     const bf16 *tile = ring + buffer * 2 * kTileElements<DP>, *tile2 = tile + kTileElements<DP>;
     const float* statistics = ring_statistics + buffer * 2 * kRows;
     Sums<kRows> p = {}, ds = {};
-    multiply_rows<kRows, DP>(p, sx + warp * 16 * kStride<DP>, tile);
-    multiply_rows<kRows, DP>(ds, sx2 + warp * 16 * kStride<DP>, tile2);
+    multiply_rows<kRows, DP>(p, sx + warp * 16 * kStride<DP>, tile, end - j);
+    multiply_rows<kRows, DP>(ds, sx2 + warp * 16 * kStride<DP>, tile2, end - j);
     int from[2], to[2];  // columns of the tile that go with the thread's rows
     for (int h = 0; h < 2; ++h) {
       const int at = own.start + row + h * 8;
@@ -82,8 +82,8 @@ backward(AttentionShape s, Heads<bf16> dx, Heads<bf16> dx2, Heads<const bf16> x,
         ds[c][e] = p[c][e] * (ds[c][e] - r.delta);
       }
     }
-    add_weighted<kRows, DP>(sums, ds, tile);
-    if (kOwnsKeys) { add_weighted<kRows, DP>(sums2, p, tile2); }
+    add_weighted<kRows, DP>(sums, ds, tile, end - j);
+    if (kOwnsKeys) { add_weighted<kRows, DP>(sums2, p, tile2, end - j); }
   }
   simt::cp_async_wait<0>();
   __syncthreads();  // without tiles, the own rows may still be on their way to the memory that store_rows uses

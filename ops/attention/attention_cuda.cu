@@ -70,6 +70,12 @@ template <class T, bool kKeys> void launch_backward(const AttentionBwd& a, const
   if constexpr (std::is_same_v<T, bf16>) {
     if (s.D <= kMostMmaD) {
       return with_padded_head(s.D, [&]<int DP>() {
+        if (is_short(s, mma::kResident<DP>)) {
+          simt::launch<mma::short_backward<DP, kKeys>>(
+              {.grid = grid_of<mma::kResident<DP>>(s, kKeys), .block = mma::kThreads, .smem = mma::kShortBackwardBytes<DP>}, s, dx, dx2, x, x2, y, y2, lse,
+              delta, q_offsets, k_offsets);
+          return;
+        }
         simt::launch<mma::backward<DP, kKeys>>({.grid = grid_of<mma::kOwn>(s, kKeys), .block = mma::kThreads, .smem = mma::kBackwardBytes<DP>}, s, dx, dx2,
                                                x, x2, y, y2, lse, delta, q_offsets, k_offsets);
       });

@@ -34,6 +34,9 @@ template <class F> void with_padded_head(int D, F&& f) {
   else { f.template operator()<kMostMmaD>(); }
 }
 
+// Whether an average sequence fits in the shared memory of the short form.
+bool is_short(const AttentionShape& s, int64_t most) { return max(s.queries, s.keys) <= most * s.sequences; }
+
 template <class T> void launch_forward(const AttentionFwd& a, const AttentionShape& s) {
   const Heads<T> out = heads_of<T>(a.out);
   const Heads<const T> q = heads_of<const T>(a.q), k = heads_of<const T>(a.k), v = heads_of<const T>(a.v);
@@ -42,6 +45,11 @@ template <class T> void launch_forward(const AttentionFwd& a, const AttentionSha
   if constexpr (std::is_same_v<T, bf16>) {
     if (s.D <= kMostMmaD) {
       return with_padded_head(s.D, [&]<int DP>() {
+        if (is_short(s, mma::kResident<DP>)) {
+          simt::launch<mma::short_forward<DP>>({.grid = grid_of<mma::kResident<DP>>(s, false), .block = mma::kThreads, .smem = mma::kShortForwardBytes<DP>},
+                                               s, out, lse, q, k, v, q_offsets, k_offsets);
+          return;
+        }
         simt::launch<mma::forward<DP>>({.grid = grid_of<mma::kOwn>(s, false), .block = mma::kThreads, .smem = mma::kForwardBytes<DP>}, s, out, lse, q, k, v,
                                        q_offsets, k_offsets);
       });
@@ -62,6 +70,12 @@ template <class T, bool kKeys> void launch_backward(const AttentionBwd& a, const
   if constexpr (std::is_same_v<T, bf16>) {
     if (s.D <= kMostMmaD) {
       return with_padded_head(s.D, [&]<int DP>() {
+        if (is_short(s, mma::kResident<DP>)) {
+          simt::launch<mma::short_backward<DP, kKeys>>(
+              {.grid = grid_of<mma::kResident<DP>>(s, kKeys), .block = mma::kThreads, .smem = mma::kShortBackwardBytes<DP>}, s, dx, dx2, x, x2, y, y2, lse,
+              delta, q_offsets, k_offsets);
+          return;
+        }
         simt::launch<mma::backward<DP, kKeys>>({.grid = grid_of<mma::kOwn>(s, kKeys), .block = mma::kThreads, .smem = mma::kBackwardBytes<DP>}, s, dx, dx2,
                                                x, x2, y, y2, lse, delta, q_offsets, k_offsets);
       });

@@ -1,4 +1,5 @@
-// The backward pass of attention_mma_cuda.h: one kernel, run with blocks that own queries (dq) and with blocks that own keys (dk and dv).
+// The backward pass of attention_mma_cuda.h, in the same two forms: each is one kernel, run with blocks that own queries (dq) and with blocks that own
+// keys (dk and dv).
 #pragma once
 #include "pumice/ops/attention/attention_mma_cuda.h"
 
@@ -18,9 +19,43 @@ __device__ __forceinline__ RowStatistics statistics_of(const AttentionShape& s, 
   return {lse[at] * kLog2E, delta[at]};
 }
 
-// Gradients of 64 rows of one side. With p_ij = exp(scale <q_i, k_j> - lse_i) and ds_ij = p_ij (<do_i, v_j> - delta_i):
-//   queries (x = q, x2 = do, y = k, y2 = v)   dx_i = scale sum_j ds_ij k_j                                     6 keys D FLOP per query
-//   keys    (x = k, x2 = v, y = q, y2 = do)   dx_j = scale sum_i ds_ij q_i    dx2_j = sum_i p_ij do_i          8 queries D FLOP per key
+// Columns [from, to) of the tile of the other side that begins at j go with each of a thread's two rows; `row` is the upper one.
+struct Window { int from[2], to[2]; };
+template <bool kOwnsKeys> __device__ __forceinline__ Window window_of(const Sequence& n, bool causal, int row, int j, int end, int most) {
+  Window w;
+  for (int h = 0; h < 2; ++h) {
+    const int at = row + h * 8;
+    w.from[h] = kOwnsKeys ? within(n.first_query(at, causal) - j, most) : 0;
+    w.to[h] = within((kOwnsKeys ? end : min(end, n.visible(at, causal))) - j, most);
+  }
+  return w;
+}
+
+// What a warp's 16 rows of one side gather from a tile of the other. With p_ij = exp(scale <q_i, k_j> - lse_i) and ds_ij = p_ij (<do_i, v_j> - delta_i):
+//   queries (x = q, x2 = do, y = k, y2 = v)   sums_i += sum_j ds_ij k_j                                    6 keys D FLOP per query
+//   keys    (x = k, x2 = v, y = q, y2 = do)   sums_j += sum_i ds_ij q_i    sums2_j += sum_i p_ij do_i      8 queries D FLOP per key
+template <int DP, bool kOwnsKeys>
+__device__ __forceinline__ void gather(Sums<DP>& sums, Sums<DP>& sums2, const bf16* x, const bf16* x2, const bf16* y, const bf16* y2, const float* lse,
+                                       const float* delta, const RowStatistics (&mine)[2], const Window& window, int columns, float scale) {
+  constexpr int kRows = kTileRows<DP>;
+  Sums<kRows> p = {}, ds = {};
+  multiply_rows<kRows, DP>(p, x, y, columns);
+  multiply_rows<kRows, DP>(ds, x2, y2, columns);
+  SIMT_UNROLL
+  for (int c = 0; c < kRows / 8; ++c) {
+    SIMT_UNROLL
+    for (int e = 0; e < 4; ++e) {
+      const int column = column_of(c, e);
+      const RowStatistics r = kOwnsKeys ? RowStatistics{lse[column], delta[column]} : mine[e / 2];
+      p[c][e] = window.from[e / 2] <= column && column < window.to[e / 2] ? exp2f(p[c][e] * (scale * kLog2E) - r.lse) : 0.0f;
+      ds[c][e] = p[c][e] * (ds[c][e] - r.delta);
+    }
+  }
+  add_weighted<kRows, DP>(sums, ds, y, columns);
+  if (kOwnsKeys) { add_weighted<kRows, DP>(sums2, p, y2, columns); }
+}
+
+// The long form: gradients of 64 rows of one side.
 template <int DP, bool kOwnsKeys>
 __global__ void __launch_bounds__(kThreads, 2)
 backward(AttentionShape s, Heads<bf16> dx, Heads<bf16> dx2, Heads<const bf16> x, Heads<const bf16> x2, Heads<const bf16> y, Heads<const bf16> y2,
@@ -32,6 +67,8 @@ backward(AttentionShape s, Heads<bf16> dx, Heads<bf16> dx2, Heads<const bf16> x,
   const Sequence& n = own.sequence;
   const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5, row = warp * 16 + lane / 4;
   bf16 *sx = shared, *sx2 = sx + kOwn * kStride<DP>, *ring = sx2 + kOwn * kStride<DP>;
+  bf16 *warp_x = sx + warp * 16 * kStride<DP>, *warp_x2 = sx2 + warp * 16 * kStride<DP>;
+  const int rows = within(own.rows - warp * 16, 16);
   float* ring_statistics = reinterpret_cast<float*>(ring + 4 * kTileElements<DP>);  // [2][lse, delta][kRows], of queries of the other side
   const int own_first = (kOwnsKeys ? n.key : n.query) + own.start, other_first = kOwnsKeys ? n.query : n.key;
   const int begin = kOwnsKeys ? n.first_query(own.start, s.causal) : 0;
@@ -63,33 +100,80 @@ backward(AttentionShape s, Heads<bf16> dx, Heads<bf16> dx2, Heads<const bf16> x,
     simt::cp_async_commit();
     const bf16 *tile = ring + buffer * 2 * kTileElements<DP>, *tile2 = tile + kTileElements<DP>;
     const float* statistics = ring_statistics + buffer * 2 * kRows;
-    Sums<kRows> p = {}, ds = {};
-    multiply_rows<kRows, DP>(p, sx + warp * 16 * kStride<DP>, tile);
-    multiply_rows<kRows, DP>(ds, sx2 + warp * 16 * kStride<DP>, tile2);
-    int from[2], to[2];  // columns of the tile that go with the thread's rows
-    for (int h = 0; h < 2; ++h) {
-      const int at = own.start + row + h * 8;
-      from[h] = kOwnsKeys ? within(n.first_query(at, s.causal) - j, kRows) : 0;
-      to[h] = within((kOwnsKeys ? end : min(end, n.visible(at, s.causal))) - j, kRows);
-    }
-    SIMT_UNROLL
-    for (int c = 0; c < kRows / 8; ++c) {
-      SIMT_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        const int column = column_of(c, e);
-        const RowStatistics r = kOwnsKeys ? RowStatistics{statistics[column], statistics[kRows + column]} : mine[e / 2];
-        p[c][e] = from[e / 2] <= column && column < to[e / 2] ? exp2f(p[c][e] * (s.scale * kLog2E) - r.lse) : 0.0f;
-        ds[c][e] = p[c][e] * (ds[c][e] - r.delta);
-      }
-    }
-    add_weighted<kRows, DP>(sums, ds, tile);
-    if (kOwnsKeys) { add_weighted<kRows, DP>(sums2, p, tile2); }
+    if (rows == 0) { continue; }
+    gather<DP, kOwnsKeys>(sums, sums2, warp_x, warp_x2, tile, tile2, statistics, statistics + kRows, mine,
+                          window_of<kOwnsKeys>(n, s.causal, own.start + row, j, end, kRows), end - j, s.scale);
   }
   simt::cp_async_wait<0>();
   __syncthreads();  // without tiles, the own rows may still be on their way to the memory that store_rows uses
-  const int rows = min(own.rows - warp * 16, 16);
-  store_rows<DP>(sx + warp * 16 * kStride<DP>, sums, s.scale, s.scale, dx, own_first + warp * 16, rows, own.head, s.D);
-  if (kOwnsKeys) { store_rows<DP>(sx2 + warp * 16 * kStride<DP>, sums2, 1, 1, dx2, own_first + warp * 16, rows, own.head, s.D); }
+  store_rows<DP>(warp_x, sums, s.scale, s.scale, dx, own_first + warp * 16, rows, own.head, s.D);
+  if (kOwnsKeys) { store_rows<DP>(warp_x2, sums2, 1, 1, dx2, own_first + warp * 16, rows, own.head, s.D); }
+}
+
+template <int DP> inline constexpr int kStatistics = kResident<DP> + kTileRows<DP>;  // a last tile may reach beyond the rows
+template <int DP>
+inline constexpr size_t kShortBackwardBytes = sizeof(bf16) * size_t(2 * kOwn + 2 * kResident<DP>) * kStride<DP> + sizeof(float) * 2 * kStatistics<DP>;
+
+// The short form: gradients of up to kResident rows of one side, 64 at a time. The other side is read once if it fits, otherwise once per 64 rows.
+template <int DP, bool kOwnsKeys>
+__global__ void __launch_bounds__(kThreads, 2)
+short_backward(AttentionShape s, Heads<bf16> dx, Heads<bf16> dx2, Heads<const bf16> x, Heads<const bf16> x2, Heads<const bf16> y, Heads<const bf16> y2,
+               const float* lse, const float* delta, const int32_t* q_offsets, const int32_t* k_offsets) {
+  constexpr int kRows = kTileRows<DP>, kMost = kResident<DP>;
+  SIMT_DYN_SHARED(bf16, shared);
+  const Share own = share_of<kMost>(s, kOwnsKeys, q_offsets, k_offsets);
+  if (own.rows == 0) { return; }
+  const Sequence& n = own.sequence;
+  const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5;
+  bf16 *warp_x = shared + warp * 16 * kStride<DP>, *warp_x2 = warp_x + kOwn * kStride<DP>;
+  bf16 *sy = shared + 2 * kOwn * kStride<DP>, *sy2 = sy + kMost * kStride<DP>;
+  float *shared_lse = reinterpret_cast<float*>(sy2 + kMost * kStride<DP>), *shared_delta = shared_lse + kStatistics<DP>;
+  const int own_first = kOwnsKeys ? n.key : n.query, other_first = kOwnsKeys ? n.query : n.key;
+  const int begin = kOwnsKeys ? n.first_query(own.start, s.causal) : 0;
+  const int all = kOwnsKeys ? n.queries : n.visible(own.start + own.rows - 1, s.causal);
+  auto fill = [&](int first) {
+    const int count = min(all - first, kMost);
+    load_rows<DP>(sy, y, other_first + first, count, padded16(count), own.head, s.D, int(threadIdx.x), kThreads);
+    load_rows<DP>(sy2, y2, other_first + first, count, padded16(count), own.head, s.D, int(threadIdx.x), kThreads);
+    for (int i = int(threadIdx.x); kOwnsKeys && i < kStatistics<DP>; i += kThreads) {
+      const RowStatistics r = statistics_of(s, lse, delta, own, first + i, all);
+      shared_lse[i] = r.lse;
+      shared_delta[i] = r.delta;
+    }
+  };
+  for (int group = 0; group < own.rows; group += kOwn) {
+    const int start = own.start + group + warp * 16, rows = within(own.rows - group - warp * 16, 16);
+    const int end = kOwnsKeys ? all : n.visible(own.start + min(group + kOwn, own.rows) - 1, s.causal);
+    load_rows<DP>(warp_x, x, own_first + start, rows, 16, own.head, s.D, lane, 32);
+    load_rows<DP>(warp_x2, x2, own_first + start, rows, 16, own.head, s.D, lane, 32);
+    RowStatistics mine[2] = {};
+    if (!kOwnsKeys) {
+      for (int h = 0; h < 2; ++h) { mine[h] = statistics_of(s, lse, delta, own, start + lane / 4 + h * 8, start + rows); }
+    }
+    Sums<DP> sums = {}, sums2 = {};
+    for (int first = begin; first < end; first += kMost) {
+      const bool refill = all - begin > kMost;
+      if (refill) { __syncthreads(); }  // everyone is done with the rows before these
+      if (refill || group == 0) { fill(first); }
+      simt::cp_async_commit();
+      simt::cp_async_wait<0>();
+      if (refill || group == 0) { __syncthreads(); }
+      else { __syncwarp(); }
+      if (rows == 0) { continue; }
+      const int here = min(end - first, kMost);
+      for (int j = 0; j < here; j += kRows) {
+        const Window window = window_of<kOwnsKeys>(n, s.causal, start + lane / 4, first + j, end, kRows);
+        if (kOwnsKeys && n.first_query(start, s.causal) >= first + j + kRows) { continue; }  // queries that see none of the warp's keys
+        gather<DP, kOwnsKeys>(sums, sums2, warp_x, warp_x2, sy + j * kStride<DP>, sy2 + j * kStride<DP>, shared_lse + j, shared_delta + j, mine, window,
+                              min(here - j, kRows), s.scale);
+      }
+    }
+    simt::cp_async_commit();
+    simt::cp_async_wait<0>();
+    store_rows<DP>(warp_x, sums, s.scale, s.scale, dx, own_first + start, rows, own.head, s.D);
+    if (kOwnsKeys) { store_rows<DP>(warp_x2, sums2, 1, 1, dx2, own_first + start, rows, own.head, s.D); }
+    __syncwarp();  // the rows of the next group go where these lay
+  }
 }
 
 }  // namespace pumice::cuda::mma

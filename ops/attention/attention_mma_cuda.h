@@ -1,6 +1,9 @@
-// Attention in bf16 on CUDA, on tensor cores (FlashAttention-2: Dao 2023, arXiv:2307.08691). A block of four warps owns 64 rows of a head, 16 for each
-// warp, and walks over tiles of the other side, which cp.async brings into one of two buffers while the other is multiplied. Scores and
-// probabilities stay in registers: the results of one product already lie in the order in which the next one wants its A.
+// Attention in bf16 on CUDA, on tensor cores (FlashAttention-2: Dao 2023, arXiv:2307.08691). A warp owns 16 rows of a head and walks over tiles of the
+// other side. Scores and probabilities stay in registers: the results of one product already lie in the order in which the next one wants its A.
+// Two forms, chosen by the average length of a sequence, which the host knows:
+//   short   a block owns a sequence: the other side lies in shared memory as a whole, read once, and its warps take their rows in turn without meeting
+//           again. Both sides are filled up to multiples of 16, so that 77 tokens cost 80 x 80 scores.
+//   long    a block owns 64 rows, and cp.async brings tiles of the other side into one of two buffers while the other is multiplied
 #pragma once
 #include "pumice/ops/attention/sequences_cuda.h"
 #include "pumice/tensor/simt/fragments.h"
@@ -11,18 +14,28 @@ constexpr int kOwn = 64, kThreads = 128;
 constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 template <int DP> inline constexpr int kStride = DP + 8;  // of a row of DP elements in shared memory
 
-// Rows [first, first + count) of a head as (kRows, DP), zero beyond count and beyond D.
+// Eight elements of one of the rows [first, first + count) of a head, zero beyond count and beyond D.
+template <int DP>
+__device__ __forceinline__ void load_chunk(bf16* to, const Heads<const bf16>& x, int first, int count, int head, int D, int chunk) {
+  const int row = chunk / (DP / 8), d = chunk % (DP / 8) * 8;
+  const bool inside = row < count && d < D;
+  const bf16* from = inside ? x.at(first + row, head) + d : x.data;
+  const int n = inside ? min(D - d, 8) : 0;
+  if (x.vector) { simt::cp_async16(to + row * kStride<DP> + d, from, 2 * n); }
+  else { simt::gather_chunk(to + row * kStride<DP> + d, from, 1, n); }
+}
+// `rows` of them as (rows, DP), by `threads` threads of which this is number `thread`.
+template <int DP>
+__device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int first, int count, int rows, int head, int D, int thread, int threads) {
+  for (int chunk = thread; chunk < rows * (DP / 8); chunk += threads) { load_chunk<DP>(to, x, first, count, head, D, chunk); }
+}
+// The same by the whole block, for a number of rows that is known.
 template <int kRows, int DP> __device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int first, int count, int head, int D) {
-  constexpr int kPerRow = DP / 8;
+  constexpr int kChunks = kRows * (DP / 8);
   SIMT_UNROLL
-  for (int i = 0; i < kRows * kPerRow; i += kThreads) {
-    const int chunk = i + int(threadIdx.x), row = chunk / kPerRow, d = chunk % kPerRow * 8;
-    if (kRows * kPerRow % kThreads != 0 && row >= kRows) { break; }
-    const bool inside = row < count && d < D;
-    const bf16* from = inside ? x.at(first + row, head) + d : x.data;
-    const int n = inside ? min(D - d, 8) : 0;
-    if (x.vector) { simt::cp_async16(to + row * kStride<DP> + d, from, 2 * n); }
-    else { simt::gather_chunk(to + row * kStride<DP> + d, from, 1, n); }
+  for (int i = 0; i < kChunks; i += kThreads) {
+    const int chunk = i + int(threadIdx.x);
+    if (kChunks % kThreads == 0 || chunk < kChunks) { load_chunk<DP>(to, x, first, count, head, D, chunk); }
   }
 }
 
@@ -53,23 +66,27 @@ template <int kColumns> using Sums = float[kColumns / 8][4];  // of a warp: 16 r
 __device__ __forceinline__ int column_of(int c, int e) { return c * 8 + int(threadIdx.x) % 4 * 2 + e % 2; }
 __device__ __forceinline__ int within(int columns, int most) { return max(0, min(columns, most)); }
 
-// sums (16, kColumns) += own (16, DP) other (kColumns, DP)^T, both in shared memory.
-template <int kColumns, int DP> __device__ __forceinline__ void multiply_rows(Sums<kColumns>& sums, const bf16* own, const bf16* other) {
+// sums (16, kColumns) += own (16, DP) other (kColumns, DP)^T, both in shared memory; only the 16s of columns that begin below `columns`.
+template <int kColumns, int DP>
+__device__ __forceinline__ void multiply_rows(Sums<kColumns>& sums, const bf16* own, const bf16* other, int columns) {
   SIMT_UNROLL
   for (int k = 0; k < DP; k += 16) {
     simt::Fragment a, b;
     simt::load_a(a, own, kStride<DP>, 0, k);
     SIMT_UNROLL
     for (int j = 0; j < kColumns / 16; ++j) {
+      if (j * 16 >= columns) { break; }
       simt::load_b(b, other, kStride<DP>, j * 16, k);
       simt::multiply_pair(sums[2 * j], sums[2 * j + 1], a, b);
     }
   }
 }
-// sums (16, DP) += weights (16, kColumns), rounded to bf16, times other (kColumns, DP).
-template <int kColumns, int DP> __device__ __forceinline__ void add_weighted(Sums<DP>& sums, const Sums<kColumns>& weights, const bf16* other) {
+// sums (16, DP) += weights (16, kColumns), rounded to bf16, times other (kColumns, DP); columns as above.
+template <int kColumns, int DP>
+__device__ __forceinline__ void add_weighted(Sums<DP>& sums, const Sums<kColumns>& weights, const bf16* other, int columns) {
   SIMT_UNROLL
   for (int j = 0; j < kColumns / 16; ++j) {
+    if (j * 16 >= columns) { break; }
     simt::Fragment a, b;
     simt::as_a(a, weights[2 * j], weights[2 * j + 1]);
     SIMT_UNROLL
@@ -119,10 +136,39 @@ struct Softmax {
   }
 };
 
+// A warp's 16 queries against `columns` keys in shared memory, of which its rows see the first seen[0] and seen[1].
+template <int kKeys, int DP>
+__device__ __forceinline__ void attend(Softmax& softmax, Sums<DP>& sums, const bf16* q, const bf16* k, const bf16* v, const int (&seen)[2], int columns,
+                                       float scale) {
+  Sums<kKeys> scores = {};
+  multiply_rows<kKeys, DP>(scores, q, k, columns);
+  SIMT_UNROLL
+  for (int c = 0; c < kKeys / 8; ++c) {
+    SIMT_UNROLL
+    for (int e = 0; e < 4; ++e) { scores[c][e] = column_of(c, e) < seen[e / 2] ? scores[c][e] * (scale * kLog2E) : -INFINITY; }
+  }
+  softmax.template step<kKeys, DP>(scores, sums);
+  add_weighted<kKeys, DP>(sums, scores, v, columns);
+}
+
+// out and lse of a warp's queries [first, first + rows); `shared` is where its own q lay.
+template <int DP>
+__device__ __forceinline__ void finish(Softmax& softmax, const Sums<DP>& sums, bf16* shared, const AttentionShape& s, const Heads<bf16>& out, float* lse,
+                                       int first, int rows, int head) {
+  const int lane = int(threadIdx.x) & 31;
+  softmax.finish();
+  store_rows<DP>(shared, sums, 1 / softmax.sum[0], 1 / softmax.sum[1], out, first, rows, head, s.D);
+  SIMT_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    const int at = lane / 4 + h * 8;
+    if (lane % 4 == 0 && at < rows) { lse[int64_t(first + at) * s.heads + head] = softmax.top[h] * kLn2 + logf(softmax.sum[h]); }
+  }
+}
+
 template <int DP> inline constexpr int kTileKeys = DP <= 96 ? 64 : 32;  // scores and sums of wide heads fit in 255 registers
 template <int DP> inline constexpr size_t kForwardBytes = sizeof(bf16) * size_t(kOwn + 4 * kTileKeys<DP>) * kStride<DP>;
 
-// out, lse of 64 queries of a head. 4 keys D FLOP per query; K and V are read once per 64 queries, by neighbouring blocks and so from L2.
+// The long form: out, lse of 64 queries of a head. 4 keys D FLOP per query; K and V are read once per 64 queries, by neighbouring blocks and so from L2.
 template <int DP>
 __global__ void __launch_bounds__(kThreads, 2)
 forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Heads<const bf16> k, Heads<const bf16> v, const int32_t* q_offsets,
@@ -132,8 +178,8 @@ forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Head
   const Share own = share_of<kOwn>(s, false, q_offsets, k_offsets);
   if (own.rows == 0) { return; }
   const Sequence& n = own.sequence;
-  const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5, row = warp * 16 + lane / 4;
-  bf16 *sq = shared, *ring = sq + kOwn * kStride<DP>;
+  const int warp = int(threadIdx.x) >> 5, row = warp * 16 + int(threadIdx.x) % 32 / 4, rows = within(own.rows - warp * 16, 16);
+  bf16 *sq = shared, *ring = sq + kOwn * kStride<DP>, *warp_q = sq + warp * 16 * kStride<DP>;
   const int end = n.visible(own.start + own.rows - 1, s.causal);
   auto fill = [&](int j) {
     bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
@@ -150,27 +196,63 @@ forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Head
     __syncthreads();  // this tile has arrived for everyone, and everyone is done with the buffer that is filled next
     if (j + kKeys < end) { fill(j + kKeys); }
     simt::cp_async_commit();
+    if (rows == 0) { continue; }
     const bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
-    Sums<kKeys> scores = {};
-    multiply_rows<kKeys, DP>(scores, sq + warp * 16 * kStride<DP>, stage);
-    int seen[2];  // keys of the tile that the thread's rows see
+    int seen[2];
     for (int h = 0; h < 2; ++h) { seen[h] = within(min(end, n.visible(own.start + row + h * 8, s.causal)) - j, kKeys); }
-    SIMT_UNROLL
-    for (int c = 0; c < kKeys / 8; ++c) {
-      SIMT_UNROLL
-      for (int e = 0; e < 4; ++e) { scores[c][e] = column_of(c, e) < seen[e / 2] ? scores[c][e] * (s.scale * kLog2E) : -INFINITY; }
-    }
-    softmax.template step<kKeys, DP>(scores, sums);
-    add_weighted<kKeys, DP>(sums, scores, stage + kKeys * kStride<DP>);
+    attend<kKeys, DP>(softmax, sums, warp_q, stage, stage + kKeys * kStride<DP>, seen, min(end - j, kKeys), s.scale);
   }
-  softmax.finish();
-  const int first = n.query + own.start + warp * 16;
-  const int rows = min(own.rows - warp * 16, 16);
-  store_rows<DP>(sq + warp * 16 * kStride<DP>, sums, 1 / softmax.sum[0], 1 / softmax.sum[1], out, first, rows, own.head, s.D);
-  SIMT_UNROLL
-  for (int h = 0; h < 2; ++h) {
-    const int at = lane / 4 + h * 8;
-    if (lane % 4 == 0 && at < rows) { lse[int64_t(first + at) * s.heads + own.head] = softmax.top[h] * kLn2 + logf(softmax.sum[h]); }
+  if (rows > 0) { finish<DP>(softmax, sums, warp_q, s, out, lse, n.query + own.start + warp * 16, rows, own.head); }
+}
+
+// The short form holds this many rows of the other side: 257 tokens are a 16 x 16 grid of patches and a class token.
+template <int DP> inline constexpr int kResident = DP <= 96 ? 272 : 208;
+template <int DP> inline constexpr size_t kShortForwardBytes = sizeof(bf16) * size_t(kOwn + 2 * kResident<DP>) * kStride<DP>;
+__device__ __forceinline__ int padded16(int n) { return (n + 15) / 16 * 16; }
+
+// The short form: out, lse of up to kResident queries of a head, 64 at a time. K and V are read once if they fit, otherwise once per 64 queries.
+template <int DP>
+__global__ void __launch_bounds__(kThreads, 2)
+short_forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Heads<const bf16> k, Heads<const bf16> v, const int32_t* q_offsets,
+              const int32_t* k_offsets) {
+  constexpr int kKeys = kTileKeys<DP>, kMost = kResident<DP>;
+  SIMT_DYN_SHARED(bf16, shared);
+  const Share own = share_of<kMost>(s, false, q_offsets, k_offsets);
+  if (own.rows == 0) { return; }
+  const Sequence& n = own.sequence;
+  const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5;
+  bf16 *warp_q = shared + warp * 16 * kStride<DP>, *sk = shared + kOwn * kStride<DP>, *sv = sk + kMost * kStride<DP>;
+  const int all = n.visible(own.start + own.rows - 1, s.causal);
+  for (int group = 0; group < own.rows; group += kOwn) {
+    const int start = own.start + group + warp * 16, rows = within(own.rows - group - warp * 16, 16);
+    const int end = n.visible(own.start + min(group + kOwn, own.rows) - 1, s.causal);
+    load_rows<DP>(warp_q, q, n.query + start, rows, 16, own.head, s.D, lane, 32);
+    Softmax softmax;
+    Sums<DP> sums = {};
+    for (int first = 0; first < end; first += kMost) {
+      if (all > kMost) { __syncthreads(); }  // everyone is done with the keys before these
+      if (all > kMost || group == 0) {
+        const int count = min(all - first, kMost);
+        load_rows<DP>(sk, k, n.key + first, count, padded16(count), own.head, s.D, int(threadIdx.x), kThreads);
+        load_rows<DP>(sv, v, n.key + first, count, padded16(count), own.head, s.D, int(threadIdx.x), kThreads);
+        simt::cp_async_commit();
+        simt::cp_async_wait<0>();
+        __syncthreads();
+      } else {
+        simt::cp_async_commit();
+        simt::cp_async_wait<0>();
+        __syncwarp();
+      }
+      if (rows == 0) { continue; }
+      const int here = min(end - first, kMost);
+      for (int j = 0; j < here; j += kKeys) {
+        int seen[2];
+        for (int h = 0; h < 2; ++h) { seen[h] = within(min(end, n.visible(start + lane / 4 + h * 8, s.causal)) - first - j, kKeys); }
+        attend<kKeys, DP>(softmax, sums, warp_q, sk + j * kStride<DP>, sv + j * kStride<DP>, seen, min(here - j, kKeys), s.scale);
+      }
+    }
+    if (rows > 0) { finish<DP>(softmax, sums, warp_q, s, out, lse, n.query + start, rows, own.head); }
+    __syncwarp();  // the rows of the next group go where these lay
   }
 }
 

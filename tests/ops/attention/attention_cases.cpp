@@ -79,6 +79,9 @@ AddCases cases({attention_case({0, 1}, 1, 1, false), attention_case({0, 3, 3, 7}
                 cross_case({0, 1, 2, 3}, {0, 5, 6, 39}, 2, 8, false), cross_case({0, 0, 140}, {0, 3, 12}, 1, 5, false),
                 cross_case({0, 2, 5}, {0, 6, 9}, 2, 4, true)});
 
+// averages beyond and below the short form of a card, the latter with a sequence that is not short
+AddCases long_cases({attention_case({0, 290}, 1, 6, true), attention_case({0, 1, 2, 280}, 1, 4, false), attention_case({0, 1, 2, 280}, 1, 4, true)});
+
 // each width of head that a card's kernels are compiled for and one beyond, with more queries and keys than a tile holds
 AddCases wide({attention_case({0, 70, 75}, 2, 64, false), attention_case({0, 66}, 1, 80, true), attention_case({0, 70}, 1, 96, false),
                attention_case({0, 3, 69}, 1, 128, true), attention_case({0, 9}, 2, 136, true), qkv_case({0, 50, 127}, 2, 64, false),

@@ -129,8 +129,6 @@ RetrievalSet retrieval_from_json(const std::string& path, const RetrievalFiles& 
   return retrieval_from_files(std::move(files));
 }
 
-bool names_shards(const std::string& path) { return path.find(".tar") != std::string::npos; }
-
 bool is_json(const std::string& path) { return fs::path(path).extension() == ".json"; }
 
 }  // namespace

@@ -1,12 +1,15 @@
 #include "pumice/data/pair_files.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 
 #include "pumice/data/class_folders.h"
 #include "pumice/data/coco.h"
 #include "pumice/data/csv.h"
 #include "pumice/data/idx.h"
+#include "pumice/data/source_problems.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -31,20 +34,22 @@ class FilePairs : public PairSource {
     uint64_t hash = hash_of("");
     for (PairFile& file : files) {
       std::error_code error;
-      const uintmax_t bytes = fs::file_size(file.image, error);
-      const std::string lack = error ? "the picture " + file.image + " does not exist" : bytes == 0 ? "the picture " + file.image + " is empty"
-                               : file.caption.empty() ? "the caption is empty" : "";
-      if (!lack.empty()) {
-        if (left_out_++ == 0) { first_ = file.place + ": " + lack; }
+      const bool directory = fs::is_directory(file.image, error);
+      const uintmax_t bytes = directory ? 0 : fs::file_size(file.image, error);
+      const char* fault = directory ? " is a directory" : error ? " does not exist" : bytes == 0 ? " is empty" : nullptr;
+      if (fault || file.caption.empty()) {
+        problems_.left_out(file.place + (fault ? ": the picture " + file.image + fault : ": the caption is empty"));
         continue;
       }
-      hash = hash_of(concat_text(file.image, "\t", bytes, "\t", file.caption, "\n"), hash);
+      problems_.check_caption(file.place, file.caption);
+      hash = hash_of(concat_text(file.image, "\t", bytes, "\t", file.caption, "\t", file.label, "\n"), hash);
       files_.push_back(std::move(file));
     }
     fingerprint_ = fingerprint_of(int64_t(files_.size()), hash);
-    REQUIRE(UsageError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries",
-            first_.empty() ? "" : ". The first problem: ", first_,
-            first_.find("does not exist") == std::string::npos ? "" : ". Relative paths start at the file's folder; --image-folder names another");
+    const std::string first = problems_.none() ? "" : problems_.first()[0];
+    REQUIRE(FormatError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries",
+            first.empty() ? "" : ". The first problem: " + first,
+            first.find("does not exist") == std::string::npos ? "" : ". Relative paths start at the file's folder; --image-folder names another");
   }
   int64_t size() const override { return int64_t(files_.size()); }
   std::string image(int64_t i) const override { return read_file(files_[size_t(i)].image); }
@@ -53,13 +58,15 @@ class FilePairs : public PairSource {
   int label(int64_t i) const override { return files_[size_t(i)].label; }
   std::vector<std::string> classnames() const override { return classnames_; }
   std::string fingerprint() const override { return fingerprint_; }
-  std::string report() const override { return left_out_ ? concat_text("left out ", left_out_, " of ", given_, " entries; the first: ", first_) : ""; }
+  std::string report() const override { return problems_.report(given_, "entries"); }
+  std::vector<std::string> problems() const override { return problems_.first(); }
 
  private:
   std::vector<PairFile> files_;
   std::vector<std::string> classnames_;
-  int64_t given_ = 0, left_out_ = 0;
-  std::string first_, fingerprint_;
+  int64_t given_ = 0;
+  SourceProblems problems_;
+  std::string fingerprint_;
 };
 
 class IdxPairs : public PairSource {
@@ -89,6 +96,42 @@ std::string path_of(const std::string& relative, const std::string& file, const 
   return (image_folder.empty() ? fs::path(file).parent_path() / relative : fs::path(image_folder) / relative).string();
 }
 
+// The classes that a column of labels names, and the class of each row; -1 where the field is empty.
+struct CsvClasses {
+  std::vector<std::string> names;
+  std::vector<int> labels;
+};
+
+// Labels are line numbers of classnames.txt when that lies beside the file, else names: the classes are the different ones in order, numbers by
+// their value.
+CsvClasses read_csv_classes(const CsvTable& table, const std::string& path, size_t column) {
+  CsvClasses found;
+  const fs::path names = fs::path(path).parent_path() / "classnames.txt";
+  auto numeric = [](const std::string& s) { return !s.empty() && s.size() < 10 && s.find_first_not_of("0123456789") == std::string::npos; };
+  std::vector<std::string> values;
+  for (const auto& row : table.rows) { values.push_back(trimmed(row[column])); }
+  const bool numbers = std::all_of(values.begin(), values.end(), [&](const std::string& v) { return v.empty() || numeric(v); });
+  if (numbers && fs::exists(names)) {
+    found.names = read_lines(names.string());
+    for (size_t i = 0; i < values.size(); ++i) {
+      found.labels.push_back(values[i].empty() ? -1 : std::stoi(values[i]));
+      REQUIRE(FormatError, found.labels[i] < int(found.names.size()), "[csv] ", path, " line ", table.lines[i], ": the label is ", values[i], ", but ", names.string(),
+              " names ", found.names.size(), " classes, counted from 0");
+    }
+    return found;
+  }
+  std::map<std::pair<int64_t, std::string>, int> order;  // by value, then by text
+  for (const std::string& v : values) {
+    if (!v.empty()) { order[{numbers ? std::stoll(v) : 0, v}] = 0; }
+  }
+  for (auto& [key, label] : order) {
+    label = int(found.names.size());
+    found.names.push_back(key.second);
+  }
+  for (const std::string& v : values) { found.labels.push_back(v.empty() ? -1 : order.at({numbers ? std::stoll(v) : 0, v})); }
+  return found;
+}
+
 }  // namespace
 
 std::unique_ptr<PairSource> pairs_of_files(std::vector<PairFile> files, std::vector<std::string> classnames, const std::string& origin) {
@@ -98,12 +141,20 @@ std::unique_ptr<PairSource> pairs_of_files(std::vector<PairFile> files, std::vec
 std::unique_ptr<PairSource> open_csv_pairs(const std::string& path, const PairOptions& options) {
   CsvTable table = parse_csv(read_file(path), path);
   const size_t image = column_of(table, path, options.image_column, kImageColumns, "--csv-img-key");
-  const size_t caption = column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
+  const auto label = options.label_column.empty() ? find_column(table, kLabelColumns)
+                                                  : column_of(table, path, options.label_column, kLabelColumns, "--csv-label-key");
+  // a file of labels needs no captions
+  auto caption = options.caption_column.empty() && label ? find_column(table, kCaptionColumns)
+                                                         : column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
+  const CsvClasses classes = label ? read_csv_classes(table, path, *label) : CsvClasses();
   std::vector<PairFile> files;
   for (size_t i = 0; i < table.rows.size(); ++i) {
-    files.push_back({path_of(table.rows[i][image], path, options.image_folder), trimmed(table.rows[i][caption]), concat_text(path, " line ", table.lines[i])});
+    const int own = label ? classes.labels[i] : -1;
+    std::string text = caption ? trimmed(table.rows[i][*caption]) : "";
+    if (!caption && own >= 0) { text = class_caption(classes.names[size_t(own)]); }
+    files.push_back({path_of(table.rows[i][image], path, options.image_folder), std::move(text), concat_text(path, " line ", table.lines[i]), own});
   }
-  return pairs_of_files(std::move(files), {}, path);
+  return pairs_of_files(std::move(files), classes.names, path);
 }
 
 std::unique_ptr<PairSource> open_json_pairs(const std::string& path, const PairOptions& options) {

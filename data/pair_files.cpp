@@ -1,13 +1,11 @@
 #include "pumice/data/pair_files.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 
 #include "pumice/data/class_folders.h"
 #include "pumice/data/coco.h"
-#include "pumice/data/csv.h"
+#include "pumice/data/csv_classes.h"
 #include "pumice/data/idx.h"
 #include "pumice/data/source_problems.h"
 #include "pumice/data/text.h"
@@ -94,42 +92,6 @@ class IdxPairs : public PairSource {
 // Where a relative path of `file` leads.
 std::string path_of(const std::string& relative, const std::string& file, const std::string& image_folder) {
   return (image_folder.empty() ? fs::path(file).parent_path() / relative : fs::path(image_folder) / relative).string();
-}
-
-// The classes that a column of labels names, and the class of each row; -1 where the field is empty.
-struct CsvClasses {
-  std::vector<std::string> names;
-  std::vector<int> labels;
-};
-
-// Labels are line numbers of classnames.txt when that lies beside the file, else names: the classes are the different ones in order, numbers by
-// their value.
-CsvClasses read_csv_classes(const CsvTable& table, const std::string& path, size_t column) {
-  CsvClasses found;
-  const fs::path names = fs::path(path).parent_path() / "classnames.txt";
-  auto numeric = [](const std::string& s) { return !s.empty() && s.size() < 10 && s.find_first_not_of("0123456789") == std::string::npos; };
-  std::vector<std::string> values;
-  for (const auto& row : table.rows) { values.push_back(trimmed(row[column])); }
-  const bool numbers = std::all_of(values.begin(), values.end(), [&](const std::string& v) { return v.empty() || numeric(v); });
-  if (numbers && fs::exists(names)) {
-    found.names = read_lines(names.string());
-    for (size_t i = 0; i < values.size(); ++i) {
-      found.labels.push_back(values[i].empty() ? -1 : std::stoi(values[i]));
-      REQUIRE(FormatError, found.labels[i] < int(found.names.size()), "[csv] ", path, " line ", table.lines[i], ": the label is ", values[i], ", but ", names.string(),
-              " names ", found.names.size(), " classes, counted from 0");
-    }
-    return found;
-  }
-  std::map<std::pair<int64_t, std::string>, int> order;  // by value, then by text
-  for (const std::string& v : values) {
-    if (!v.empty()) { order[{numbers ? std::stoll(v) : 0, v}] = 0; }
-  }
-  for (auto& [key, label] : order) {
-    label = int(found.names.size());
-    found.names.push_back(key.second);
-  }
-  for (const std::string& v : values) { found.labels.push_back(v.empty() ? -1 : order.at({numbers ? std::stoll(v) : 0, v})); }
-  return found;
 }
 
 }  // namespace

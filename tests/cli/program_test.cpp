@@ -310,6 +310,8 @@ TEST(Program, AClassifierTrainsFromACsvOfLabels) {
   EXPECT_TRUE(holds(o, "(chance 1.10)")) << o.text;  // ln 3
   o = run("eval zeroshot --no-baselines --model " + (d / "run") + " --data " + (d / "set"));
   EXPECT_EQ(o.code, 0) << o.text;
+  o = run("eval zeroshot --model " + (d / "run") + " --data " + (d / "train.csv"));
+  EXPECT_TRUE(o.code == 0 && holds(o, "18 pictures, 3 classes")) << o.text;
   o = run("train classifier" + std::string(kSmall) + "--train-data " + (d / "train.csv") + " --csv-label-key shape --out " + (d / "no"));
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "no column 'shape'. Columns: path, label")) << o.text;

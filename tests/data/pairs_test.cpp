@@ -96,6 +96,26 @@ TEST(Pairs, OfACsvWithLabels) {
             " names 2 classes, counted from 0");
 }
 
+TEST(Pairs, ACsvWithLabelsIsAnEvaluationSet) {
+  Temporary d;
+  for (const char* file : {"a.png", "b.png"}) { write(d / file, picture(uint8_t(file[0]))); }
+  write(d / "x.csv", "image,label\na.png,red fox\nb.png,\nb.png,cat\n");
+  LabelledSet set = open_labelled_set(d / "x.csv", "test");
+  EXPECT_EQ(set.classnames, (std::vector<std::string>{"cat", "red fox"}));
+  ASSERT_EQ(set.size(), 2);
+  EXPECT_EQ(set.sample(1).label, 0);
+  EXPECT_EQ(set.sample(1).image, picture('b'));
+  EXPECT_EQ(set.sample(1).name, (d / "x.csv") + " line 4 (" + (d / "b.png") + ")");
+  EXPECT_FALSE(has_train_side(d / "x.csv"));
+  write(d / "sub/y.tsv", "photo\tspecies\na.png\tcat\n");
+  EXPECT_EQ(open_labelled_set(d / "sub/y.tsv", "test", {.image_column = "photo", .label_column = "species", .image_folder = d / ""}).sample(0).image, picture('a'));
+  write(d / "none.csv", "image,caption\na.png,a cat\n");
+  EXPECT_EQ(message_of<UsageError>([&] { open_labelled_set(d / "none.csv", "test"); }),
+            "[csv] " + (d / "none.csv") + ": no column 'label' or 'class'. Columns: image, caption (separator ','). Try: --csv-label-key image");
+  write(d / "empty.csv", "image,label\na.png,\n");
+  EXPECT_EQ(message_of<FormatError>([&] { open_labelled_set(d / "empty.csv", "test"); }), "[eval] " + (d / "empty.csv") + " has no row with a label");
+}
+
 TEST(Pairs, ProblemsAreKeptWithTheirPlaces) {
   Temporary d;
   write(d / "a.png", picture(1));

@@ -17,6 +17,7 @@ namespace {
 void declare_source(OptionTable& o, PairOptions& options) {
   o.add("csv-img-key", options.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
   o.add("csv-caption-key", options.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
+  o.add("csv-label-key", options.label_column, "Input", "CSV: the column of classes; default: label or class, if there is one");
   o.add("image-folder", options.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", options.split, "Input", "of sources that have several");
 }
@@ -122,14 +123,17 @@ class DataCheck : public Command {
   void declare(OptionTable& o) override {
     declare_source(o, options_);
     o.add("batch-size", batch_size_, "Output", "for the expected share of equal captions in a batch");
-    o.add("problems", shown_, "Output", "how many problems to print");
+    o.add("problems", shown_, "Output", "how many problems of each kind to print: incomplete pairs, unreadable pictures");
   }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
+    REQUIRE(UsageError, batch_size_ > 0 && shown_ >= 0, "pumice data check: --batch-size must be positive and --problems not negative, got ", batch_size_, " and ", shown_);
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     std::map<std::string, int64_t> sizes;
     std::map<uint64_t, int64_t> pictures, captions;
     int64_t broken = 0;
+    const std::vector<std::string> found = source->problems();
+    for (size_t i = 0; i < std::min(found.size(), size_t(shown_)); ++i) { print_line(found[i]); }
     for (int64_t i = 0; i < source->size() && !stop_requested(); ++i) {
       try {
         const std::string bytes = source->image(i);

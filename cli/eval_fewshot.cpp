@@ -23,6 +23,9 @@ class EvalFewshot : public Command {
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("data", data_, "Input", "labelled pictures to test on; see pumice eval zeroshot");
+    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+    o.add("csv-label-key", files_.label_column, "Input", "CSV: the column of classes; default: label or class");
+    o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV start; default: beside the file");
     o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("train-data", train_data_, "Input", "labelled pictures to learn from; default: the training side of --data");
     o.add("shots", options_.shots, "Protocol", "labelled pictures per class");
@@ -37,7 +40,7 @@ class EvalFewshot : public Command {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval fewshot: --model and --data are required. See pumice eval fewshot --help");
     REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_,
             " has no training side; name labelled pictures to learn from by --train-data");
-    LabelledSet test = open_labelled_set(data_, "test"), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train");
+    LabelledSet test = open_labelled_set(data_, "test", files_), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train", files_);
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     FewshotResult r = evaluate_fewshot(pipeline, train, test, options_);
@@ -64,6 +67,7 @@ class EvalFewshot : public Command {
  private:
   std::string model_, data_, train_data_, output_;
   FewshotOptions options_;
+  EvalFiles files_;
   Device device_;
   bool exif_ = false, ema_ = false;
 };

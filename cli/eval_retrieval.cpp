@@ -69,7 +69,7 @@ class EvalRetrieval : public Command {
   }
 
   std::string model_, data_, output_;
-  RetrievalFiles files_;
+  EvalFiles files_;
   Device device_;
   bool exif_ = false, ema_ = false;
 };

@@ -24,7 +24,10 @@ class EvalZeroshot : public Command {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("text-model", text_model_, "Input", "another checkpoint that embeds the prompts, such as one that keeps the experts of text; default: --model");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
-    o.add("data", data_, "Input", "a folder per class, a CLIP_benchmark directory, or webdataset shards with .cls");
+    o.add("data", data_, "Input", "a folder per class, a CSV with labels, an IDX or CLIP_benchmark folder, or webdataset shards with .cls");
+    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+    o.add("csv-label-key", files_.label_column, "Input", "CSV: the column of classes; default: label or class");
+    o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV start; default: beside the file");
     o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("templates", templates_, "Input", "prompt templates with {} for the class name, separated by commas; default: those of the set");
     o.add("canonicalize", canonical_, "Input", "prompts in lower case, without punctuation, '_' as a space, as big_vision evaluates");
@@ -37,13 +40,13 @@ class EvalZeroshot : public Command {
   int run(OptionTable& options, const std::vector<std::string>&) override {
     REQUIRE(UsageError, confusions_ >= 0, "pumice eval zeroshot: --confusions must not be negative, got ", confusions_);
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval zeroshot: --model and --data are required. See pumice eval zeroshot --help");
-    LabelledSet set = open_labelled_set(data_, "test");
+    LabelledSet set = open_labelled_set(data_, "test", files_);
     if (!templates_.empty()) { set.templates = templates_; }
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_, DType::f32, Weights::trained, device_);
     std::unique_ptr<LabelledSet> train_side;
-    if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train")); }
+    if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train", files_)); }
     ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), {.text = text.get(), .canonical = canonical_});
 
     print_line(format("%lld pictures, %lld classes, %lld prompts each, model at step %lld", static_cast<long long>(r.images),
@@ -99,6 +102,7 @@ class EvalZeroshot : public Command {
   std::string model_, text_model_, data_, output_;
   std::vector<std::string> templates_;
   int64_t confusions_ = 5;
+  EvalFiles files_;
   Device device_;
   bool exif_ = false, baselines_ = true, ema_ = false, canonical_ = false;
 };

@@ -12,13 +12,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_picture(const fs::path& p) {
-  std::string e = p.extension().string();
+}  // namespace
+
+bool is_picture_name(const std::string& name) {
+  std::string e = fs::path(name).extension().string();
   std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return char(std::tolower(c)); });
   return e == ".png" || e == ".jpg" || e == ".jpeg" || e == ".webp";
 }
-
-}  // namespace
 
 ClassFolders read_class_folders(const std::string& path, const std::string& split) {
   const fs::path directory = fs::is_directory(fs::path(path) / split) ? fs::path(path) / split : fs::path(path);
@@ -27,7 +27,7 @@ ClassFolders read_class_folders(const std::string& path, const std::string& spli
     for (const auto& entry : fs::directory_iterator(directory)) {
       if (!entry.is_directory()) { continue; }
       for (const auto& file : fs::directory_iterator(entry.path())) {
-        if (is_picture(file.path())) { classes[entry.path().filename().string()].push_back(file.path().string()); }
+        if (is_picture_name(file.path().string())) { classes[entry.path().filename().string()].push_back(file.path().string()); }
       }
     }
   } catch (const fs::filesystem_error& e) {

@@ -14,6 +14,9 @@ struct ClassFolders {
 // Reads path/split if that is a folder, else `path`. Folders without pictures are no classes. Throws IoError.
 ClassFolders read_class_folders(const std::string& path, const std::string& split);
 
+// Whether the name ends as those of pictures do: .png, .jpg, .jpeg, .webp, in any case.
+bool is_picture_name(const std::string& name);
+
 // Lines without line ends and empty lines.
 std::vector<std::string> lines_of(std::string_view text);
 std::vector<std::string> read_lines(const std::string& path);  // of a file; throws IoError

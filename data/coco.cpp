@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "pumice/data/file_kind.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/strict_json.h"
@@ -73,9 +74,13 @@ std::vector<CaptionedFile> parse_karpathy(const Json& json, const std::string& n
 }  // namespace
 
 std::vector<CaptionedFile> parse_caption_json(std::string_view text, const std::string& name, const std::string& split) {
+  const std::string kind = kind_of_file(text);
+  REQUIRE(FormatError, kind.empty(), "[coco] ", name, " is ", kind, "; captions as JSON are required");
   Json json;
   const std::string problem = parse_strict_json(text, 32, json);
   REQUIRE(FormatError, problem.empty(), "[coco] ", name, " ", problem);
+  REQUIRE(FormatError, !json.is_array(), "[coco] ", name, " is a list; captions come as an object: COCO's (\"images\" and \"annotations\") or Karpathy's (\"images\" with "
+          "\"sentences\")");
   const Json& images = array_in(json, "images", name);
   const bool karpathy = !images.empty() && images[0].is_object() && images[0].contains("sentences");
   REQUIRE(FormatError, karpathy || json.contains("annotations"), "[coco] ", name,

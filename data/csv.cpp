@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pumice/data/class_folders.h"
+#include "pumice/data/file_kind.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/suggest.h"
 
@@ -23,8 +25,10 @@ char sniff(std::string_view header) {
 CsvTable parse_csv(std::string_view text, const std::string& name) {
   if (text.substr(0, 3) == "\xef\xbb\xbf") { text.remove_prefix(3); }
   REQUIRE(FormatError, !text.empty(), "[csv] ", name, " is empty; a header row is required");
+  const std::string kind = kind_of_file(text);
+  REQUIRE(FormatError, kind.empty(), "[csv] ", name, " is ", kind, "; a CSV or TSV file in UTF-8 is required");
   CsvTable table;
-  table.separator = sniff(text.substr(0, std::min(text.find('\n'), text.size())));
+  table.separator = sniff(text.substr(0, std::min(text.find_first_of("\r\n"), text.size())));
   std::vector<std::string> row(1);
   int64_t line = 1, row_line = 1;
   auto finish = [&] {
@@ -51,8 +55,8 @@ CsvTable parse_csv(std::string_view text, const std::string& name) {
         row.back() += text[i];
       }
     } else if (c == table.separator) { row.emplace_back(); }
-    else if (c == '\n' || (c == '\r' && (i + 1 == text.size() || text[i + 1] == '\n'))) {
-      i += c == '\r' && i + 1 < text.size();
+    else if (c == '\n' || c == '\r') {
+      i += c == '\r' && i + 1 < text.size() && text[i + 1] == '\n';
       finish();
       row.assign(1, "");
       row_line = ++line;
@@ -62,11 +66,19 @@ CsvTable parse_csv(std::string_view text, const std::string& name) {
   return table;
 }
 
-size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag) {
-  for (const std::string& candidate : wanted.empty() ? synonyms : std::vector<std::string>{wanted}) {
-    auto found = std::find(table.header.begin(), table.header.end(), candidate);
+std::optional<size_t> find_column(const CsvTable& table, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    auto found = std::find(table.header.begin(), table.header.end(), name);
     if (found != table.header.end()) { return size_t(found - table.header.begin()); }
   }
+  return std::nullopt;
+}
+
+size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag) {
+  if (auto found = find_column(table, wanted.empty() ? synonyms : std::vector<std::string>{wanted})) { return *found; }
+  const bool headless = std::any_of(table.header.begin(), table.header.end(), is_picture_name);
+  REQUIRE(FormatError, !headless, "[csv] ", name, ": the first row (", join(table.header), ") names a picture where names of columns are required. Put a header row first, such as "
+          "filepath", table.separator, "caption");
   throw UsageError(concat_text("[csv] ", name, ": no column '", wanted.empty() ? join(synonyms, "' or '") : wanted, "'. Columns: ", join(table.header), " (separator ",
                                name_of(table.separator), "). Try: ", flag, " ", table.header.empty() ? "NAME" : table.header[0]), __FILE__, __LINE__);
 }

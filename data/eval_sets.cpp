@@ -8,7 +8,7 @@
 
 #include "pumice/data/class_folders.h"
 #include "pumice/data/coco.h"
-#include "pumice/data/csv.h"
+#include "pumice/data/csv_classes.h"
 #include "pumice/data/idx.h"
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/error.h"
@@ -66,6 +66,28 @@ LabelledSet from_idx(const std::string& path, const std::string& split) {
   return set;
 }
 
+LabelledSet from_csv(const std::string& path, const EvalFiles& options) {
+  const CsvTable table = parse_csv(read_file(path), path);
+  const size_t image = column_of(table, path, options.image_column, kImageColumns, "--csv-img-key");
+  CsvClasses classes = read_csv_classes(table, path, column_of(table, path, options.label_column, kLabelColumns, "--csv-label-key"));
+  const fs::path folder = options.image_folder.empty() ? fs::path(path).parent_path() : fs::path(options.image_folder);
+  auto rows = std::make_shared<std::vector<LabelledSample>>();
+  for (size_t i = 0; i < table.rows.size(); ++i) {
+    if (classes.labels[i] < 0) { continue; }
+    rows->push_back({(folder / table.rows[i][image]).string(), concat_text(path, " line ", table.lines[i]), classes.labels[i]});
+  }
+  REQUIRE(FormatError, !rows->empty(), "[eval] ", path, " has no row with a label");
+  LabelledSet set;
+  set.classnames = std::move(classes.names);
+  set.templates = kDefaultTemplates;
+  set.count = int64_t(rows->size());
+  set.read = [rows](int64_t i) {
+    const LabelledSample& row = (*rows)[size_t(i)];
+    return LabelledSample{read_file(row.image), row.name + " (" + row.image + ")", row.label};
+  };
+  return set;
+}
+
 std::vector<std::string> captions_of(const WebDataset& data, int64_t i) {
   if (auto json = data.find(i, "json")) {
     auto j = nlohmann::json::parse(*json, nullptr, false);
@@ -105,7 +127,7 @@ RetrievalSet retrieval_from_files(std::vector<CaptionedFile> files) {
   return set;
 }
 
-RetrievalSet retrieval_from_csv(const std::string& path, const RetrievalFiles& options) {
+RetrievalSet retrieval_from_csv(const std::string& path, const EvalFiles& options) {
   CsvTable table = parse_csv(read_file(path), path);
   const size_t image = column_of(table, path, options.image_column, kImageColumns, "--csv-img-key");
   const size_t caption = column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
@@ -121,7 +143,7 @@ RetrievalSet retrieval_from_csv(const std::string& path, const RetrievalFiles& o
   return retrieval_from_files(std::move(files));
 }
 
-RetrievalSet retrieval_from_json(const std::string& path, const RetrievalFiles& options) {
+RetrievalSet retrieval_from_json(const std::string& path, const EvalFiles& options) {
   std::vector<CaptionedFile> files = parse_caption_json(read_file(path), path, "test");
   REQUIRE(FormatError, !files.empty(), "[eval] ", path, " holds no picture with a caption (of the test split, in Karpathy's layout)");
   const fs::path folder = options.image_folder.empty() ? fs::path(path).parent_path() : fs::path(options.image_folder);
@@ -129,7 +151,7 @@ RetrievalSet retrieval_from_json(const std::string& path, const RetrievalFiles& 
   return retrieval_from_files(std::move(files));
 }
 
-bool names_shards(const std::string& path) { return path.find(".tar") != std::string::npos; }
+bool is_csv(const std::string& path) { return fs::path(path).extension() == ".csv" || fs::path(path).extension() == ".tsv"; }
 
 bool is_json(const std::string& path) { return fs::path(path).extension() == ".json"; }
 
@@ -146,14 +168,15 @@ std::string benchmark_shards(const std::string& directory, const std::string& sp
   return (fs::path(directory) / split / concat_text("{0..", count - 1, "}.tar")).string();
 }
 
-LabelledSet open_labelled_set(const std::string& path, const std::string& split) {
+LabelledSet open_labelled_set(const std::string& path, const std::string& split, const EvalFiles& options) {
   if (names_shards(path)) {
     fs::path beside = fs::path(path).parent_path();
     return from_shards(path, beside / "classnames.txt", beside / "templates.txt");
   }
+  if (is_csv(path)) { return from_csv(path, options); }
   fs::path directory(path);
   REQUIRE(IoError, fs::is_directory(directory), "[eval] ", path,
-          " is not a directory. Give a CLIP_benchmark directory, a folder per class, an IDX folder, or .tar shards");
+          " is not a directory. Give a CLIP_benchmark directory, a folder per class, an IDX folder, a CSV with labels, or .tar shards");
   if (fs::exists(directory / "classnames.txt") && is_benchmark_directory(path, split)) {
     return from_shards(benchmark_shards(path, split), directory / "classnames.txt", directory / "zeroshot_classification_templates.txt");
   }
@@ -161,12 +184,12 @@ LabelledSet open_labelled_set(const std::string& path, const std::string& split)
 }
 
 bool has_train_side(const std::string& path) {
-  if (names_shards(path)) { return false; }
+  if (names_shards(path) || is_csv(path)) { return false; }
   const bool folders = fs::is_directory(fs::path(path) / "train") && fs::is_directory(fs::path(path) / "test");
   return folders || is_benchmark_directory(path, "train") || has_idx_split(path, "train");
 }
 
-RetrievalSet open_retrieval_set(const std::string& path, const RetrievalFiles& options) {
+RetrievalSet open_retrieval_set(const std::string& path, const EvalFiles& options) {
   if (names_shards(path)) { return retrieval_from_shards(path); }
   if (fs::is_directory(path)) {
     REQUIRE(UsageError, is_benchmark_directory(path, "test"), "[eval] ", path,

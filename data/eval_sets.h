@@ -9,6 +9,11 @@
 
 namespace pumice {
 
+struct EvalFiles {
+  std::string image_column, caption_column, label_column;  // of a CSV; empty: the usual names
+  std::string image_folder;                                // where relative pictures lie; empty: beside the file
+};
+
 struct LabelledSample {
   std::string image;  // encoded bytes
   std::string name;
@@ -27,8 +32,9 @@ struct LabelledSet {
 //   a folder per class           its name is the class name, '_' read as a space; SPLIT/ below `path` if there is such a folder
 //   an IDX folder                t10k-images-idx3-ubyte[.gz] and its labels (MNIST's family), classnames.txt optional
 //   webdataset shards with .cls  and classnames.txt beside them, templates.txt optional
+//   a CSV or TSV file            a column of pictures and one of labels, see open_pairs(); rows without a label are left out
 // Throws IoError or FormatError saying what was looked for.
-LabelledSet open_labelled_set(const std::string& path, const std::string& split);
+LabelledSet open_labelled_set(const std::string& path, const std::string& split, const EvalFiles& options = {});
 // Whether `path` also holds a "train" split in the layout above.
 bool has_train_side(const std::string& path);
 
@@ -43,13 +49,9 @@ struct RetrievalSet {
   RetrievalSample sample(int64_t i) const { return read(i); }
 };
 
-struct RetrievalFiles {
-  std::string image_column, caption_column;  // of a CSV; empty: the usual names
-  std::string image_folder;                  // where relative pictures lie; empty: beside the file
-};
 // `path` is a CSV (several rows of one picture are its captions), a COCO captions JSON or Karpathy's (its test split), webdataset shards
 // (captions from "captions" of .json, else .txt, one per line), or a CLIP_benchmark directory with test/nshards.txt.
-RetrievalSet open_retrieval_set(const std::string& path, const RetrievalFiles& options = {});
+RetrievalSet open_retrieval_set(const std::string& path, const EvalFiles& options = {});
 
 // CLIP_benchmark's layout: DIR/SPLIT/nshards.txt holds n, the shards are DIR/SPLIT/0.tar to n-1.tar, given as a brace specification.
 bool is_benchmark_directory(const std::string& path, const std::string& split);

@@ -13,7 +13,6 @@ constexpr Kind kKinds[] = {
     {"\x89PNG\r\n\x1a\n", "a PNG picture"},
     {"\xff\xd8\xff", "a JPEG picture"},
     {"GIF8", "a GIF picture"},
-    {"BM", "a BMP picture"},
     {std::string_view("II*\0", 4), "a TIFF picture"},
     {std::string_view("MM\0*", 4), "a TIFF picture"},
     {"<!", "a web page"},
@@ -46,6 +45,7 @@ std::string kind_of_file(std::string_view bytes) {
   if (bytes.substr(0, 4) == "RIFF" && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") { return "a WebP picture"; }
   if (bytes.size() >= 12 && bytes.substr(4, 4) == "ftyp") { return "an AVIF, HEIC or MP4 file"; }
   if (bytes.size() >= 512 && bytes.substr(257, 5) == "ustar") { return "a tar archive"; }
+  if (bytes.substr(0, 2) == "BM" && bytes.size() >= 14 && bytes.substr(6, 4) == std::string_view("\0\0\0\0", 4)) { return "a BMP picture"; }
   for (const Kind& kind : kKinds) {
     if (bytes.substr(0, kind.begins.size()) == kind.begins) { return kind.words; }
   }

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "pumice/data/class_folders.h"
+#include "pumice/data/file_kind.h"
 #include "pumice/data/gzip.h"
 #include "pumice/data/image.h"
 #include "pumice/tensor/error.h"
@@ -26,6 +27,8 @@ std::vector<int64_t> read_header(std::string_view& bytes, std::string& inflated,
     inflated = gunzip(bytes, name, kMaxBytes);
     bytes = inflated;
   }
+  const std::string kind = kind_of_file(bytes);
+  REQUIRE(FormatError, kind.empty(), "[idx] ", name, " is ", kind, "; an IDX file, plain or .gz, is required");
   const uint32_t magic = 0x0800u | uint32_t(rank);
   REQUIRE(FormatError, bytes.size() >= 4 && big_endian(bytes, 0) == magic, "[idx] ", name, " is not an IDX file of unsigned bytes with ", rank,
           rank == 1 ? " axis" : " axes", ": it must begin with 00 00 08 0", rank, ". Are images and labels swapped?");

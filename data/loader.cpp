@@ -136,19 +136,26 @@ class Loader::Impl {
     batch.pixels = empty({B, S, S, 3}, DType::u8);
     std::vector<int32_t> tokens, offsets = {0};
     std::vector<int64_t> ids;
+    std::vector<uint64_t> pictures;  // hashes of the files, if they must be distinct
     std::vector<int32_t> labels;
     for (int64_t filled = 0, tried = 0; filled < B; ++position_) {
       // A whole epoch without enough readable images cannot fill a batch.
       REQUIRE(FormatError, tried++ < samples_ + B, "[loader] a pass over all ", samples_, " samples filled only ", filled, " places of a batch of ",
               B, first_problem_.empty() ?
-              ": there are too few different captions for --dedupe-batch. Lower --batch-size or leave it out" : "; the first problem: ", first_problem_);
+              ": there are too few different captions or pictures for --dedupe-batch. Lower --batch-size or leave it out" : "; the first problem: ", first_problem_);
       const int64_t sample = sample_at(position_);
       std::string text = source_.caption(sample);
       const int64_t id = caption_id(text);
-      if (options_.distinct_captions && std::find(ids.begin(), ids.end(), id) != ids.end()) { continue; }
+      if (options_.distinct && std::find(ids.begin(), ids.end(), id) != ids.end()) { continue; }
       Image image;
       try {
-        image = augment(decode_image(source_.image(sample), source_.name(sample), options_.decoding), int(S), options_.augmentation, options_.seed, position_ / samples_, sample);
+        const std::string file = source_.image(sample);
+        if (options_.distinct) {
+          const uint64_t picture = hash_of(file);
+          if (std::find(pictures.begin(), pictures.end(), picture) != pictures.end()) { continue; }
+          pictures.push_back(picture);
+        }
+        image = augment(decode_image(file, source_.name(sample), options_.decoding), int(S), options_.augmentation, options_.seed, position_ / samples_, sample);
       } catch (const Error& e) {
         note_problem(e.what());
         continue;

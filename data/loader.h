@@ -30,7 +30,7 @@ struct LoaderOptions {
   int64_t text_length = 16;  // most tokens, end-of-text included; longer captions are cut and keep their end-of-text
   uint64_t seed = 0;
   bool shuffle = true;       // a new permutation every epoch
-  bool distinct_captions = false;  // leave a sample out of a batch that holds its caption already; it has its turn in the next epoch
+  bool distinct = false;     // leave a sample out of a batch that holds its caption or picture already; it has its turn in the next epoch
   Augmentation augmentation;  // by (seed, epoch, sample)
   DecodeOptions decoding;
   int64_t limit = 0;         // use the first `limit` samples only; 0 = all

@@ -5,8 +5,9 @@
 
 #include "pumice/data/class_folders.h"
 #include "pumice/data/coco.h"
-#include "pumice/data/csv.h"
+#include "pumice/data/csv_classes.h"
 #include "pumice/data/idx.h"
+#include "pumice/data/source_problems.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -31,20 +32,22 @@ class FilePairs : public PairSource {
     uint64_t hash = hash_of("");
     for (PairFile& file : files) {
       std::error_code error;
-      const uintmax_t bytes = fs::file_size(file.image, error);
-      const std::string lack = error ? "the picture " + file.image + " does not exist" : bytes == 0 ? "the picture " + file.image + " is empty"
-                               : file.caption.empty() ? "the caption is empty" : "";
-      if (!lack.empty()) {
-        if (left_out_++ == 0) { first_ = file.place + ": " + lack; }
+      const bool directory = fs::is_directory(file.image, error);
+      const uintmax_t bytes = directory ? 0 : fs::file_size(file.image, error);
+      const char* fault = directory ? " is a directory" : error ? " does not exist" : bytes == 0 ? " is empty" : nullptr;
+      if (fault || file.caption.empty()) {
+        problems_.left_out(file.place + (fault ? ": the picture " + file.image + fault : ": the caption is empty"));
         continue;
       }
-      hash = hash_of(concat_text(file.image, "\t", bytes, "\t", file.caption, "\n"), hash);
+      problems_.check_caption(file.place, file.caption);
+      hash = hash_of(concat_text(file.image, "\t", bytes, "\t", file.caption, "\t", file.label, "\n"), hash);
       files_.push_back(std::move(file));
     }
     fingerprint_ = fingerprint_of(int64_t(files_.size()), hash);
-    REQUIRE(UsageError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries",
-            first_.empty() ? "" : ". The first problem: ", first_,
-            first_.find("does not exist") == std::string::npos ? "" : ". Relative paths start at the file's folder; --image-folder names another");
+    const std::string first = problems_.none() ? "" : problems_.first()[0];
+    REQUIRE(FormatError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries",
+            first.empty() ? "" : ". The first problem: " + first,
+            first.find("does not exist") == std::string::npos ? "" : ". Relative paths start at the file's folder; --image-folder names another");
   }
   int64_t size() const override { return int64_t(files_.size()); }
   std::string image(int64_t i) const override { return read_file(files_[size_t(i)].image); }
@@ -53,13 +56,15 @@ class FilePairs : public PairSource {
   int label(int64_t i) const override { return files_[size_t(i)].label; }
   std::vector<std::string> classnames() const override { return classnames_; }
   std::string fingerprint() const override { return fingerprint_; }
-  std::string report() const override { return left_out_ ? concat_text("left out ", left_out_, " of ", given_, " entries; the first: ", first_) : ""; }
+  std::string report() const override { return problems_.report(given_, "entries"); }
+  std::vector<std::string> problems() const override { return problems_.first(); }
 
  private:
   std::vector<PairFile> files_;
   std::vector<std::string> classnames_;
-  int64_t given_ = 0, left_out_ = 0;
-  std::string first_, fingerprint_;
+  int64_t given_ = 0;
+  SourceProblems problems_;
+  std::string fingerprint_;
 };
 
 class IdxPairs : public PairSource {
@@ -98,12 +103,20 @@ std::unique_ptr<PairSource> pairs_of_files(std::vector<PairFile> files, std::vec
 std::unique_ptr<PairSource> open_csv_pairs(const std::string& path, const PairOptions& options) {
   CsvTable table = parse_csv(read_file(path), path);
   const size_t image = column_of(table, path, options.image_column, kImageColumns, "--csv-img-key");
-  const size_t caption = column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
+  const auto label = options.label_column.empty() ? find_column(table, kLabelColumns)
+                                                  : column_of(table, path, options.label_column, kLabelColumns, "--csv-label-key");
+  // a file of labels needs no captions
+  auto caption = options.caption_column.empty() && label ? find_column(table, kCaptionColumns)
+                                                         : column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
+  const CsvClasses classes = label ? read_csv_classes(table, path, *label) : CsvClasses();
   std::vector<PairFile> files;
   for (size_t i = 0; i < table.rows.size(); ++i) {
-    files.push_back({path_of(table.rows[i][image], path, options.image_folder), trimmed(table.rows[i][caption]), concat_text(path, " line ", table.lines[i])});
+    const int own = label ? classes.labels[i] : -1;
+    std::string text = caption ? trimmed(table.rows[i][*caption]) : "";
+    if (!caption && own >= 0) { text = class_caption(classes.names[size_t(own)]); }
+    files.push_back({path_of(table.rows[i][image], path, options.image_folder), std::move(text), concat_text(path, " line ", table.lines[i]), own});
   }
-  return pairs_of_files(std::move(files), {}, path);
+  return pairs_of_files(std::move(files), classes.names, path);
 }
 
 std::unique_ptr<PairSource> open_json_pairs(const std::string& path, const PairOptions& options) {

@@ -3,6 +3,7 @@
 
 #include "pumice/data/class_folders.h"
 #include "pumice/data/pair_files.h"
+#include "pumice/data/source_problems.h"
 #include "pumice/data/text.h"
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/error.h"
@@ -23,13 +24,18 @@ class ShardPairs : public PairSource {
  public:
   explicit ShardPairs(const std::string& spec) : data_(spec), classnames_(names_beside(spec)) {
     for (int64_t i = 0; i < data_.size(); ++i) {
-      const char* lack = !data_.image(i) ? "an image (.png, .jpg, .webp)" : text_of(i).empty() ? "a caption (.txt)" : nullptr;
-      if (!lack) { complete_.push_back(i); }
-      else if (incomplete_++ == 0) { first_ = data_.name(i) + " lacks " + lack; }
+      const std::string text = text_of(i), lack = !data_.image(i) ? "an image (.png, .jpg, .webp)" : text.empty() ? lacking_text(i) : "";
+      if (!lack.empty()) {
+        problems_.left_out(data_.name(i) + " lacks " + lack);
+        continue;
+      }
+      problems_.check_caption(data_.name(i), text);
+      complete_.push_back(i);
     }
-    REQUIRE(UsageError, !complete_.empty(), "[data] '", spec, "' holds no complete pair among ", data_.size(),
+    for (const std::string& warning : data_.warnings()) { problems_.warn(warning); }
+    REQUIRE(FormatError, !complete_.empty(), "[data] '", spec, "' holds no complete pair among ", data_.size(),
             " samples; a pair is an image (.png, .jpg, .webp) and a "
-            "caption (.txt) of one key", first_.empty() ? "" : ". The first problem: ", first_);
+            "caption (.txt) of one key", problems_.none() ? "" : ". The first problem: " + problems_.first()[0]);
   }
   int64_t size() const override { return int64_t(complete_.size()); }
   std::string image(int64_t i) const override { return std::string(*data_.image(complete_[size_t(i)])); }
@@ -38,15 +44,21 @@ class ShardPairs : public PairSource {
   int label(int64_t i) const override { return label_of(complete_[size_t(i)]); }
   std::vector<std::string> classnames() const override { return classnames_; }
   std::string fingerprint() const override { return data_.fingerprint(); }
-  std::string report() const override {
-    return incomplete_ ? concat_text("left out ", incomplete_, " of ", data_.size(), " samples as incomplete; the first: ", first_) : "";
-  }
+  std::string report() const override { return problems_.report(data_.size(), "samples as incomplete"); }
+  std::vector<std::string> problems() const override { return problems_.first(); }
 
  private:
   std::string text_of(int64_t sample) const {
     if (auto text = data_.find(sample, "txt")) { return trimmed(*text); }
     const int label = label_of(sample);
     return label < 0 ? "" : "a photo of a " + classnames_[size_t(label)] + ".";
+  }
+  std::string lacking_text(int64_t sample) const {
+    auto label = data_.find(sample, "cls");
+    if (!label || data_.find(sample, "txt")) { return "a caption (.txt)"; }
+    return classnames_.empty() ? "a caption (.txt), or a classnames.txt beside the shards for its .cls"
+                               : concat_text("a caption (.txt) or a class: its .cls is '", trimmed(*label), "', and classnames.txt has lines 0 to ",
+                                             classnames_.size() - 1);
   }
   int label_of(int64_t sample) const {
     auto text = classnames_.empty() ? std::nullopt : data_.find(sample, "cls");
@@ -58,8 +70,7 @@ class ShardPairs : public PairSource {
   WebDataset data_;
   std::vector<std::string> classnames_;
   std::vector<int64_t> complete_;
-  int64_t incomplete_ = 0;
-  std::string first_;
+  SourceProblems problems_;
 };
 
 }  // namespace

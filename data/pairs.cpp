@@ -4,12 +4,16 @@
 #include <cmath>
 #include <filesystem>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "pumice/data/eval_sets.h"
 #include "pumice/data/idx.h"
 #include "pumice/data/pair_files.h"
+#include "pumice/data/text.h"
+#include "pumice/data/webdataset.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/philox.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {
@@ -27,11 +31,8 @@ std::vector<std::string> parts_of(const std::string& spec) {
   }
 }
 
-bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(),
-    end.size(), end) == 0; }
-
 std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions& options) {
-  if (ends_with(part, ".tar") || ends_with(part, ".tar.gz")) { return open_shard_pairs(part); }
+  if (names_shards(part)) { return open_shard_pairs(part); }
   REQUIRE(IoError, fs::exists(part), "[data] ", part.empty() ? "an empty path" : part, " does not exist");
   if (fs::is_directory(part)) {
     if (is_benchmark_directory(part, options.split)) { return open_shard_pairs(benchmark_shards(part, options.split)); }
@@ -84,6 +85,13 @@ class Mix : public PairSource {
     }
     return join(reports, "; ");
   }
+  std::vector<std::string> problems() const override {
+    std::vector<std::string> all;
+    for (const auto& s : sources_) {
+      for (const std::string& problem : s->problems()) { all.push_back(problem); }
+    }
+    return all;
+  }
 
  private:
   size_t source_of(int64_t i) const { return size_t(std::upper_bound(starts_.begin(), starts_.end(), i) - starts_.begin()) - 1; }
@@ -115,23 +123,50 @@ std::unique_ptr<PairSource> open_pairs(const std::string& spec, const PairOption
     REQUIRE(UsageError, factor > 0 && factor <= 1e6, "[data] upsampling factors must be positive and at most 1e6, got ", factor);
   }
   if (parts.size() == 1) { return open_one(spec, options); }
-  const bool shards = std::all_of(parts.begin(), parts.end(), [](const std::string& p) { return ends_with(p, ".tar") || ends_with(p, ".tar.gz"); });
+  const bool shards = std::all_of(parts.begin(), parts.end(), names_shards);
   if (shards && options.upsampling.empty()) { return open_shard_pairs(spec); }
   std::vector<std::unique_ptr<PairSource>> sources;
   for (const std::string& part : parts) { sources.push_back(open_one(part, options)); }
   return std::make_unique<Mix>(std::move(sources), options.upsampling);
 }
 
-double duplicate_share(const PairSource& source, int64_t batch_size) {
-  std::unordered_map<std::string, int64_t> counts;
-  for (int64_t i = 0; i < source.size(); ++i) { ++counts[source.caption(i)]; }
-  const double n = double(source.size()), others = double(std::min(batch_size, source.size()) - 1);
+namespace {
+
+// Of `n` things in groups of equal ones: the expected share of a random batch that has an equal one in the batch.
+template <class Key> double share_of_equals(const std::unordered_map<Key, int64_t>& counts, double n, double others) {
   double expected = 0;
-  for (const auto& [caption, count] : counts) {
+  for (const auto& [key, count] : counts) {
     // the chance that none of the others in the batch is one of the count - 1 equal ones, as if drawn with replacement
     if (count > 1) { expected += double(count) / n * (1 - std::pow(1 - double(count - 1) / (n - 1), others)); }
   }
   return expected;
+}
+
+}  // namespace
+
+double duplicate_share(const PairSource& source, int64_t batch_size) {
+  std::unordered_map<std::string, int64_t> counts;
+  for (int64_t i = 0; i < source.size(); ++i) { ++counts[source.caption(i)]; }
+  return share_of_equals(counts, double(source.size()), double(std::min(batch_size, source.size()) - 1));
+}
+
+double duplicate_picture_share(const PairSource& source, int64_t batch_size, int64_t sample) {
+  const int64_t n = source.size(), drawn = std::min(n, sample);
+  std::unordered_map<uint64_t, int64_t> counts;
+  std::unordered_set<int64_t> seen;
+  for (uint64_t draw = 0; int64_t(seen.size()) < drawn; ++draw) {
+    const Random4 r = random4({.seed = 0, .step = 0, .site = 0xd0b1u}, draw);
+    const int64_t i = drawn == n ? int64_t(draw) : int64_t((uint64_t(r.v[0]) << 32 | r.v[1]) % uint64_t(n));
+    if (!seen.insert(i).second) { continue; }
+    try {
+      ++counts[hash_of(source.image(i))];
+    } catch (const Error&) {
+      continue;  // the loader will name it
+    }
+  }
+  // As often as two of the sample are equal, so are two of a batch.
+  const double others = double(std::min(batch_size, n) - 1);
+  return share_of_equals(counts, double(drawn), others);
 }
 
 }  // namespace pumice

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "pumice/data/file_kind.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 
@@ -47,10 +48,8 @@ bool number(const char* text, size_t length, uint64_t& value) {
 }
 
 std::string what_instead(std::string_view bytes) {
-  if (bytes.substr(0, 2) == "\x1f\x8b") { return " It is gzip-compressed: name it .tar.gz."; }
-  if (bytes.substr(0, 2) == "<!" || bytes.substr(0, 5) == "<html") { return " It is a web page."; }
-  if (bytes.substr(0, 23) == "version https://git-lfs") { return " It is a git-lfs pointer: run git lfs pull."; }
-  return "";
+  const std::string kind = kind_of_file(bytes);
+  return kind.empty() ? "" : " It is " + kind + ".";
 }
 
 // "25 path=some/name\n" records of a pax header; false when they are malformed.
@@ -73,12 +72,12 @@ bool read_pax(std::string_view records, std::string& path, uint64_t& size, bool&
 
 }  // namespace
 
-std::vector<TarEntry> read_tar_index(std::string_view bytes, const std::string& name) {
+TarIndex read_tar_index(std::string_view bytes, const std::string& name) {
   auto wrong = [&](uint64_t at, const auto&... parts) {
     return FormatError(concat_text("[tar] ", name, " at byte ", at, ": ", parts...), __FILE__, __LINE__);
   };
   REQUIRE(FormatError, !bytes.empty(), "[tar] ", name, " is empty; a tar archive of at least one block of 512 bytes is required");
-  std::vector<TarEntry> entries;
+  TarIndex index;
   std::string long_name;
   uint64_t pax_size = 0;
   bool has_pax_size = false;
@@ -90,7 +89,10 @@ std::vector<TarEntry> read_tar_index(std::string_view bytes, const std::string& 
     Header h;
     std::memcpy(&h, bytes.data() + at, kBlock);
     const char* raw = reinterpret_cast<const char*>(&h);
-    if (std::all_of(raw, raw + kBlock, [](char c) { return c == 0; })) { break; }  // end of archive
+    if (std::all_of(raw, raw + kBlock, [](char c) { return c == 0; })) {
+      index.ended = true;
+      break;
+    }
     uint64_t sum = 0, size = 0;
     if (!number(h.checksum, sizeof h.checksum, sum) || sum != checksum_of(h)) {
       throw wrong(at, at == 0 ? "this is not a tar archive." : "a header's checksum is wrong: the archive is damaged.", at == 0 ? what_instead(bytes) : "");
@@ -113,14 +115,14 @@ std::vector<TarEntry> read_tar_index(std::string_view bytes, const std::string& 
     if (h.type == '0' || h.type == 0 || h.type == '7') {
       std::string prefix = std::memcmp(h.magic, "ustar", 5) == 0 && h.magic[5] == 0 ? field(h.prefix, sizeof h.prefix) : "";
       std::string own = (prefix.empty() ? "" : prefix + "/") + field(h.name, sizeof h.name);
-      entries.push_back({long_name.empty() ? own : long_name, content, size});
+      index.entries.push_back({long_name.empty() ? own : long_name, content, size});
     }
     if (h.type != 'g') {
       long_name.clear();
       has_pax_size = false;
     }
   }
-  return entries;
+  return index;
 }
 
 TarWriter::TarWriter(const std::string& path) : file_(std::make_unique<AtomicFile>(path)) {}

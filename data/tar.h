@@ -13,8 +13,12 @@ struct TarEntry {
   uint64_t offset = 0, size = 0;  // of the content within the archive
 };
 
-// Regular files of a ustar, pax or GNU archive in order. Throws FormatError naming `name`, the byte offset and what is wrong.
-std::vector<TarEntry> read_tar_index(std::string_view bytes, const std::string& name);
+struct TarIndex {
+  std::vector<TarEntry> entries;  // regular files in order
+  bool ended = false;             // by the zero block that every archive ends with: without it, files may be missing
+};
+// Of a ustar, pax or GNU archive. Throws FormatError naming `name`, the byte offset and what is wrong.
+TarIndex read_tar_index(std::string_view bytes, const std::string& name);
 
 // Writes ustar entries of mode 0444, owner "bigdata", fixed time. The file appears under its name at close(), whole.
 class TarWriter {

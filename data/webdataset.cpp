@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 
 #include "pumice/data/braces.h"
 #include "pumice/data/gzip.h"
+#include "pumice/data/shard_sizes.h"
 #include "pumice/data/tar.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -45,20 +47,27 @@ uint64_t mix(uint64_t h, std::string_view text) {  // FNV-1a
 
 }  // namespace
 
+bool names_shards(const std::string& path) { return ends_with(path, ".tar") || ends_with(path, ".tar.gz") || ends_with(path, ".tgz"); }
+
 struct WebDataset::Impl {
   std::vector<Shard> shards;
   std::vector<Sample> samples;
+  std::vector<std::string> warnings;
+  std::map<std::string, std::map<std::string, int64_t>> sizes;  // of each folder's sizes.json
   uint64_t hash = 14695981039346656037ull;
 
   void add_shard(const std::string& path) {
     Shard shard{path, "", std::make_unique<MappedFile>(path)};
-    if (ends_with(path, ".gz") || ends_with(path, ".tgz")) {
+    if (shard.mapped->bytes().substr(0, 2) == "\x1f\x8b") {
       shard.inflated = gunzip(shard.mapped->bytes(), path);
       shard.mapped.reset();
     }
     shards.push_back(std::move(shard));
+    const size_t before = samples.size();
+    const TarIndex index = read_tar_index(shards.back().bytes(), path);
+    if (!index.ended) { warnings.push_back("[webdataset] " + path + " has no end-of-archive block: it may have been cut short between two files. Copy it again"); }
     bool open = false;  // whether the last sample is of this shard: a sample never crosses its end
-    for (const TarEntry& entry : read_tar_index(shards.back().bytes(), path)) {
+    for (const TarEntry& entry : index.entries) {
       std::string key, extension;
       if (!split_name(entry.name, key, extension)) { continue; }
       if (!open || samples.back().key != key) { samples.push_back({uint32_t(shards.size() - 1), key, {}}); }
@@ -69,6 +78,21 @@ struct WebDataset::Impl {
       }
       samples.back().parts.push_back({extension, entry.offset, entry.size});
       hash = mix(mix(hash, entry.name), std::to_string(entry.size));
+    }
+    compare_with_sizes(path, int64_t(samples.size() - before));
+  }
+
+  // Against sizes.json in the shard's folder, which is read once.
+  void compare_with_sizes(const std::string& path, int64_t found) {
+    const std::filesystem::path file = std::filesystem::path(path).parent_path() / "sizes.json";
+    auto known = sizes.find(file.string());
+    if (known == sizes.end()) {
+      const bool there = std::filesystem::exists(file);
+      known = sizes.emplace(file.string(), there ? parse_shard_sizes(read_file(file.string()), file.string()) : std::map<std::string, int64_t>()).first;
+    }
+    auto promised = known->second.find(std::filesystem::path(path).filename().string());
+    if (promised != known->second.end() && promised->second != found) {
+      warnings.push_back(concat_text("[webdataset] ", file.string(), " promises ", promised->second, " samples in ", promised->first, ", which holds ", found));
     }
   }
 };
@@ -83,6 +107,8 @@ WebDataset::WebDataset(const std::string& spec) : impl_(std::make_unique<Impl>()
 }
 WebDataset::~WebDataset() = default;
 WebDataset::WebDataset(WebDataset&&) noexcept = default;
+
+const std::vector<std::string>& WebDataset::warnings() const { return impl_->warnings; }
 
 int64_t WebDataset::size() const { return int64_t(impl_->samples.size()); }
 

@@ -9,7 +9,11 @@
 
 namespace pumice {
 
-// Every sample of every shard, by index. Plain .tar shards are mapped; .tar.gz shards are decompressed once and held in memory.
+// Whether a source names shards: .tar, .tar.gz or .tgz.
+bool names_shards(const std::string& path);
+
+// Every sample of every shard, by index. Plain shards are mapped; gzip-compressed ones (whatever their names) are decompressed once and held in
+// memory. The headers of a shard are enough to count it; where sizes.json stands beside shards its counts are compared.
 class WebDataset {
  public:
   // `spec`: see expand_braces(). Throws IoError naming the first missing shard and how many are there, FormatError for a broken one.
@@ -23,6 +27,7 @@ class WebDataset {
   std::optional<std::string_view> find(int64_t sample, std::string_view extension) const;
   std::optional<std::string_view> image(int64_t sample) const;  // png, jpg, jpeg or webp
   std::string fingerprint() const;                              // of names, sizes and keys
+  const std::vector<std::string>& warnings() const;             // shards without an end, or of another size than sizes.json says
 
  private:
   struct Impl;

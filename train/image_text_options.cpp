@@ -66,10 +66,11 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) { return parse_factors(text, t.data.upsampling); });
   o.add("csv-img-key", t.data.image_column, "Data", "CSV: the column of picture paths; default: filepath, image, path or file_name");
   o.add("csv-caption-key", t.data.caption_column, "Data", "CSV: the column of captions; default: title, caption or text");
+  o.add("csv-label-key", t.data.label_column, "Data", "CSV: the column of classes; default: label or class, if there is one");
   o.add("image-folder", t.data.image_folder, "Data", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", t.data.split, "Data", "of sources that have several");
   o.add("exif-orientation", t.decoding.exif_orientation, "Data", "turn pictures as their EXIF data says; evaluation then does so too").alias("exif-rotate");
-  o.add("dedupe-batch", t.dedupe_batch, "Data", "no two examples of a batch have the same caption");
+  o.add("dedupe-batch", t.dedupe_batch, "Data", "no two examples of a batch have the same caption or picture");
   o.add("aug-scale", "Data", "random crops of a share of the picture's area, such as 0.9,1, resized; 1,1: the centre crop",
         [&t] { return concat_text(t.augmentation.min_scale, ",", t.augmentation.max_scale); },
         [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.min_scale, &t.augmentation.max_scale}); });

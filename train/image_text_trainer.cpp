@@ -53,8 +53,8 @@ std::string differences(const nlohmann::json& then, const nlohmann::json& now) {
 ImageTextConfig with_classes(ImageTextConfig config, const PairSource& source) {
   if (config.architecture != Architecture::classifier) { return config; }
   config.classnames = source.classnames();
-  REQUIRE(UsageError, config.classnames.size() >= 2, "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, or shards with "
-          ".cls and classnames.txt beside them; the training data names ", config.classnames.size(), " classes");
+  REQUIRE(UsageError, config.classnames.size() >= 2, "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, a CSV with a "
+          "column of labels (--csv-label-key), or shards with .cls and classnames.txt beside them; the training data names ", config.classnames.size(), " classes");
   for (int64_t i = 0; i < source.size(); ++i) {
     REQUIRE(FormatError, source.label(i) >= 0, "[train] ", source.name(i), " has no class; every picture of a classifier's training data needs one");
   }
@@ -140,7 +140,7 @@ class Run {
     if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
-        .shuffle = t.overfit == 0, .distinct_captions = t.dedupe_batch, .augmentation = t.augmentation, .decoding = t.decoding, .limit = t.overfit, .prefetch = t.prefetch,
+        .shuffle = t.overfit == 0, .distinct = t.dedupe_batch, .augmentation = t.augmentation, .decoding = t.decoding, .limit = t.overfit, .prefetch = t.prefetch,
             .position = state_.loader_position});
     if (resume_from_.empty()) {
       if (t.resume == Resume::always) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
@@ -213,11 +213,12 @@ class Run {
   }
 
   void warn_of_duplicates() {
-    const double share = duplicate_share(*source_, t_.batch_size);
-    if (share < 0.05) { return; }
-    observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)),
-                                  " % of the examples of a batch share their caption with another one. Equal captions are right "
-                                  "answers for each other, so this is sound, but teaches less; --dedupe-batch leaves them out"));
+    auto note = [&](double share, const char* what) {
+      if (share >= 0.05) { observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)), " % of the examples of a batch share their ", what)); }
+    };
+    note(duplicate_share(*source_, t_.batch_size), "caption with another one. Equal captions are right answers for each other, so this is sound, but teaches less; "
+         "--dedupe-batch leaves them out");
+    note(duplicate_picture_share(*source_, t_.batch_size), "picture with another one, whose caption then counts as wrong; --dedupe-batch leaves them out");
   }
 
   bool logged(int64_t step) const { return step % t_.log_every == 0 || step == 1 || step == t_.schedule.steps; }

@@ -20,7 +20,7 @@ struct ImageTextTraining {
   PairOptions data;
   DecodeOptions decoding;
   Augmentation augmentation;
-  bool dedupe_batch = false;    // no two examples of a batch have the same caption
+  bool dedupe_batch = false;    // no two examples of a batch have the same caption or picture
   std::string tokenizer;        // a tokenizer.json; empty: that of init_from, or one is trained on the captions
   std::string init_from;        // a run or checkpoint whose weights to start from, see transfer_parameters(); empty: random weights
   std::string out;              // run directory

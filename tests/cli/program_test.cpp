@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 
@@ -268,6 +269,52 @@ TEST(Program, EveryTemplateIsCheckedAndTrainsAsItSays) {
   o = run("data template cvs --out " + (d / "x"));
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "there is no template 'cvs'")) << o.text;
+}
+
+TEST(Program, DataCheckNamesPlantedFaults) {
+  testing::Temporary d;
+  ASSERT_EQ(run("data template csv --out " + (d / "csv")).code, 0);
+  const std::string csv = d / "csv/train.csv", first = read_file(d / "csv/pictures/000000.png");
+  write_file_atomic(d / "csv/pictures/000000.png", first.substr(0, first.size() / 2));
+  write_file_atomic(d / "csv/pictures/000001.png", "");
+  write_file_atomic(d / "csv/pictures/000002.png", "version https://git-lfs.github.com/spec/v1\n");
+  Outcome o = run("data check " + csv);
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, csv + " line 2 (") && holds(o, "000000.png) is not a readable PNG: the file ends too early")) << o.text;
+  EXPECT_TRUE(holds(o, csv + " line 3: the picture ") && holds(o, "000001.png is empty")) << o.text;
+  EXPECT_TRUE(holds(o, "000002.png) is a git-lfs pointer, not the file itself: run git lfs pull")) << o.text;
+  EXPECT_TRUE(holds(o, "23 pairs, 2 unreadable")) << o.text;
+  o = run("data check --problems 0 " + csv);
+  EXPECT_EQ(o.code, 1);
+  EXPECT_FALSE(holds(o, "line 2 (")) << o.text;
+  const std::pair<const char*, const char*> taken_for[] = {{"a.csv", "PAR1...."}, {"a.json", "PK\x03\x04"}, {"a.tar", "\x80\x04...."}};
+  const char* said[] = {"a.csv is a Parquet file", "a.json is a zip archive", "It is a Python pickle"};
+  for (int i = 0; i < 3; ++i) {
+    write_file_atomic(d / taken_for[i].first, taken_for[i].second);
+    o = run("data check " + (d / taken_for[i].first));
+    EXPECT_EQ(o.code, 1) << o.text;
+    EXPECT_TRUE(holds(o, said[i])) << o.text;
+  }
+}
+
+TEST(Program, AClassifierTrainsFromACsvOfLabels) {
+  testing::Temporary d;
+  ASSERT_EQ(run("data template folder --out " + (d / "set")).code, 0);
+  std::string rows = "path,label\n";
+  for (const char* shape : {"circle", "square", "triangle"}) {
+    for (const auto& file : std::filesystem::directory_iterator((d / "set/train/") + shape)) { rows += file.path().string() + "," + shape + "\n"; }
+  }
+  write_file_atomic(d / "train.csv", rows);
+  Outcome o = run("train classifier" + std::string(kSmall) + "--train-data " + (d / "train.csv") + " --exif-orientation --out " + (d / "run"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "(chance 1.10)")) << o.text;  // ln 3
+  o = run("eval zeroshot --no-baselines --model " + (d / "run") + " --data " + (d / "set"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run("eval zeroshot --model " + (d / "run") + " --data " + (d / "train.csv"));
+  EXPECT_TRUE(o.code == 0 && holds(o, "18 pictures, 3 classes")) << o.text;
+  o = run("train classifier" + std::string(kSmall) + "--train-data " + (d / "train.csv") + " --csv-label-key shape --out " + (d / "no"));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "no column 'shape'. Columns: path, label")) << o.text;
 }
 
 TEST(Program, RivalsAndWhatIsMadeOfThem) {

@@ -1,7 +1,9 @@
 #include "pumice/data/pairs.h"
 
+#include <cmath>
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <set>
 
 #include "pumice/data/coco.h"
 #include "pumice/data/eval_sets.h"
@@ -48,12 +50,89 @@ TEST(Pairs, OfACsv) {
   write(d / "elsewhere/y.csv", "photo,words\na.png,one\nb.png,two\n");
   EXPECT_EQ(open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words", .image_folder = d / "img"})->size(), 2);
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "elsewhere/y.csv"); }), "no column 'filepath' or 'image' or 'path' or 'file_name'. Columns: photo, words"));
-  EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words"}); }),
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words"}); }),
                        "Relative paths start at the file's folder; --image-folder names another"));
   write(d / "h.csv", "image,caption\n");
-  EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "h.csv"); }), "holds no complete pair among 0 entries"));
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { open_pairs(d / "h.csv"); }), "holds no complete pair among 0 entries"));
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "img/a.png"); }), "is of no kind that pairs are read from"));
   EXPECT_TRUE(contains(message_of<IoError>([&] { open_pairs(d / "nothing"); }), "nothing does not exist"));
+}
+
+TEST(Pairs, OfACsvWithLabels) {
+  Temporary d;
+  for (const char* file : {"a.png", "b.png", "c.png"}) { write(d / file, picture(1)); }
+  auto labels_of = [](const PairSource& s) {
+    std::vector<int> all;
+    for (int64_t i = 0; i < s.size(); ++i) { all.push_back(s.label(i)); }
+    return all;
+  };
+  using Names = std::vector<std::string>;
+  write(d / "names.csv", "image,label\na.png,red fox\nb.png, cat \nc.png,red fox\n");  // no captions: a sentence of the class
+  auto names = open_pairs(d / "names.csv");
+  EXPECT_EQ(names->classnames(), (Names{"cat", "red fox"}));
+  EXPECT_EQ(labels_of(*names), (std::vector<int>{1, 0, 1}));
+  EXPECT_EQ(names->caption(0), "a photo of a red fox.");
+
+  write(d / "both.csv", "image,caption,class\na.png,one,10\nb.png,two,9\nc.png,three,\n");  // numbers by value; a row may have none
+  auto both = open_pairs(d / "both.csv");
+  EXPECT_EQ(both->classnames(), (Names{"9", "10"}));
+  EXPECT_EQ(labels_of(*both), (std::vector<int>{1, 0, -1}));
+  EXPECT_EQ(both->caption(2), "three");
+
+  write(d / "own.csv", "image,caption,species\na.png,one,emu\nb.png,two,cat\n");
+  EXPECT_TRUE(open_pairs(d / "own.csv")->classnames().empty());
+  auto own = open_pairs(d / "own.csv", {.label_column = "species"});
+  EXPECT_EQ(own->classnames(), (Names{"cat", "emu"}));
+  EXPECT_NE(own->fingerprint(), open_pairs(d / "own.csv")->fingerprint());
+  EXPECT_EQ(message_of<UsageError>([&] { open_pairs(d / "own.csv", {.label_column = "kind"}); }),
+            "[csv] " + (d / "own.csv") + ": no column 'kind'. Columns: image, caption, species (separator ','). Try: --csv-label-key image");
+
+  write(d / "lines/classnames.txt", "cat\ndog\n");
+  write(d / "lines/a.png", picture(1));
+  write(d / "lines/x.csv", "image,label\na.png,1\na.png,0\n");
+  EXPECT_EQ(open_pairs(d / "lines/x.csv")->caption(0), "a photo of a dog.");
+  write(d / "lines/y.csv", "image,label\na.png,1\na.png,2\n");
+  EXPECT_EQ(message_of<FormatError>([&] { open_pairs(d / "lines/y.csv"); }), "[csv] " + (d / "lines/y.csv") + " line 3: the label is 2, but " + (d / "lines/classnames.txt") +
+            " names 2 classes, counted from 0");
+}
+
+TEST(Pairs, ACsvWithLabelsIsAnEvaluationSet) {
+  Temporary d;
+  for (const char* file : {"a.png", "b.png"}) { write(d / file, picture(uint8_t(file[0]))); }
+  write(d / "x.csv", "image,label\na.png,red fox\nb.png,\nb.png,cat\n");
+  LabelledSet set = open_labelled_set(d / "x.csv", "test");
+  EXPECT_EQ(set.classnames, (std::vector<std::string>{"cat", "red fox"}));
+  ASSERT_EQ(set.size(), 2);
+  EXPECT_EQ(set.sample(1).label, 0);
+  EXPECT_EQ(set.sample(1).image, picture('b'));
+  EXPECT_EQ(set.sample(1).name, (d / "x.csv") + " line 4 (" + (d / "b.png") + ")");
+  EXPECT_FALSE(has_train_side(d / "x.csv"));
+  write(d / "sub/y.tsv", "photo\tspecies\na.png\tcat\n");
+  EXPECT_EQ(open_labelled_set(d / "sub/y.tsv", "test", {.image_column = "photo", .label_column = "species", .image_folder = d / ""}).sample(0).image, picture('a'));
+  write(d / "none.csv", "image,caption\na.png,a cat\n");
+  EXPECT_EQ(message_of<UsageError>([&] { open_labelled_set(d / "none.csv", "test"); }),
+            "[csv] " + (d / "none.csv") + ": no column 'label' or 'class'. Columns: image, caption (separator ','). Try: --csv-label-key image");
+  write(d / "empty.csv", "image,label\na.png,\n");
+  EXPECT_EQ(message_of<FormatError>([&] { open_labelled_set(d / "empty.csv", "test"); }), "[eval] " + (d / "empty.csv") + " has no row with a label");
+}
+
+TEST(Pairs, ProblemsAreKeptWithTheirPlaces) {
+  Temporary d;
+  write(d / "a.png", picture(1));
+  write(d / "e.png", "");
+  std::filesystem::create_directories(d / "d.png");
+  write(d / "x.csv", "image,caption\na.png,caf\xe9\na.png,fine\ne.png,x\nd.png,x\ngone.png,x\na.png,\na.png,a" + std::string(1, '\0') + "b\n");
+  auto pairs = open_pairs(d / "x.csv");
+  EXPECT_EQ(pairs->size(), 3);
+  const std::string file = d / "x.csv", picture_at = ": the picture " + (d / "");
+  EXPECT_EQ(pairs->problems(), (std::vector<std::string>{file + " line 2: the caption is not UTF-8 (byte 3 is 0xe9)", file + " line 4" + picture_at + "e.png is empty",
+                                                         file + " line 5" + picture_at + "d.png is a directory", file + " line 6" + picture_at + "gone.png does not exist",
+                                                         file + " line 7: the caption is empty", file + " line 8: the caption holds a NUL byte (byte 1)"}));
+  EXPECT_EQ(pairs->report(), "left out 4 of 7 entries; the first: " + file + " line 4" + picture_at + "e.png is empty; captions that are no proper text: 2; the first: " + file +
+            " line 2: the caption is not UTF-8 (byte 3 is 0xe9). Save them as UTF-8");
+  auto message = [](const std::string& bytes) { return message_of<FormatError>([&] { parse_idx_images(bytes, "f"); }); };
+  EXPECT_EQ(message("version https://git-lfs.github.com/spec/v1\n"),
+            "[idx] f is a git-lfs pointer, not the file itself: run git lfs pull; an IDX file, plain or .gz, is required");
 }
 
 const char* kCoco = R"({"images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"}, {"id": 11, "file_name": "none.png"}],
@@ -85,7 +164,9 @@ TEST(Pairs, BrokenCocoNamesThePlace) {
   EXPECT_TRUE(contains(message(R"({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": []}]})"), "is this an instances or keypoints file?"));
   EXPECT_EQ(message(R"({"images": [{"id": "1", "file_name": "a"}], "annotations": []})"), "[coco] c.json: images[0] needs an integer \"id\"");
   EXPECT_TRUE(contains(message(R"({"images": []})"), "is neither COCO captions"));
-  EXPECT_EQ(message("[]"), "[coco] c.json needs a list \"images\"");
+  EXPECT_EQ(message("{}"), "[coco] c.json needs a list \"images\"");
+  EXPECT_TRUE(contains(message("[]"), "c.json is a list; captions come as an object"));
+  EXPECT_EQ(message("PK\x03\x04"), "[coco] c.json is a zip archive (a PyTorch or NumPy .npz file is one too); captions as JSON are required");
   EXPECT_TRUE(contains(message("{"), "c.json is not valid JSON"));
 }
 
@@ -203,15 +284,58 @@ TEST(Pairs, TheExpectedShareOfDuplicates) {
   EXPECT_NEAR(duplicate_share(*pairs, 64), 0.5, 1e-6);
 }
 
-TEST(Pairs, ABatchOfDistinctCaptionsLeavesDuplicatesOut) {
+TEST(Pairs, SharesOfEqualPicturesAreEstimated) {
   Temporary d;
-  write(d / "a.png", picture(1));
+  std::string rows = "image,caption\n", once = rows;
+  for (int i = 0; i < 100; ++i) {
+    write(d / (std::to_string(i) + ".png"), picture(uint8_t(i)));
+    once += std::to_string(i) + ".png,own " + std::to_string(i) + "\n";
+  }
+  for (int i = 0; i < 2000; ++i) { rows += std::to_string(i % 100) + ".png,own " + std::to_string(i) + "\n"; }
+  write(d / "many.csv", rows);
+  write(d / "once.csv", once);
+  auto many = open_pairs(d / "many.csv");
+  EXPECT_EQ(duplicate_share(*many, 128), 0);
+  EXPECT_EQ(duplicate_picture_share(*open_pairs(d / "once.csv"), 64), 0);
+  const double exact = 1 - std::pow(1 - 19.0 / 1999, 31);
+  EXPECT_NEAR(duplicate_picture_share(*many, 32, 2000), exact, 1e-12);
+  EXPECT_NEAR(duplicate_picture_share(*many, 32), exact, 0.04);  // of 512
+}
+
+TEST(Pairs, ABatchOfDistinctPicturesLeavesDuplicatesOut) {
+  Temporary d;
   std::string rows = "image,caption\n";
-  for (int i = 0; i < 40; ++i) { rows += "a.png,caption " + std::to_string(i % 10) + "\n"; }
+  for (int i = 0; i < 40; ++i) {
+    write(d / (std::to_string(i) + ".png"), picture(uint8_t(i % 10)));  // equal files under other names
+    rows += std::to_string(i) + ".png,caption " + std::to_string(i) + "\n";
+  }
   write(d / "x.csv", rows);
   auto pairs = open_pairs(d / "x.csv");
   Tokenizer tokenizer = Tokenizer::train({}, {.vocab_size = 257});
-  LoaderOptions o{.batch_size = 8, .image_size = 8, .text_length = 16, .seed = 3, .distinct_captions = true, .prefetch = 0};
+  LoaderOptions o{.batch_size = 8, .image_size = 8, .text_length = 16, .seed = 3, .distinct = true, .prefetch = 0};
+  Loader loader(*pairs, tokenizer, o);
+  for (int b = 0; b < 10; ++b) {
+    const Batch batch = loader.next();
+    std::set<uint8_t> greys;
+    for (int i = 0; i < 8; ++i) { greys.insert(batch.pixels.data<uint8_t>()[i * 8 * 8 * 3]); }
+    EXPECT_EQ(greys.size(), 8u);
+  }
+  o.batch_size = 11;
+  Loader impossible(*pairs, tokenizer, o);
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { impossible.next(); }), "there are too few different captions or pictures for --dedupe-batch"));
+}
+
+TEST(Pairs, ABatchOfDistinctCaptionsLeavesDuplicatesOut) {
+  Temporary d;
+  std::string rows = "image,caption\n";
+  for (int i = 0; i < 40; ++i) {
+    write(d / (std::to_string(i) + ".png"), picture(uint8_t(i)));
+    rows += std::to_string(i) + ".png,caption " + std::to_string(i % 10) + "\n";
+  }
+  write(d / "x.csv", rows);
+  auto pairs = open_pairs(d / "x.csv");
+  Tokenizer tokenizer = Tokenizer::train({}, {.vocab_size = 257});
+  LoaderOptions o{.batch_size = 8, .image_size = 8, .text_length = 16, .seed = 3, .distinct = true, .prefetch = 0};
   Loader whole(*pairs, tokenizer, o);
   std::vector<std::string> all, pieces;
   for (int b = 0; b < 10; ++b) {
@@ -229,7 +353,7 @@ TEST(Pairs, ABatchOfDistinctCaptionsLeavesDuplicatesOut) {
   o.batch_size = 11;
   o.position = 0;
   Loader impossible(*pairs, tokenizer, o);
-  EXPECT_TRUE(contains(message_of<FormatError>([&] { impossible.next(); }), "there are too few different captions for --dedupe-batch"));
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { impossible.next(); }), "there are too few different captions or pictures for --dedupe-batch"));
 }
 
 }  // namespace

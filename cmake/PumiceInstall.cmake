@@ -17,3 +17,6 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/pumiceConfigVersion
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/pumiceConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/pumiceConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/pumice)
 install(TARGETS pumice_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(PUMICE_SENTENCEPIECE)
+  install(TARGETS pumice_sentencepiece LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()

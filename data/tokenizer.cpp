@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "pumice/data/text.h"
 #include "pumice/data/tokenizer/impl.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -26,12 +27,13 @@ std::optional<int32_t> Tokenizer::id_of(const std::string& token) const { return
 std::string Tokenizer::piece(int32_t id) const { return impl_->piece(id); }
 bool Tokenizer::is_special(int32_t id) const { return impl_->is_special(id); }
 std::string Tokenizer::kind() const { return impl_->kind(); }
-uint64_t Tokenizer::fingerprint() const { return impl_->fingerprint() ^ (impl_->eos.empty() ? 0 : hash_of_text(impl_->eos)); }
+uint64_t Tokenizer::fingerprint() const { return impl_->fingerprint() ^ (impl_->eos.empty() ? 0 : hash_of(impl_->eos)); }
 const std::string& Tokenizer::file() const { return impl_->file; }
 std::string Tokenizer::file_name() const { return impl_->file_name(); }
 
 int32_t Tokenizer::eos_id() const {
   if (!impl_->eos.empty()) { return *impl_->id_of(impl_->eos); }  // load() has looked it up
+  if (auto own = impl_->own_eos()) { return *own; }
   if (impl_->suffix.size() == 1) { return impl_->suffix[0]; }
   for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "<end_of_text>", "</s>", "<eos>", "<|im_end|>"}) {
     if (auto id = impl_->id_of(name)) { return *id; }
@@ -43,12 +45,6 @@ int32_t Tokenizer::eos_id() const {
 void Tokenizer::save(const std::string& directory) const {
   write_file_atomic(directory + "/" + impl_->file_name(), impl_->file);
   if (!impl_->eos.empty()) { write_file_atomic(directory + "/tokenizer_config.json", nlohmann::json{{"eos_token", impl_->eos}}.dump(1) + "\n"); }
-}
-
-uint64_t hash_of_text(std::string_view text) {
-  uint64_t h = 14695981039346656037ull;
-  for (unsigned char c : text) { h = (h ^ c) * 1099511628211ull; }
-  return h;
 }
 
 }  // namespace pumice

@@ -49,8 +49,8 @@ class Tokenizer {
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 
   int32_t vocab_size() const;                // one more than the largest id
-  // The end-of-text token: what tokenizer_config.json names, else the file's one suffix(), else the first in the vocabulary of
-  // <|endoftext|>, <|end_of_text|>, <end_of_text>, </s>, <eos> and <|im_end|>. Throws FormatError when there is none.
+  // The end-of-text token: what tokenizer_config.json names, else a SentencePiece model's own, else the file's one suffix(), else the first in the
+  // vocabulary of <|endoftext|>, <|end_of_text|>, <end_of_text>, </s>, <eos> and <|im_end|>. Throws FormatError when there is none.
   int32_t eos_id() const;
   std::optional<int32_t> id_of(const std::string& token) const;
   std::string piece(int32_t id) const;       // as the vocabulary spells it; "" when there is no such id

@@ -108,7 +108,8 @@ std::string Decoder::decode(std::vector<Piece> pieces) const {
     step(pieces);
     size_t now = 0;
     for (const Piece& piece : pieces) { now += piece.text.size(); }
-    REQUIRE(FormatError, now <= growth_limit(bytes), "[tokenizer] the decoder's replacements make more than ", growth_limit(bytes), " bytes of one text");
+    REQUIRE(FormatError, now <= growth_limit(bytes), "[tokenizer] the decoder's replacements make more than ", growth_limit(bytes),
+        " bytes of one text");
   }
   return joined(pieces, steps_.empty() ? " " : "");
 }

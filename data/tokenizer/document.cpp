@@ -3,7 +3,8 @@
 namespace pumice::tokenizer_document {
 
 Json added_token(int64_t id, const std::string& content, bool special) {
-  return {{"id", id}, {"content", content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", special}};
+  return {{"id", id}, {"content", content}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false},
+          {"special", special}};
 }
 
 Json sequence(const char* of, std::vector<Json> parts) { return {{"type", "Sequence"}, {of, std::move(parts)}}; }
@@ -20,14 +21,16 @@ Json split_then_bytes(const std::string& pattern) { return sequence("pretokenize
 
 Json clip_normalizer() { return sequence("normalizers", {{{"type", "NFC"}}, replace({{"Regex", "\\s+"}}, " "), {{"type", "Lowercase"}}}); }
 
-Json clip_pretokenizer() { return sequence("pretokenizers", {split(kClipPattern, "Removed", true), byte_level(false)}); }
+Json clip_pretokenizer(const std::string& pattern) { return sequence("pretokenizers", {split(pattern, "Removed", true), byte_level(false)}); }
 
 Json clip_decoder() {
-  return sequence("decoders", {byte_level(true), replace({{"String", "</w>"}}, " "), {{"type", "Strip"}, {"content", " "}, {"start", 0}, {"stop", 1}}});
+  return sequence("decoders", {byte_level(true), replace({{"String", "</w>"}}, " "), {{"type", "Strip"}, {"content", " "},
+                               {"start", 0}, {"stop", 1}}});
 }
 
 Json clip_post_processor(int64_t start, const std::string& start_token, int64_t end, const std::string& end_token) {
-  return {{"type", "RobertaProcessing"}, {"sep", {end_token, end}}, {"cls", {start_token, start}}, {"trim_offsets", false}, {"add_prefix_space", false}};
+  return {{"type", "RobertaProcessing"}, {"sep", {end_token, end}}, {"cls", {start_token, start}}, {"trim_offsets", false},
+          {"add_prefix_space", false}};
 }
 
 Json bpe(Json vocab, Json merges) {

@@ -14,6 +14,8 @@ inline constexpr const char* kQwenPattern =
 inline constexpr const char* kCl100kPattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 inline constexpr const char* kClipPattern = R"('s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
+// A long s (U+017F) is an s, too.
+inline constexpr const char* kOpenAiClipPattern = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
 
 Json added_token(int64_t id, const std::string& content, bool special = true);
 Json sequence(const char* of, std::vector<Json> parts);        // of: "normalizers", "pretokenizers", "decoders"
@@ -22,7 +24,7 @@ Json byte_level(bool use_regex);
 Json split(const std::string& pattern, const char* behavior, bool invert);
 Json split_then_bytes(const std::string& pattern);              // Qwen's pre-tokenizer
 Json clip_normalizer();
-Json clip_pretokenizer();
+Json clip_pretokenizer(const std::string& pattern = kClipPattern);
 Json clip_decoder();                                            // bytes, then </w> as spaces between words
 Json clip_post_processor(int64_t start, const std::string& start_token, int64_t end, const std::string& end_token);
 Json bpe(Json vocab, Json merges);                              // the "model", with no option set

@@ -16,12 +16,11 @@ struct Tokenizer::Impl {
   virtual std::optional<int32_t> id_of(const std::string& token) const = 0;
   virtual std::string piece(int32_t id) const = 0;
   virtual bool is_special(int32_t id) const = 0;
+  virtual std::optional<int32_t> own_eos() const { return std::nullopt; }  // where the file itself says which one it is
   virtual std::string kind() const = 0;
   virtual uint64_t fingerprint() const = 0;
   virtual std::string file_name() const = 0;
 };
-
-uint64_t hash_of_text(std::string_view text);  // FNV-1a
 
 // Of a tokenizer.json; throws FormatError.
 std::shared_ptr<Tokenizer::Impl> parse_tokenizer_json(const std::string& json, const std::string& source);

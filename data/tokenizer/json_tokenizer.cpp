@@ -2,6 +2,7 @@
 // silently.
 #include <algorithm>
 
+#include "pumice/data/text.h"
 #include "pumice/data/tokenizer/added_tokens.h"
 #include "pumice/data/tokenizer/bpe.h"
 #include "pumice/data/tokenizer/decoder.h"
@@ -105,7 +106,8 @@ std::shared_ptr<Tokenizer::Impl> parse_tokenizer_json(const std::string& json, c
   const std::string wrong = parse_strict_json(json, kMaxDepth, j);
   const JsonPart whole(j, source, "");
   REQUIRE(FormatError, wrong.empty(), "[tokenizer] ", source, ": the file ", wrong);
-  REQUIRE(FormatError, j.is_object() && j.contains("model"), "[tokenizer] ", source, ": the file must be an object with a 'model': is it a tokenizer.json?");
+  REQUIRE(FormatError, j.is_object() && j.contains("model"), "[tokenizer] ", source,
+      ": the file must be an object with a 'model': is it a tokenizer.json?");
   auto t = std::make_shared<JsonTokenizer>();
   t->bpe = Bpe::parse(whole.at("model"));
   t->normalizer = Normalizer::parse(whole.at("normalizer"));
@@ -113,12 +115,13 @@ std::shared_ptr<Tokenizer::Impl> parse_tokenizer_json(const std::string& json, c
   t->pretokenizer = Pretokenizer::parse(whole.at("pre_tokenizer"));
   t->decoder = Decoder::parse(whole.at("decoder"));
   // CLIP's files end words with </w> and leave it to their users to take it away again.
-  if (!t->bpe.suffix().empty() && whole.at("decoder").has("type") && whole.at("decoder").type() == "ByteLevel") { t->decoder.end_words_with(t->bpe.suffix()); }
+  const JsonPart decoder = whole.at("decoder");
+  if (!t->bpe.suffix().empty() && decoder.has("type") && decoder.type() == "ByteLevel") { t->decoder.end_words_with(t->bpe.suffix()); }
   PostProcessor post = PostProcessor::parse(whole.at("post_processor"));
   t->prefix = std::move(post.prefix);
   t->suffix = std::move(post.suffix);
   t->file = json;
-  t->hash = hash_of_text(j.dump());
+  t->hash = hash_of(j.dump());
   return t;
 }
 

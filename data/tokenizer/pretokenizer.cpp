@@ -43,7 +43,8 @@ void Pretokenizer::add(const JsonPart& part) {
 
 Pretokenizer::Behaviour Pretokenizer::behaviour_in(const JsonPart& part) {
   static const std::map<std::string, Behaviour> names = {{"Removed", Behaviour::removed}, {"Isolated", Behaviour::isolated},
-      {"MergedWithPrevious", Behaviour::merged_with_previous}, {"MergedWithNext", Behaviour::merged_with_next}, {"Contiguous", Behaviour::contiguous}};
+      {"MergedWithPrevious", Behaviour::merged_with_previous}, {"MergedWithNext", Behaviour::merged_with_next},
+      {"Contiguous", Behaviour::contiguous}};
   auto found = names.find(part.text());
   if (found == names.end()) {
     part.fail("'" + part.text() + "' is not supported (Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)");

@@ -23,7 +23,8 @@ constexpr const char* kWord = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}";
 // The pattern as PCRE2 understands it. Refuses what it would silently understand differently.
 std::string translated(const std::string& pattern) {
   auto refuse = [&](const char* what, size_t at) {
-    throw FormatError(concat_text("[tokenizer] the pattern '", pattern, "' has ", what, " at character ", at, ", which is not supported"), __FILE__, __LINE__);
+    throw FormatError(concat_text("[tokenizer] the pattern '", pattern, "' has ", what, " at character ", at, ", which is not supported"), __FILE__,
+        __LINE__);
   };
   std::string out;
   size_t set = std::string::npos;  // where the set [...] begins that we are in
@@ -104,7 +105,8 @@ bool Regex::Search::next(size_t& from, size_t& to) {
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) { found = search(PCRE2_NO_JIT); }  // the interpreter keeps its stack on the heap
     if (found == PCRE2_ERROR_NOMATCH) { return false; }
     // 0: more groups than one; the whole match is there all the same.
-    REQUIRE(FormatError, found >= 0, "[tokenizer] the pattern '", regex_.pattern_, "' gave up on a text of ", text_.size(), " bytes: ", message_of(found));
+    REQUIRE(FormatError, found >= 0, "[tokenizer] the pattern '", regex_.pattern_, "' gave up on a text of ", text_.size(), " bytes: ",
+        message_of(found));
     from = pcre2_get_ovector_pointer(match)[0];
     to = pcre2_get_ovector_pointer(match)[1];
     if (to > from && from >= at_) {

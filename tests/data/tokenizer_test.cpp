@@ -73,12 +73,15 @@ TEST(Tokenizer, ErrorsNameThePlace) {
   EXPECT_NE(text("{").find("[tokenizer] t.json: the file is not valid JSON"), std::string::npos);
   EXPECT_EQ(text("{}"), "[tokenizer] t.json: the file must be an object with a 'model': is it a tokenizer.json?");
   EXPECT_EQ(text(R"({"model": {"type": "Unigram"}})"), "[tokenizer] t.json: model.type 'Unigram' is not supported (BPE)");
-  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"), "[tokenizer] t.json: the file has the key 'a' twice in one object");
+  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"),
+      "[tokenizer] t.json: the file has the key 'a' twice in one object");
   EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}})"),
             "[tokenizer] t.json: model.merges[0] names a piece that model.vocab lacks");
-  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": -3}, "merges": []}})"), "[tokenizer] t.json: model.vocab['a'] must be an id from 0 to 10000000");
+  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": -3}, "merges": []}})"),
+      "[tokenizer] t.json: model.vocab['a'] must be an id from 0 to 10000000");
   EXPECT_EQ(text(R"({"normalizer": {"type": "Nmt"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"),
-            "[tokenizer] t.json: normalizer.type 'Nmt' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, Sequence)");
+            "[tokenizer] t.json: normalizer.type 'Nmt' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, "
+                "Sequence)");
 }
 
 // A tokenizer.json of the letters a, b, c and 'ab', with one part replaced.
@@ -90,34 +93,43 @@ std::string letters(const std::string& part) {
 TEST(Tokenizer, ErrorsNameThePartAndWhatIsSupported) {
   auto message = [](const std::string& part) { return message_of<FormatError>([&] { Tokenizer::parse(letters(part), "t.json"); }); };
   EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "UnicodeScripts"}]})"),
-            "[tokenizer] t.json: pre_tokenizer.pretokenizers[1].type 'UnicodeScripts' is not supported (ByteLevel, Split, Digits, Punctuation, Whitespace, "
+            "[tokenizer] t.json: pre_tokenizer.pretokenizers[1].type 'UnicodeScripts' is not supported (ByteLevel, Split, Digits, Punctuation, "
+                "Whitespace, "
             "WhitespaceSplit, CharDelimiterSplit, Metaspace, Sequence)");
   EXPECT_EQ(message(R"("decoder": {"type": "CTC"})"),
-            "[tokenizer] t.json: decoder.type 'CTC' is not supported (ByteLevel, BPEDecoder, Metaspace, ByteFallback, Replace, Strip, Fuse, Sequence)");
-  EXPECT_EQ(message(R"("post_processor": {"type": "X"})"), "[tokenizer] t.json: post_processor.type 'X' is not supported (TemplateProcessing, RobertaProcessing, "
+            "[tokenizer] t.json: decoder.type 'CTC' is not supported (ByteLevel, BPEDecoder, Metaspace, ByteFallback, Replace, Strip, Fuse, "
+                "Sequence)");
+  EXPECT_EQ(message(R"("post_processor": {"type": "X"})"),
+      "[tokenizer] t.json: post_processor.type 'X' is not supported (TemplateProcessing, RobertaProcessing, "
                                                            "BertProcessing, ByteLevel, Sequence)");
   EXPECT_EQ(message(R"("post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}], "special_tokens": {}})"),
             "[tokenizer] t.json: post_processor.special_tokens lacks '<s>', which the template names");
-  EXPECT_EQ(message(R"("added_tokens": [{"id": 7, "content": "x"}, {"id": 7, "content": "y"}])"), "[tokenizer] t.json: added_tokens[1].id 7 is that of another added token");
-  EXPECT_EQ(message(R"("normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "y"})"), "[tokenizer] t.json: normalizer.pattern.String is empty");
+  EXPECT_EQ(message(R"("added_tokens": [{"id": 7, "content": "x"}, {"id": 7, "content": "y"}])"),
+      "[tokenizer] t.json: added_tokens[1].id 7 is that of another added token");
+  EXPECT_EQ(message(R"("normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "y"})"),
+      "[tokenizer] t.json: normalizer.pattern.String is empty");
   EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"})"),
-            "[tokenizer] t.json: pre_tokenizer.pattern is not a pattern. [tokenizer] the pattern '(' is wrong at character 1: missing closing parenthesis");
+            "[tokenizer] t.json: pre_tokenizer.pattern is not a pattern. [tokenizer] the pattern '(' is wrong at character 1: missing closing "
+                "parenthesis");
   EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[a-z&&[^b]]"}, "behavior": "Isolated"})"),
-            "[tokenizer] t.json: pre_tokenizer.pattern is not a pattern. [tokenizer] the pattern '[a-z&&[^b]]' has an intersection of sets (&&) at character 4, "
+            "[tokenizer] t.json: pre_tokenizer.pattern is not a pattern. [tokenizer] the pattern '[a-z&&[^b]]' has an intersection of sets (&&) at "
+                "character 4, "
             "which is not supported");
   EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Split", "pattern": {"String": "x"}, "behavior": "Kept"})"),
             "[tokenizer] t.json: pre_tokenizer.behavior 'Kept' is not supported (Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)");
-  EXPECT_EQ(message(R"("model": {"type": "BPE", "dropout": 0.1, "vocab": {}, "merges": []})"), "[tokenizer] t.json: model.dropout is not supported: ids would be random");
+  EXPECT_EQ(message(R"("model": {"type": "BPE", "dropout": 0.1, "vocab": {}, "merges": []})"),
+      "[tokenizer] t.json: model.dropout is not supported: ids would be random");
 }
 
 TEST(Tokenizer, UnknownCharactersAndBytes) {
   EXPECT_EQ(Tokenizer::parse(letters(""), "t").encode("abxc\xff"), (std::vector<int32_t>{3, 2})) << "without an unknown token they are dropped";
   auto model = [](const char* options) {
-    return letters(std::string(R"("model": {"type": "BPE", "vocab": {"a": 0, "?": 1, "<0xFF>": 2, "<0xC3>": 3, "<0xA9>": 4}, "merges": [], "unk_token": "?", )") + options + "}");
+    return letters(std::string(R"("model": {"type": "BPE", "vocab": {"a": 0, "?": 1, "<0xFF>": 2, "<0xC3>": 3, "<0xA9>": 4}, "merges": [], )") +
+                   R"("unk_token": "?", )" + options + "}");
   };
   EXPECT_EQ(Tokenizer::parse(model(R"("fuse_unk": false)"), "t").encode("axya\xff\xff"), (std::vector<int32_t>{0, 1, 1, 0, 1, 1}));
   EXPECT_EQ(Tokenizer::parse(model(R"("fuse_unk": true)"), "t").encode("axya"), (std::vector<int32_t>{0, 1, 0}));
-  Tokenizer bytes = Tokenizer::parse(letters("").substr(0, 1) + R"("decoder": {"type": "ByteFallback"}, )" + model(R"("byte_fallback": true)").substr(1), "t");
+  Tokenizer bytes = Tokenizer::parse(R"({"decoder": {"type": "ByteFallback"}, )" + model(R"("byte_fallback": true)").substr(1), "t");
   EXPECT_EQ(bytes.encode("a\u00e9\xffz"), (std::vector<int32_t>{0, 3, 4, 2, 1}));
   EXPECT_EQ(bytes.decode(bytes.encode("a\u00e9\xff")), "a\u00e9\xff") << "bytes come back as they were, also those that are not UTF-8";
 }

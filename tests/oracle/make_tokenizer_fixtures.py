@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/data/fixtures/tokenizer/: a small tokenizer.json of each family, with the components its published files have, made with
-Hugging Face tokenizers; the ids it gives for hard strings (FAMILY.ids.json) and the texts it decodes them to. Needs `pip install
-tokenizers`. Usage: tests/oracle/make_tokenizer_fixtures.py"""
+Hugging Face tokenizers; the ids it gives for hard strings (FAMILY.ids.json) and the texts it decodes them to. Likewise for tiktoken,
+OpenAI's CLIP and SentencePiece. Needs `pip install tokenizers tiktoken sentencepiece regex`. Usage: tests/oracle/make_tokenizer_fixtures.py"""
 import json
 import pathlib
 import random
@@ -141,6 +141,85 @@ def families():
     yield "words", document([], plain, None, seq("pretokenizers", {"type": "Whitespace"}, {"type": "CharDelimiterSplit", "delimiter": "-"}), None, {"type": "BPEDecoder", "suffix": "</w>"})
 
 
+def unspelled(piece):
+    """The bytes of a piece in GPT-2's alphabet."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    back = {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(b for b in range(256) if b not in printable)}
+    return bytes(back[c] for c in piece)
+
+
+def write_tiktoken(texts):
+    """Ranks of the qwen family, and the ids of OpenAI's tiktoken for them."""
+    import base64
+    import unicodedata
+    import tiktoken
+    model = train(NFC, seq("pretokenizers", split(QWEN), bytes_of(False)))
+    ranks = {unspelled(p): i for p, i in model["vocab"].items()}
+    (OUT / "small-qwen.tiktoken").write_bytes(b"".join(base64.b64encode(p) + b" %d\n" % r for p, r in sorted(ranks.items(), key=lambda x: x[1])))
+    names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + [f"<|extra_{i}|>" for i in range(205)]
+    t = tiktoken.Encoding("small", pat_str=QWEN, mergeable_ranks=ranks, special_tokens={n: len(ranks) + i for i, n in enumerate(names)})
+    rows = []
+    for s in texts:
+        ids = t.encode(unicodedata.normalize("NFC", s), allowed_special="all")
+        rows.append({"ids": ids, "text": t.decode(ids)})
+    (OUT / "small-qwen.ids.json").write_text(json.dumps({"prefix": [], "suffix": [], "rows": rows}, separators=(",", ":")))
+
+
+def write_openai_clip(texts):
+    """Merges in the layout of bpe_simple_vocab_16e6.txt.gz, and ids by the algorithm of OpenAI's simple_tokenizer.py, written anew."""
+    import gzip
+    import html
+    import unicodedata
+    import regex
+    clip = json.loads((OUT / "clip.json").read_text())["model"]
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in clip["merges"]]
+    (OUT / "small-clip.txt.gz").write_bytes(gzip.compress(("#version: small\n" + "".join(f"{a} {b}\n" for a, b in merges)).encode(), mtime=0))
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letter = {b: chr(b) for b in printable} | {b: chr(256 + n) for n, b in enumerate(b for b in range(256) if b not in printable)}
+    letters = [letter[b] for b in printable + [b for b in range(256) if b not in printable]]
+    pieces = letters + [c + "</w>" for c in letters] + [a + b for a, b in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    ids, rank = {p: i for i, p in enumerate(pieces)}, {m: i for i, m in enumerate(merges)}
+    words = regex.compile(r"<\|startoftext\|>|<\|endoftext\|>|" + CLIP, regex.IGNORECASE)
+
+    def spell(word):
+        if word in ("<|startoftext|>", "<|endoftext|>"):
+            return [word]
+        parts = [letter[b] for b in word.encode()]
+        parts[-1] += "</w>"
+        while True:
+            pairs = [(rank[p], i) for i, p in enumerate(zip(parts, parts[1:])) if p in rank]
+            if not pairs:
+                return parts
+            _, i = min(pairs)
+            parts[i:i + 2] = [parts[i] + parts[i + 1]]
+
+    rows = []
+    for s in texts + ["Tom &amp; Jerry &lt;3", "&amp;amp; &#39;x&#39; &quot;q&quot;"]:
+        clean = regex.sub(r"\s+", " ", html.unescape(html.unescape(unicodedata.normalize("NFC", s)))).strip()
+        clean = "".join(c.lower() for c in clean)  # Python would write a final sigma at the end of a word
+        apart = regex.split(r"(<\|startoftext\|>|<\|endoftext\|>)", clean)  # OpenAI's pattern would see "><|" as one run of signs
+        parts = [p for part in apart for w in words.findall(part) for p in spell(w)]
+        text = b"".join(p.encode() if p.startswith("<|") else unspelled(p.replace("</w>", "")) + (b" " if p.endswith("</w>") else b"") for p in parts)
+        rows.append({"ids": [ids[p] for p in parts], "text": text.decode().removesuffix(" ")})
+    (OUT / "small-clip.ids.json").write_text(json.dumps({"prefix": [len(pieces) - 2], "suffix": [len(pieces) - 1], "rows": rows}, separators=(",", ":")))
+
+
+def write_sentencepiece(texts):
+    import io
+    import sentencepiece
+    for kind in ["bpe", "unigram"]:
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(LEARN), model_writer=model, vocab_size=330, model_type=kind, byte_fallback=True,
+                                                 normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
+        (OUT / f"{kind}.model").write_bytes(model.getvalue())
+        t = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+        rows = []
+        for s in texts:
+            ids = t.encode(s)
+            rows.append({"ids": ids, "text": t.decode(ids)})
+        (OUT / f"sentencepiece-{kind}.ids.json").write_text(json.dumps({"prefix": [], "suffix": [], "rows": rows}, separators=(",", ":")))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     texts = strings()
@@ -157,6 +236,10 @@ def main():
                 text = text.replace("</w>", " ").removesuffix(" ")
             rows.append({"ids": e, "text": text})
         (OUT / f"{name}.ids.json").write_text(json.dumps({"prefix": whole[:at], "suffix": whole[at + len(e):], "rows": rows}, ensure_ascii=True, separators=(",", ":")))
+
+    write_tiktoken(texts)
+    write_openai_clip(texts)
+    write_sentencepiece(texts)
 
 
 main()

@@ -65,7 +65,7 @@ class DataInspect : public Command {
     o.add("n", count_, "Output", "how many pairs");
     o.add("start", start_, "Output", "the first one");
     o.add("size", size_, "Output", "pixels per side that pictures are resized to");
-    o.add("tokenizer", tokenizer_, "Output", "a tokenizer.json: show captions as its tokens");
+    o.add("tokenizer", tokenizer_, "Output", "a tokenizer file or a directory with one: show captions as its tokens");
     o.add("text-length", text_length_, "Output", "most tokens of a caption, end-of-text included");
     o.add("out", out_, "Output", "write the pictures as one PNG, row by row in the order printed");
   }

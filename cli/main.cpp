@@ -31,6 +31,10 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_model_average());
   all.push_back(make_model_upcycle());
   all.push_back(make_model_prune());
+  all.push_back(make_tokenizer_train());
+  all.push_back(make_tokenizer_encode());
+  all.push_back(make_tokenizer_decode());
+  all.push_back(make_tokenizer_info());
   all.push_back(make_presets());
   all.push_back(make_doctor());
   all.push_back(make_completion());

@@ -22,6 +22,24 @@ if(NOT (JPEG_FOUND AND PNG_FOUND AND ZLIB_FOUND AND PCRE2_FOUND AND UTF8PROC_FOU
 endif()
 target_link_libraries(pumice_data PRIVATE JPEG::JPEG PNG::PNG ZLIB::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 
+# data, optional: SentencePiece models. A plug-in that is loaded at run time is the only thing that links the library: it exports the symbols
+# of the protobuf inside it, which must not meet those of a host program.
+pkg_check_modules(SENTENCEPIECE QUIET IMPORTED_TARGET sentencepiece)
+option(PUMICE_SENTENCEPIECE "Build the plug-in for SentencePiece models (needs libsentencepiece-dev)" ${SENTENCEPIECE_FOUND})
+if(PUMICE_SENTENCEPIECE)
+  if(NOT SENTENCEPIECE_FOUND)
+    message(FATAL_ERROR "PUMICE_SENTENCEPIECE=ON needs SentencePiece. Try: apt-get install libsentencepiece-dev")
+  endif()
+  add_library(pumice_sentencepiece MODULE ${CMAKE_CURRENT_SOURCE_DIR}/plugins/sentencepiece/plugin.cpp)
+  pumice_compile_options(pumice_sentencepiece)
+  set_target_properties(pumice_sentencepiece PROPERTIES CXX_VISIBILITY_PRESET hidden LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  target_link_libraries(pumice_sentencepiece PRIVATE PkgConfig::SENTENCEPIECE)
+  target_link_options(pumice_sentencepiece PRIVATE -Wl,--exclude-libs,ALL)
+endif()
+include(GNUInstallDirs)
+target_compile_definitions(pumice_data PRIVATE PUMICE_LIBRARY_FOLDER="${CMAKE_INSTALL_LIBDIR}")
+target_link_libraries(pumice_data PRIVATE ${CMAKE_DL_LIBS})
+
 # data, optional: FreeType draws emoji scenes; without it the procedural shapes remain.
 find_package(Freetype)
 if(FREETYPE_FOUND)

@@ -40,7 +40,8 @@ std::vector<int64_t> permutation(int64_t n, uint64_t seed, int64_t epoch) {
 }  // namespace
 
 std::vector<int32_t> encode_caption(const Tokenizer& tokenizer, const std::string& caption, int64_t length) {
-  std::vector<int32_t> ids = tokenizer.encode(caption);
+  std::vector<int32_t> ids = tokenizer.prefix();
+  for (int32_t id : tokenizer.encode(caption)) { ids.push_back(id); }
   if (int64_t(ids.size()) > length - 1) { ids.resize(length - 1); }
   ids.push_back(tokenizer.eos_id());
   return ids;

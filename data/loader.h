@@ -57,7 +57,8 @@ class Loader {
   std::unique_ptr<Impl> impl_;
 };
 
-// Ids of a caption as the model reads it: at most `length` tokens, the last one end-of-text.
+// Ids of a caption as the model reads it: what the tokenizer puts before a text (nothing, or CLIP's <|startoftext|>), the text, end-of-text; at most
+// `length` tokens, the last one end-of-text.
 std::vector<int32_t> encode_caption(const Tokenizer& tokenizer, const std::string& caption, int64_t length);
 // A 64-bit id of a caption's text; identical captions share it.
 int64_t caption_id(const std::string& caption);

@@ -11,6 +11,17 @@ inline std::string trimmed(std::string_view text) {
   return begin == std::string_view::npos ? "" : std::string(text.substr(begin, end - begin + 1));
 }
 
+// Calls f(line, number) for each line, counted from 1, without its end ("\n" or "\r\n").
+template <class F> void each_line(std::string_view text, const F& f) {
+  for (size_t number = 1; !text.empty(); ++number) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+    if (!line.empty() && line.back() == '\r') { line.remove_suffix(1); }
+    f(line, number);
+  }
+}
+
 // FNV-1a, continued from `hash`.
 inline uint64_t hash_of(std::string_view text, uint64_t hash = 14695981039346656037ull) {
   for (unsigned char c : text) { hash = (hash ^ c) * 1099511628211ull; }

@@ -15,6 +15,7 @@ constexpr Flag kFlags[] = {
     {"PUMICE_PROFILE", "0", "1 prints a table of time per kernel at the end of a command"},
     {"PUMICE_MEMORY_LIMIT", "0", "MiB the allocator may hold before it reports out of memory; 0 = no limit"},
     {"PUMICE_SIMT_ORDER", "ascending", "order in which emulated CUDA threads run: ascending, descending or random"},
+    {"PUMICE_SENTENCEPIECE", "", "file of the plug-in libpumice_sentencepiece.so; empty = looked for beside the program and in its library folder"},
 };
 
 std::string text(int index) { return value_of(kFlags[index]); }
@@ -43,5 +44,6 @@ int64_t debug() { static const int64_t v = integer(2, 4); return v; }
 bool profile() { static const bool v = integer(3, 1) != 0; return v; }
 int64_t memory_limit_mib() { static const int64_t v = integer(4, int64_t(1) << 40); return v; }
 std::string simt_order() { return text(5); }
+std::string sentencepiece() { return text(6); }
 
 }  // namespace pumice::flags

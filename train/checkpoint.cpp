@@ -89,7 +89,7 @@ void save_checkpoint(const std::string& run_directory, const ImageTextModel& mod
     if (average) { write_safetensors(partial / "ema.safetensors", as_parameters(average->values(), model.parameters()), {{"step",
         std::to_string(state.step)}}); }
     write_file_atomic(partial / "config.json", to_json(model.config()));
-    tokenizer.save(partial / "tokenizer.json");
+    tokenizer.save(partial);
     write_file_atomic(partial / "state.json", to_json(state));
     if (fs::exists(final)) { remove_quietly(final); }  // the same step saved again after a resume
     fs::rename(partial, final);
@@ -114,7 +114,7 @@ void save_model(const std::string& directory, const ImageTextModel& model, const
     fs::create_directories(partial);
     write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
     write_file_atomic(partial / "config.json", to_json(model.config()));
-    tokenizer.save(partial / "tokenizer.json");
+    tokenizer.save(partial);
     write_file_atomic(partial / "state.json", to_json(state));
     fs::rename(partial, directory);
   } catch (const fs::filesystem_error& e) {
@@ -157,7 +157,8 @@ std::string find_checkpoint(const std::string& path) {
 }
 
 void require_complete(const std::string& checkpoint, const std::vector<std::string>& more) {
-  std::vector<std::string> needed = {"model.safetensors", "config.json", "tokenizer.json", "state.json"}, missing;
+  const char* tokenizer = fs::exists(fs::path(checkpoint) / "tokenizer.model") ? "tokenizer.model" : "tokenizer.json";  // of SentencePiece
+  std::vector<std::string> needed = {"model.safetensors", "config.json", tokenizer, "state.json"}, missing;
   needed.insert(needed.end(), more.begin(), more.end());
   for (const std::string& file : needed) {
     if (!fs::exists(fs::path(checkpoint) / file)) { missing.push_back(file); }
@@ -234,8 +235,8 @@ LoadedImageText load_image_text(const std::string& path, Weights weights, Device
   std::string checkpoint = find_checkpoint(path);
   require_complete(checkpoint);
   ImageTextConfig config = image_text_config_from_json(read_file(checkpoint + "/config.json"), checkpoint + "/config.json");
-  Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.json");
-  REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/tokenizer.json has ",
+  Tokenizer tokenizer = Tokenizer::load(checkpoint);
+  REQUIRE(FormatError, tokenizer.vocab_size() <= config.vocabulary, "[checkpoint] ", checkpoint, "/", tokenizer.file_name(), " has ",
           tokenizer.vocab_size(), " tokens but the model's text embedding only ", config.vocabulary,
           " rows: this tokenizer does not belong to this model");
   auto model = make_model(config, 0, DType::f32, device);

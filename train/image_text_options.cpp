@@ -86,7 +86,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
           return parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation}) || parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation, &a.hue});
         });
   o.add("aug-gray", t.augmentation.grey, "Data", "probability of losing the colour").alias("aug-grey").alias("aug-gray-scale-prob");
-  o.add("tokenizer", t.tokenizer, "Data", "a tokenizer.json; without it that of --init-from, or one is learned from the captions");
+  o.add("tokenizer", t.tokenizer, "Data", "a tokenizer file or a directory with one (pumice tokenizer info --help lists the kinds); "
+        "without it that of --init-from, or one is learned from the captions");
   o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained").alias("model-name-or-path");
   o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");
   o.add("prefetch", t.prefetch, "Data", "batches decoded ahead by the loader's thread");

@@ -75,7 +75,7 @@ Tokenizer make_tokenizer(const ImageTextTraining& t, const PairSource& source, c
             " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
     return tokenizer;
   }
-  if (start && start->model->config().architecture != Architecture::classifier) { return Tokenizer::parse(start->tokenizer.to_json(), start->checkpoint); }
+  if (start && start->model->config().architecture != Architecture::classifier) { return start->tokenizer; }
   std::vector<std::string> captions;
   for (int64_t i = 0; i < source.size(); ++i) { captions.push_back(source.caption(i)); }
   TokenizerTraining options;
@@ -126,7 +126,7 @@ class Run {
         source_(std::move(source)),
         resume_from_(t.resume != Resume::never && has_checkpoint(t.out) ? checkpoint_to_resume(t) : ""),
         start_(resume_from_.empty() && !t.init_from.empty() ? std::make_unique<LoadedImageText>(load_image_text(t.init_from)) : nullptr),
-        tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_ + "/tokenizer.json")),
+        tokenizer_(resume_from_.empty() ? make_tokenizer(t, *source_, start_.get(), observer) : Tokenizer::load(resume_from_)),
         model_(make_model(with_classes(t.model, *source_), t.seed, DType::f32, t.device)),
         optimizer_(make_optimizer(t, model_->parameters())) {
     if (t.ema_decay > 0) { average_ = std::make_unique<WeightAverage>(model_->parameters(), t.ema_decay); }

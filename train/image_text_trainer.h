@@ -21,7 +21,7 @@ struct ImageTextTraining {
   DecodeOptions decoding;
   Augmentation augmentation;
   bool dedupe_batch = false;    // no two examples of a batch have the same caption or picture
-  std::string tokenizer;        // a tokenizer.json; empty: that of init_from, or one is trained on the captions
+  std::string tokenizer;        // a path for Tokenizer::load; empty: that of init_from, or one is trained on the captions
   std::string init_from;        // a run or checkpoint whose weights to start from, see transfer_parameters(); empty: random weights
   std::string out;              // run directory
   int64_t batch_size = 128;     // examples per optimizer step: the contrastive batch

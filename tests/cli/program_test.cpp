@@ -370,5 +370,29 @@ TEST(Program, CompletionOffersWhatTheProgramUnderstands) {
   EXPECT_EQ(run("completion tcsh").code, 2);
 }
 
+TEST(Program, TokenizersAreTrainedAndTried) {
+  testing::Temporary d;
+  write_file_atomic(d / "a.txt", "two red apples\ntwo red foxes\r\na red kite\n");
+  Outcome o = run("tokenizer train " + (d / "a.txt") + " --vocab-size 270 --out " + (d / "t"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_EQ(o.text, (d / "t") + "/tokenizer.json: byte-level BPE of 263 tokens learned from 3 texts\n");
+  EXPECT_TRUE(holds(run("tokenizer train " + (d / "a.txt") + " --out " + (d / "t")), "holds a tokenizer already; --overwrite replaces it"));
+  const std::string use = " --tokenizer " + (d / "t") + " ";
+  o = run("tokenizer encode" + use + "--pieces 'A red'");
+  EXPECT_TRUE(holds(o, "  [a][\u0120red]\n")) << o.text;
+  o = run("tokenizer encode" + use + "'Two red <|endoftext|>' | '" PUMICE_PROGRAM "' tokenizer decode" + use);
+  EXPECT_EQ(o.text, "two red <|endoftext|>\n");
+  EXPECT_EQ(run("tokenizer decode" + use + "--skip-special '[64, 262]'").text, "a\n");
+  o = run("tokenizer decode" + use + "263");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "'263' is no id of this tokenizer; ids go from 0 to 262")) << o.text;
+  o = run("tokenizer info " + (d / "t"));
+  EXPECT_TRUE(holds(o, "kind         byte-level BPE\ntokens       263\nend of text  <|endoftext|> (262)\nspecial      1: <|endoftext|> (262)\n")) << o.text;
+  o = run("tokenizer info " + d.path());
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "holds no tokenizer: none of tokenizer.json")) << o.text;
+  EXPECT_TRUE(holds(run("__complete tokenizer train --type ''"), "sentencepiece-bpe"));
+}
+
 }  // namespace
 }  // namespace pumice

@@ -12,17 +12,27 @@ namespace {
 using testing::message_of;
 const std::string kFixtures = std::string(PUMICE_FIXTURES) + "/data/fixtures/tokenizer/";
 
-TEST(Tokenizer, IdsOfHuggingFaceTokenizers) {
-  for (const char* name : {"gpt2", "lower", "qwen"}) {
-    Tokenizer t = Tokenizer::load(kFixtures + name + ".json");
-    Tokenizer again = Tokenizer::parse(t.to_json(), "written");
-    for (const auto& row : nlohmann::json::parse(read_file(kFixtures + name + ".ids.json"))) {
-      std::vector<int32_t> want = row["ids"];
-      EXPECT_EQ(t.encode(row["text"].get<std::string>()), want) << name << ": " << row["text"];
-      EXPECT_EQ(again.encode(row["text"].get<std::string>()), want) << name << " written and read: " << row["text"];
+struct Family { const char *name, *kind; };
+constexpr Family kFamilies[] = {
+    {"gpt2", "byte-level BPE"}, {"phi", "byte-level BPE"}, {"qwen", "byte-level BPE"}, {"stablelm", "byte-level BPE"}, {"neox", "byte-level BPE"},
+    {"llama3", "byte-level BPE"}, {"llama", "BPE with byte fallback"}, {"mistral", "BPE with byte fallback"}, {"clip", "byte-level BPE"},
+    {"digits", "byte-level BPE"}, {"odd", "BPE"}, {"words", "BPE"}};
+
+TEST(Tokenizer, IdsAndTextsOfHuggingFaceTokenizers) {
+  const std::vector<std::string> texts = nlohmann::json::parse(read_file(kFixtures + "strings.json"));
+  ASSERT_GE(texts.size(), 150u);
+  for (const Family& family : kFamilies) {
+    Tokenizer t = Tokenizer::load(kFixtures + family.name + ".json");
+    EXPECT_EQ(t.kind(), family.kind) << family.name;
+    const auto expected = nlohmann::json::parse(read_file(kFixtures + family.name + ".ids.json"));
+    EXPECT_EQ(t.prefix(), std::vector<int32_t>(expected["prefix"])) << family.name;
+    EXPECT_EQ(t.suffix(), std::vector<int32_t>(expected["suffix"])) << family.name;
+    ASSERT_EQ(expected["rows"].size(), texts.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const std::vector<int32_t> want = expected["rows"][i]["ids"];
+      EXPECT_EQ(t.encode(texts[i]), want) << family.name << " " << i << ": " << texts[i];
+      EXPECT_EQ(t.decode(want), expected["rows"][i]["text"].get<std::string>()) << family.name << " " << i << ": " << texts[i];
     }
-    EXPECT_EQ(t.vocab_size(), 320);
-    EXPECT_EQ(t.fingerprint(), again.fingerprint());
   }
 }
 
@@ -44,7 +54,8 @@ TEST(Tokenizer, TrainsWordsAndDecodesWhatItEncodes) {
   EXPECT_EQ(*t.id_of("<|endoftext|>"), t.vocab_size() - 1);
   EXPECT_EQ(t.eos_id(), t.vocab_size() - 1);
   Tokenizer same = Tokenizer::train(captions(), {.vocab_size = 400});
-  EXPECT_EQ(t.to_json(), same.to_json());
+  EXPECT_EQ(t.file(), same.file());
+  EXPECT_EQ(t.fingerprint(), same.fingerprint());
   EXPECT_EQ(Tokenizer::train(captions(), {.vocab_size = 260}).vocab_size(), 260);
   EXPECT_NE(Tokenizer::train(captions(), {.vocab_size = 260}).fingerprint(), t.fingerprint());
 }
@@ -62,12 +73,80 @@ TEST(Tokenizer, ErrorsNameThePlace) {
   EXPECT_NE(text("{").find("[tokenizer] t.json: the file is not valid JSON"), std::string::npos);
   EXPECT_EQ(text("{}"), "[tokenizer] t.json: the file must be an object with a 'model': is it a tokenizer.json?");
   EXPECT_EQ(text(R"({"model": {"type": "Unigram"}})"), "[tokenizer] t.json: model.type 'Unigram' is not supported (BPE)");
-  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"), "[tokenizer] t.json: the file has the key 'a' twice in one object");
+  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}})"),
+      "[tokenizer] t.json: the file has the key 'a' twice in one object");
   EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}})"),
             "[tokenizer] t.json: model.merges[0] names a piece that model.vocab lacks");
-  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": -3}, "merges": []}})"), "[tokenizer] t.json: model.vocab['a'] must be an id from 0 to 10000000");
-  EXPECT_EQ(text(R"({"normalizer": {"type": "NFKC"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"),
-            "[tokenizer] t.json: normalizer.type 'NFKC' is not supported (NFC, Lowercase, Sequence)");
+  EXPECT_EQ(text(R"({"model": {"type": "BPE", "vocab": {"a": -3}, "merges": []}})"),
+      "[tokenizer] t.json: model.vocab['a'] must be an id from 0 to 10000000");
+  EXPECT_EQ(text(R"({"normalizer": {"type": "Nmt"}, "model": {"type": "BPE", "vocab": {}, "merges": []}})"),
+            "[tokenizer] t.json: normalizer.type 'Nmt' is not supported (NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, "
+                "Sequence)");
+}
+
+// A tokenizer.json of the letters a, b, c and 'ab', with one part replaced.
+std::string letters(const std::string& part) {
+  std::string json = R"("model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3}, "merges": [["a", "b"]]})";
+  return "{" + (part.find("\"model\"") == std::string::npos ? part + (part.empty() ? "" : ", ") + json : part) + "}";
+}
+
+TEST(Tokenizer, ErrorsNameThePartAndWhatIsSupported) {
+  auto message = [](const std::string& part) { return message_of<FormatError>([&] { Tokenizer::parse(letters(part), "t.json"); }); };
+  EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "UnicodeScripts"}]})"),
+            "[tokenizer] t.json: pre_tokenizer.pretokenizers[1].type 'UnicodeScripts' is not supported (ByteLevel, Split, Digits, Punctuation, "
+                "Whitespace, "
+            "WhitespaceSplit, CharDelimiterSplit, Metaspace, Sequence)");
+  EXPECT_EQ(message(R"("decoder": {"type": "CTC"})"),
+            "[tokenizer] t.json: decoder.type 'CTC' is not supported (ByteLevel, BPEDecoder, Metaspace, ByteFallback, Replace, Strip, Fuse, "
+                "Sequence)");
+  EXPECT_EQ(message(R"("post_processor": {"type": "X"})"),
+      "[tokenizer] t.json: post_processor.type 'X' is not supported (TemplateProcessing, RobertaProcessing, "
+                                                           "BertProcessing, ByteLevel, Sequence)");
+  EXPECT_EQ(message(R"("post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}], "special_tokens": {}})"),
+            "[tokenizer] t.json: post_processor.special_tokens lacks '<s>', which the template names");
+  EXPECT_EQ(message(R"("added_tokens": [{"id": 7, "content": "x"}, {"id": 7, "content": "y"}])"),
+      "[tokenizer] t.json: added_tokens[1].id 7 is that of another added token");
+  EXPECT_EQ(message(R"("normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "y"})"),
+      "[tokenizer] t.json: normalizer.pattern.String is empty");
+  EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"})"),
+            "[tokenizer] t.json: pre_tokenizer.pattern is not a pattern. [tokenizer] the pattern '(' is wrong at character 1: missing closing "
+                "parenthesis");
+  EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[a-z&&[^b]]"}, "behavior": "Isolated"})"),
+            "[tokenizer] t.json: pre_tokenizer.pattern is not a pattern. [tokenizer] the pattern '[a-z&&[^b]]' has an intersection of sets (&&) at "
+                "character 4, "
+            "which is not supported");
+  EXPECT_EQ(message(R"("pre_tokenizer": {"type": "Split", "pattern": {"String": "x"}, "behavior": "Kept"})"),
+            "[tokenizer] t.json: pre_tokenizer.behavior 'Kept' is not supported (Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)");
+  EXPECT_EQ(message(R"("model": {"type": "BPE", "dropout": 0.1, "vocab": {}, "merges": []})"),
+      "[tokenizer] t.json: model.dropout is not supported: ids would be random");
+}
+
+TEST(Tokenizer, UnknownCharactersAndBytes) {
+  EXPECT_EQ(Tokenizer::parse(letters(""), "t").encode("abxc\xff"), (std::vector<int32_t>{3, 2})) << "without an unknown token they are dropped";
+  auto model = [](const char* options) {
+    return letters(std::string(R"("model": {"type": "BPE", "vocab": {"a": 0, "?": 1, "<0xFF>": 2, "<0xC3>": 3, "<0xA9>": 4}, "merges": [], )") +
+                   R"("unk_token": "?", )" + options + "}");
+  };
+  EXPECT_EQ(Tokenizer::parse(model(R"("fuse_unk": false)"), "t").encode("axya\xff\xff"), (std::vector<int32_t>{0, 1, 1, 0, 1, 1}));
+  EXPECT_EQ(Tokenizer::parse(model(R"("fuse_unk": true)"), "t").encode("axya"), (std::vector<int32_t>{0, 1, 0}));
+  Tokenizer bytes = Tokenizer::parse(R"({"decoder": {"type": "ByteFallback"}, )" + model(R"("byte_fallback": true)").substr(1), "t");
+  EXPECT_EQ(bytes.encode("a\u00e9\xffz"), (std::vector<int32_t>{0, 3, 4, 2, 1}));
+  EXPECT_EQ(bytes.decode(bytes.encode("a\u00e9\xff")), "a\u00e9\xff") << "bytes come back as they were, also those that are not UTF-8";
+}
+
+TEST(Tokenizer, AddedTokensInNormalizedText) {
+  Tokenizer t = Tokenizer::parse(letters(R"("normalizer": {"type": "Lowercase"}, "added_tokens": [{"id": 5, "content": "KEY", "normalized": true},
+      {"id": 6, "content": "CC", "normalized": false}, {"id": 7, "content": "CCC", "normalized": false, "special": true}])"), "t");
+  EXPECT_EQ(t.encode("AkEyBCCcCCCC"), (std::vector<int32_t>{0, 5, 1, 6, 2, 7, 2}));
+  EXPECT_EQ(t.decode(std::vector<int32_t>{0, 7, 6}, true), "a CC") << "only special tokens are skipped; without a decoder pieces stand apart";
+  EXPECT_EQ(t.vocab_size(), 8);
+  EXPECT_TRUE(t.is_special(7) && !t.is_special(6));
+}
+
+TEST(Tokenizer, EndOfTextIsTheSuffixOrAKnownName) {
+  EXPECT_NE(message_of<FormatError>([] { Tokenizer::parse(letters(""), "t").eos_id(); }).find("[tokenizer] no end-of-text token"), std::string::npos);
+  EXPECT_EQ(Tokenizer::parse(letters(R"("added_tokens": [{"id": 5, "content": "</s>"}, {"id": 6, "content": "<|endoftext|>"}])"), "t").eos_id(), 6);
+  EXPECT_EQ(Tokenizer::load(kFixtures + "clip.json").eos_id(), *Tokenizer::load(kFixtures + "clip.json").id_of("<|endoftext|>"));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 #include "pumice/data/baselines.h"
 #include "pumice/data/image.h"
-#include "pumice/data/pretokenizer.h"
+#include "pumice/data/tokenizer/unicode.h"
 #include "pumice/ops/matmul/matmul.h"
 #include "pumice/ops/norm/l2_normalize.h"
 #include "pumice/tensor/error.h"
@@ -94,7 +94,7 @@ class Tally {
 std::string canonicalize(const std::string& prompt) {
   std::string text;
   bool space = false;  // between what is there and what comes
-  for (char c : Normalization{.lowercase = true}.apply(prompt)) {
+  for (char c : valid_prefix(prompt) == prompt.size() ? lower(prompt) : prompt) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '_' || std::isspace(byte)) { space = !text.empty(); }
     else if (!std::ispunct(byte)) {

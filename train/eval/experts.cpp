@@ -57,8 +57,9 @@ void take(const LayerRouting& layer, const Chunk& chunk, const ImageTextPipeline
           LayerProfile& profile) {
   const Routing& r = layer.routing;
   const int64_t K = r.experts_per_token(), extra = pipeline.config().image_pooling == Pooling::token ? 1 : 0;
-  const int32_t *expert = r.expert.data<int32_t>(), *slot = r.slot.data<int32_t>(), *sequence = layer.sequences.data<int32_t>();
-  const uint8_t* modality = r.groups.modality.data<uint8_t>();
+  const std::vector<int32_t> expert = r.expert.to_vector<int32_t>(), slot = r.slot.to_vector<int32_t>();
+  const std::vector<int32_t> sequence = layer.sequences.to_vector<int32_t>();
+  const std::vector<uint8_t> modality = r.groups.modality.to_vector<uint8_t>();
   const std::vector<float> gate = r.gate.to_vector<float>();
   int64_t picture = 0, text_token = 0;
   for (int64_t n = 0; n + 1 < layer.sequences.size(); ++n) {

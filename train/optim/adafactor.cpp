@@ -39,7 +39,7 @@ Adafactor::Adafactor(ParameterStore& parameters, const AdafactorOptions& options
     else {
       const Matrices x = matrices_of(*p);
       moments += x.count * (x.rows + x.cols);
-      partial = std::max(partial, (x.rows + kAdafactorRows - 1) / kAdafactorRows * x.cols);
+      partial = std::max(partial, x.count * ((x.rows + kAdafactorRows - 1) / kAdafactorRows) * x.cols);
     }
   }
   if (options.beta1 > 0) { m_ = zeros({parameters.size()}, options.momentum, parameters.device()); }
@@ -68,19 +68,18 @@ void Adafactor::step(const StepScale& scale) {
     const double lr = scale.learning_rate * plan_[i].lr, schedule = scale.schedule * plan_[i].lr;
     a.lr = float(lr);
     a.decay = plan_[i].decay ? float(options_.weight_decay * (options_.decay_times_peak ? lr : schedule)) : 0;
+    a.count = x.count;
     a.rows = x.rows;
     a.cols = x.cols;
-    for (int64_t k = 0; k < x.count; ++k) {
-      const int64_t at = p.arena_offset() + k * x.rows * x.cols;
-      a.p = parameters_.masters().data<float>() + at;
-      a.g = parameters_.gradients().data<float>() + at;
-      if (m_.defined()) { a.m = m_.slice(0, at, at + x.rows * x.cols); }
-      a.v = matrices ? nullptr : moments;
-      a.row = moments;
-      a.col = moments + x.rows;
-      if (!plan_[i].frozen) { adafactor_step(parameters_.masters().device(), a); }
-      moments += matrices ? x.rows + x.cols : p.size();
-    }
+    const int64_t at = p.arena_offset();
+    a.p = parameters_.masters().data<float>() + at;
+    a.g = parameters_.gradients().data<float>() + at;
+    if (m_.defined()) { a.m = m_.slice(0, at, at + p.size()); }
+    a.v = matrices ? nullptr : moments;
+    a.row = moments;
+    a.col = moments + x.rows;
+    if (!plan_[i].frozen) { adafactor_step(parameters_.masters().device(), a); }
+    moments += matrices ? x.count * (x.rows + x.cols) : p.size();
   }
   parameters_.changed();
 }

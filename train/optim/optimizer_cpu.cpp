@@ -33,7 +33,7 @@ template <class M> void adafactor_full(const AdafactorStep& a) {
   });
 }
 
-template <class M> void adafactor_factored(const AdafactorStep& a) {
+template <class M> void adafactor_factored(const AdafactorStep& a) {  // of one matrix
   const int64_t blocks = (a.rows + kAdafactorRows - 1) / kAdafactorRows;
   parallel_blocks(blocks, [&](int64_t b) {
     double* column_sum = a.partial + b * a.cols;
@@ -86,7 +86,18 @@ void adamw_step(const AdamWStep& a) {
 }
 
 void adafactor_step(const AdafactorStep& a) {
-  auto run = [&]<class M>() { return a.v ? adafactor_full<M>(a) : adafactor_factored<M>(a); };
+  auto run = [&]<class M>() {
+    if (a.v) { return adafactor_full<M>(a); }
+    AdafactorStep one = a;
+    for (int64_t k = 0; k < a.count; ++k) {
+      adafactor_factored<M>(one);
+      one.p += a.rows * a.cols;
+      one.g += a.rows * a.cols;
+      one.row += a.rows + a.cols;
+      one.col += a.rows + a.cols;
+      if (a.m) { one.m.data = one.m.as<M>() + a.rows * a.cols; }
+    }
+  };
   return a.m.dtype == DType::bf16 ? run.template operator()<bf16>() : run.template operator()<float>();
 }
 

@@ -85,53 +85,68 @@ template <class M> __global__ void __launch_bounds__(kBlock) adafactor_full(floa
 
 __device__ __forceinline__ double square_of(float g, const Rates& r) { return double(g * r.gradient_scale * (g * r.gradient_scale) + kTiny); }
 
+// `count` matrices, one behind the other; their means as rows, cols, rows, cols ...
+struct Factored {
+  float *row, *col;
+  double* partial;
+  int64_t count, rows, cols, blocks;
+
+  __device__ __forceinline__ float* row_of(int64_t matrix) const { return row + matrix * (rows + cols); }
+  __device__ __forceinline__ float* col_of(int64_t matrix) const { return col + matrix * (rows + cols); }
+  __device__ __forceinline__ double* partial_of(int64_t matrix) const { return partial + matrix * blocks * cols; }
+};
+
 // A block per row of the gradient.
-__global__ void __launch_bounds__(simt::kSumBlock) row_means(float* row, const float* g, int64_t cols, Rates r) {
-  g += blockIdx.x * cols;
-  const double sum = simt::sum_in_order(cols, [=](int64_t c) { return square_of(g[c], r); });
-  if (threadIdx.x == 0) { row[blockIdx.x] = r.beta2 * row[blockIdx.x] + (1 - r.beta2) * float(sum / double(cols)); }
+__global__ void __launch_bounds__(simt::kSumBlock) row_means(Factored f, const float* g, Rates r) {
+  float* mean = f.row_of(blockIdx.x / f.rows) + blockIdx.x % f.rows;
+  g += blockIdx.x * f.cols;
+  const double sum = simt::sum_in_order(f.cols, [=](int64_t c) { return square_of(g[c], r); });
+  if (threadIdx.x == 0) { *mean = r.beta2 * *mean + (1 - r.beta2) * float(sum / double(f.cols)); }
 }
 // A thread per column and block of kAdafactorRows rows.
-__global__ void __launch_bounds__(kBlock)
-column_sums_of_squares(double* partial, const float* g, int64_t rows, int64_t cols, int64_t blocks, Rates r) {
-  const int64_t i = thread_number(), c = i % cols, b = i / cols;
-  if (b >= blocks) { return; }
+__global__ void __launch_bounds__(kBlock) column_sums_of_squares(Factored f, const float* g, Rates r) {
+  const int64_t i = thread_number(), c = i % f.cols, b = i / f.cols % f.blocks, matrix = i / f.cols / f.blocks;
+  if (matrix >= f.count) { return; }
+  g += matrix * f.rows * f.cols + c;
   double sum = 0;
-  for (int64_t k = b * kAdafactorRows; k < min((b + 1) * kAdafactorRows, rows); ++k) { sum += square_of(g[k * cols + c], r); }
-  partial[i] = sum;
+  for (int64_t k = b * kAdafactorRows; k < min((b + 1) * kAdafactorRows, f.rows); ++k) { sum += square_of(g[k * f.cols], r); }
+  f.partial[i] = sum;
 }
-__global__ void __launch_bounds__(kBlock) column_means(float* col, const double* partial, int64_t rows, int64_t cols, int64_t blocks, Rates r) {
-  const int64_t c = thread_number();
-  if (c >= cols) { return; }
+__global__ void __launch_bounds__(kBlock) column_means(Factored f, Rates r) {
+  const int64_t i = thread_number(), c = i % f.cols, matrix = i / f.cols;
+  if (matrix >= f.count) { return; }
+  const double* partial = f.partial_of(matrix) + c;
   double sum = 0;
-  for (int64_t b = 0; b < blocks; ++b) { sum += partial[b * cols + c]; }
-  col[c] = r.beta2 * col[c] + (1 - r.beta2) * float(sum / double(rows));
+  for (int64_t b = 0; b < f.blocks; ++b) { sum += partial[b * f.cols]; }
+  float* mean = f.col_of(matrix) + c;
+  *mean = r.beta2 * *mean + (1 - r.beta2) * float(sum / double(f.rows));
 }
-__global__ void __launch_bounds__(simt::kSumBlock) mean_of_rows(double* mean, const float* row, int64_t rows) {
-  const double sum = simt::sum_in_order(rows, [=](int64_t k) { return row[k]; });
-  if (threadIdx.x == 0) { *mean = sum / double(rows); }
+// A block per matrix: the mean of its row means goes where the first of its partial sums stood; those have been used.
+__global__ void __launch_bounds__(simt::kSumBlock) mean_of_rows(Factored f) {
+  const float* row = f.row_of(blockIdx.x);
+  const double sum = simt::sum_in_order(f.rows, [=](int64_t k) { return row[k]; });
+  if (threadIdx.x == 0) { *f.partial_of(blockIdx.x) = sum / double(f.rows); }
 }
-template <class M> __global__ void __launch_bounds__(kBlock)
-adafactor_factored(float* p, M* m, const float* row, const float* col, const double* mean, const float* g, int64_t n, int64_t cols, Rates r) {
-  const int64_t i = thread_number();
-  if (i >= n) { return; }
-  const float of_row = 1 / sqrtf(float(double(row[i / cols]) / *mean));
-  move(p, m, i, g[i] * r.gradient_scale * of_row / sqrtf(col[i % cols]), r);
+template <class M> __global__ void __launch_bounds__(kBlock) adafactor_factored(float* p, M* m, Factored f, const float* g, Rates r) {
+  const int64_t i = thread_number(), c = i % f.cols, k = i / f.cols % f.rows, matrix = i / f.cols / f.rows;
+  if (matrix >= f.count) { return; }
+  const float of_row = 1 / sqrtf(float(double(f.row_of(matrix)[k]) / *f.partial_of(matrix)));
+  move(p, m, i, g[i] * r.gradient_scale * of_row / sqrtf(f.col_of(matrix)[c]), r);
 }
 
 template <class M> void adafactor(const AdafactorStep& a) {
   const Rates r{a.lr, a.beta1, a.beta2, a.decay, a.gradient_scale};
-  const int64_t n = a.rows * a.cols, blocks = (a.rows + kAdafactorRows - 1) / kAdafactorRows;
   M* m = a.m.as<M>();
   if (a.v) {
-    simt::launch<adafactor_full<M>>({.grid = blocks_of(n), .block = kBlock}, a.p, m, a.v, a.g, n, r);
+    simt::launch<adafactor_full<M>>({.grid = blocks_of(a.cols), .block = kBlock}, a.p, m, a.v, a.g, a.cols, r);
     return;
   }
-  simt::launch<row_means>({.grid = unsigned(a.rows), .block = simt::kSumBlock}, a.row, a.g, a.cols, r);
-  simt::launch<column_sums_of_squares>({.grid = blocks_of(blocks * a.cols), .block = kBlock}, a.partial, a.g, a.rows, a.cols, blocks, r);
-  simt::launch<column_means>({.grid = blocks_of(a.cols), .block = kBlock}, a.col, a.partial, a.rows, a.cols, blocks, r);
-  simt::launch<mean_of_rows>({.grid = 1, .block = simt::kSumBlock}, a.partial, a.row, a.rows);  // the partial sums have been used
-  simt::launch<adafactor_factored<M>>({.grid = blocks_of(n), .block = kBlock}, a.p, m, a.row, a.col, a.partial, a.g, n, a.cols, r);
+  const Factored f{a.row, a.col, a.partial, a.count, a.rows, a.cols, (a.rows + kAdafactorRows - 1) / kAdafactorRows};
+  simt::launch<row_means>({.grid = unsigned(f.count * f.rows), .block = simt::kSumBlock}, f, a.g, r);
+  simt::launch<column_sums_of_squares>({.grid = blocks_of(f.count * f.blocks * f.cols), .block = kBlock}, f, a.g, r);
+  simt::launch<column_means>({.grid = blocks_of(f.count * f.cols), .block = kBlock}, f, r);
+  simt::launch<mean_of_rows>({.grid = unsigned(f.count), .block = simt::kSumBlock}, f);
+  simt::launch<adafactor_factored<M>>({.grid = blocks_of(f.count * f.rows * f.cols), .block = kBlock}, a.p, m, f, a.g, r);
 }
 
 }  // namespace
@@ -145,7 +160,7 @@ void adamw_step(const AdamWStep& a) {
 }
 
 void adafactor_step(const AdafactorStep& a) {
-  if (!a.rows || !a.cols) { return; }
+  if (!a.count || !a.rows || !a.cols) { return; }
   if (a.m.dtype == DType::bf16) { adafactor<bf16>(a); } else { adafactor<float>(a); }
 }
 

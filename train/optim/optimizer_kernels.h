@@ -11,14 +11,14 @@ struct AdamWStep {
   float lr, beta1, beta2, eps, decay, correction1, correction2, gradient_scale;  // correction: 1 / (1 - beta^t)
 };
 // p -= lr u' + decay p, with u' the average of u = g / sqrt(second moment); the moment is v, or of a (rows, cols) matrix the outer product
-// of its row and column means.
+// of its row and column means. `count` matrices stand one behind the other: p, g and m, and the moments as row, col, row, col ...
 struct AdafactorStep {
   float* p;                 // updated
   View m;                   // updated, f32 or bf16; its data is null without momentum
   const float* g;
   float *v, *row, *col;     // updated: v (size) of what is not factored; row (rows) and col (cols) of what is, v null
-  double* partial;          // scratch (blocks, cols), blocks of kAdafactorRows rows
-  int64_t rows, cols;       // (1, size) when not factored
+  double* partial;          // scratch (count, blocks, cols), blocks of kAdafactorRows rows
+  int64_t count, rows, cols;  // 1, (1, size) when not factored
   float lr, beta1, beta2, decay, gradient_scale;
 };
 inline constexpr int64_t kAdafactorRows = 64;

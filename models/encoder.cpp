@@ -41,7 +41,9 @@ std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, cons
   if (run.routings) { run.routings->push_back({b.index, name_, stream.sequences, routing}); }
   if (!run.training) { return {x}; }
   AuxLosses aux = auxiliary_losses(routing, aux_);
-  if (report) { report->losses = aux.values; }
+  if (report) {
+    for (const auto& [loss, value] : aux.values) { report->losses.emplace_back(loss, value.item()); }
+  }
   return {x, aux.total};
 }
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "pumice/autograd/autograd.h"
+#include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/ops/elementwise/scalar.h"
 #include "pumice/tensor/error.h"
 
 namespace pumice {
@@ -87,22 +88,14 @@ double soft_min_of(const AuxOptions& o, Modality modality, int64_t experts) {
 
 AuxLosses auxiliary_losses(const Routing& routing, const AuxOptions& options) {
   AuxLosses aux;
-  std::vector<Tensor> active;
-  double sum = 0;
+  Tensor sum;
   for (AuxLoss loss : options.losses) {
     if (loss == AuxLoss::load && routing.noise_std == 0) { continue; }
-    active.push_back(evaluate(loss, routing, options));
-    aux.values.emplace_back(name(loss), active.back().item());
-    sum += aux.values.back().second;
+    Tensor value = evaluate(loss, routing, options);
+    aux.values.emplace_back(name(loss), value.detach());
+    sum = sum.defined() ? add(sum, value) : value;
   }
-  const double share = active.empty() ? 0 : options.weight / double(active.size());
-  Tensor total = full({}, share * sum, routing.logits.dtype(), routing.logits.device());
-
-  // dloss = weight / (number of losses) * dtotal
-  aux.total = record("auxiliary_losses", total, active, [share](const Tensor& dy, std::span<GradSink> dx) {
-    Tensor d = full({}, share * dy.item(), dy.dtype(), dy.device());
-    for (GradSink& sink : dx) { sink.put(d); }
-  });
+  aux.total = sum.defined() ? scale(sum, options.weight / double(aux.values.size())) : full({}, 0, routing.logits.dtype(), routing.logits.device());
   return aux;
 }
 

@@ -29,7 +29,7 @@ double soft_min_of(const AuxOptions& options, Modality modality, int64_t experts
 
 struct AuxLosses {
   Tensor total;  // () f32 or f64, with graph: weight times the mean of the active losses
-  std::vector<std::pair<std::string, double>> values;  // each active loss, unweighted
+  std::vector<std::pair<std::string, Tensor>> values;  // each active loss (), unweighted, no graph
 };
 
 // The load loss is active only where the routing had noise: at evaluation the mean is over the others.

@@ -3,6 +3,7 @@
 #include "pumice/data/loader.h"
 #include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/elementwise/cast.h"
+#include "pumice/ops/elementwise/scalar.h"
 #include "pumice/ops/index/concat.h"
 #include "pumice/ops/loss/contrastive.h"
 #include "pumice/ops/loss/cross_entropy.h"
@@ -46,18 +47,28 @@ ContrastiveResult similarity_loss(const ImageTextModel& model, const Tensor& ima
                                               : contrastive_loss(image, text, model.log_temperature(), caption_ids);
 }
 
-void fill_report(LossReport& report, const ContrastiveResult& c, double aux) {
+// Reads results after the backward pass is under way, so that a CUDA device is never left without work. No aux means 0.
+void fill_report(LossReport& report, const ContrastiveResult& c, const Tensor& aux) {
   report.task = c.loss.item();
-  report.aux = aux;
-  report.loss = report.task + aux;
-  report.image_to_text = c.accuracy_i2t;
-  report.text_to_image = c.accuracy_t2i;
+  report.aux = aux.defined() ? aux.item() : 0;
+  report.loss = report.task + report.aux;
+  report.image_to_text = c.accuracy_i2t();
+  report.text_to_image = c.accuracy_t2i();
+}
+
+// total += share * x, without a graph.
+void add_share(Tensor& total, const Tensor& x, double share) {
+  if (!x.defined()) { return; }
+  if (!total.defined()) { total = zeros({}, x.dtype(), x.device()); }
+  NoGrad no_grad;
+  add_into(total, scale(x, share));
 }
 
 LossReport classification_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run) {
   const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
   const double share = 1.0 / double(accum_freq);
   LossReport report;
+  Tensor task, aux;
   for (int64_t i = 0; i < accum_freq; ++i) {
     ImageTextInput input;
     input.pixels = batch.pixels.slice(0, i * part, (i + 1) * part);
@@ -65,17 +76,20 @@ LossReport classification_gradients(const ImageTextModel& model, const Batch& ba
     Tensor labels = batch.labels.slice(0, i * part, (i + 1) * part);
     ImageTextOutput out = model.forward(input, run);
     Tensor loss = model.config().loss == Loss::sigmoid ? sigmoid_cross_entropy(out.logits, labels) : cross_entropy(out.logits, labels);
-    std::vector<int32_t> best = argmax(out.logits).to_vector<int32_t>(), want = labels.to_vector<int32_t>();
-    for (size_t k = 0; k < want.size(); ++k) { report.image_to_text += best[k] == want[k] ? 1.0 / double(B) : 0; }
-    report.task += share * loss.item();
-    report.aux += out.aux.defined() ? share * out.aux.item() : 0;
+    Tensor best = argmax(out.logits.detach());
+    add_share(task, loss, share);
+    add_share(aux, out.aux, share);
     merge_layers(report.layers, out.layers, share);
     Tensor total = out.aux.defined() ? add(loss, out.aux) : loss;
     out = ImageTextOutput();
     loss = Tensor();
     const std::vector<Tensor> outputs = {total}, gradients = {full({}, share, total.dtype(), total.device())};
     backward(outputs, gradients);
+    const std::vector<int32_t> answers = best.to_vector<int32_t>(), want = labels.to_vector<int32_t>();
+    for (size_t k = 0; k < want.size(); ++k) { report.image_to_text += answers[k] == want[k] ? 1.0 / double(B) : 0; }
   }
+  report.task = task.item();
+  report.aux = aux.defined() ? aux.item() : 0;
   report.loss = report.task + report.aux;
   return report;
 }
@@ -90,12 +104,12 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
   if (accum_freq == 1) {
     ImageTextOutput out = model.forward(part_of(batch, 0, B), run);
     ContrastiveResult c = similarity_loss(model, out.image, out.text, batch.caption_ids);
-    fill_report(report, c, out.aux.defined() ? out.aux.item() : 0);
     report.layers = std::move(out.layers);
-    Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss;
+    Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss, aux = out.aux.defined() ? out.aux.detach() : Tensor();
     out = ImageTextOutput();
-    c.loss = Tensor();
+    c.loss = c.loss.detach();
     backward(loss);
+    fill_report(report, c, aux);
     return report;
   }
 
@@ -113,7 +127,7 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
   Tensor image = requires_grad(concat(images, 0)), text = requires_grad(concat(texts, 0));
   ContrastiveResult c = similarity_loss(model, image, text, batch.caption_ids);
   backward(c.loss);
-  double aux = 0;
+  Tensor aux;
   for (int64_t i = 0; i < accum_freq; ++i) {
     ImageTextOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), run);
     std::vector<Tensor> outputs, gradients;
@@ -126,7 +140,7 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
     send(out.text, grad(text).slice(0, i * part, (i + 1) * part));
     const double share = 1.0 / double(accum_freq);  // the auxiliary loss is a mean over groups, and parts have equally many
     if (out.aux.defined()) {
-      aux += share * out.aux.item();
+      add_share(aux, out.aux, share);
       send(out.aux, full({}, share, out.aux.dtype(), out.aux.device()));
     }
     merge_layers(report.layers, out.layers, share);

@@ -88,8 +88,7 @@ ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, cons
     if (dx[1].needed()) { dx[1].put(to_dtype(dtext, z.dtype())); }
     if (dx[2].needed()) { dx[2].put(dt); }
   });
-  std::vector<int64_t> right = hits.to_vector<int64_t>();
-  return {loss, float(right[0]) / float(B), float(right[1]) / float(B)};
+  return {loss, hits, B};
 }
 
 ContrastiveResult sigmoid_contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature, const Tensor& bias,
@@ -124,8 +123,7 @@ ContrastiveResult sigmoid_contrastive_loss(const Tensor& image, const Tensor& te
     if (dx[2].needed()) { dx[2].put(dt); }
     if (dx[3].needed()) { dx[3].put(db); }
   });
-  std::vector<int64_t> right = hits.to_vector<int64_t>();
-  return {loss, float(right[0]) / float(B), float(right[1]) / float(B)};
+  return {loss, hits, B};
 }
 
 }  // namespace pumice

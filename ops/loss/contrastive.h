@@ -5,7 +5,11 @@ namespace pumice {
 
 struct ContrastiveResult {
   Tensor loss;                     // () f32 (f64 for f64 features), with its graph
-  float accuracy_i2t, accuracy_t2i;  // share of rows whose best match in the batch is a right one
+  Tensor hits;                     // i64 (2): images, and texts, whose best match in the batch is a right one
+  int64_t pairs = 0;
+  // The same as shares. On CUDA they wait for the device.
+  double accuracy_i2t() const { return double(hits.to_vector<int64_t>()[0]) / double(pairs); }
+  double accuracy_t2i() const { return double(hits.to_vector<int64_t>()[1]) / double(pairs); }
 };
 
 // Softmax contrastive loss (InfoNCE, van den Oord et al. 2018, arXiv:1807.03748; both directions as in CLIP, Radford et al. 2021,

@@ -35,7 +35,7 @@ int main() {
     ContrastiveResult result = contrastive_loss(out.image, out.text, model.log_temperature(), caption_ids);
     backward(add(result.loss, out.aux));
     optimizer.step({.learning_rate = 1e-3, .gradient_scale = 1});
-    accuracy = (result.accuracy_i2t + result.accuracy_t2i) / 2;
+    accuracy = (result.accuracy_i2t() + result.accuracy_t2i()) / 2;
     if (step % 20 == 0 || step == 59) { std::printf("step %u  loss %.3f  right %.0f %%\n", step, result.loss.item(), 100 * accuracy); }
   }
   return accuracy == 1 ? 0 : 1;

@@ -88,7 +88,7 @@ TEST(RouterLosses, PerfectBalanceHasFiniteGradients) {
     AuxLosses aux = auxiliary_losses(r, {.losses = {AuxLoss::importance, AuxLoss::load, AuxLoss::z, AuxLoss::balance, AuxLoss::local_image,
                                                     AuxLoss::local_text, AuxLoss::global_image, AuxLoss::global_text}});
     EXPECT_EQ(aux.values.size(), 8u);
-    for (auto& [name, value] : aux.values) { EXPECT_TRUE(std::isfinite(value)) << name; }
+    for (auto& [name, value] : aux.values) { EXPECT_TRUE(std::isfinite(value.item())) << name; }
     backward(aux.total);
     for (double g : grad(logits).to_vector<double>()) { EXPECT_TRUE(std::isfinite(g)); }
   }
@@ -101,11 +101,11 @@ TEST(AuxLosses, TotalIsTheWeightedMeanOfTheActiveOnes) {
   double sum = 0;
   for (auto& [name, value] : aux.values) {
     names.push_back(name);
-    sum += value;
+    sum += value.item();
   }
   EXPECT_EQ(names, (std::vector<std::string>{"importance", "z", "local_text", "global_text", "global_image"})) << "without noise there is no load";
   EXPECT_NEAR(aux.total.item(), 0.04 * sum / 5, 1e-12);
-  EXPECT_NEAR(aux.values[0].second, 0.03875, 1e-9);
+  EXPECT_NEAR(aux.values[0].second.item(), 0.03875, 1e-9);
   Routing noisy = route(random_logits(8, 3), groups_of({0, 8}, 4), {.experts = 3}, true, 1);
   EXPECT_EQ(auxiliary_losses(noisy, {}).values.size(), 6u);
   EXPECT_EQ(auxiliary_losses(r, {.losses = {}}).total.item(), 0);

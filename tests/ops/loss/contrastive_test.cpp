@@ -18,8 +18,8 @@ TEST(ContrastiveLoss, BigVisionGolden) {  // two pairs, scale 10: both direction
   Tensor image = from_values<double>({2, 2}, {1, 0, .6, .8}), text = from_values<double>({2, 2}, {.8, .6, 0, 1});
   ContrastiveResult r = contrastive_loss(image, text, scalar(std::log(10.0), DType::f64));
   EXPECT_NEAR(r.loss.item(), 0.89211807, 1e-8);
-  EXPECT_EQ(r.accuracy_i2t, 0.5f);  // logits (8, 0), (9.6, 8): image 1 takes text 0
-  EXPECT_EQ(r.accuracy_t2i, 0.5f);  // text 0 takes image 1
+  EXPECT_EQ(r.accuracy_i2t(), 0.5);  // logits (8, 0), (9.6, 8): image 1 takes text 0
+  EXPECT_EQ(r.accuracy_t2i(), 0.5);  // text 0 takes image 1
 }
 
 TEST(ContrastiveLoss, DirectionsAreAveraged) {
@@ -35,15 +35,15 @@ TEST(ContrastiveLoss, EqualCaptionsAreBothRightAndNotPushedApart) {
   Tensor image = requires_grad(from_values<double>({3, 2}, {1, 0, 1, 0, 0, 1}));
   Tensor text = requires_grad(from_values<double>({3, 2}, {1, 0, 1, 0, 0, 1}));
   ContrastiveResult r = contrastive_loss(image, text, scalar(3, DType::f64), from_values<int64_t>({3}, {-5, -5, 7}));
-  EXPECT_EQ(r.accuracy_i2t, 1);
-  EXPECT_EQ(r.accuracy_t2i, 1);
+  EXPECT_EQ(r.accuracy_i2t(), 1);
+  EXPECT_EQ(r.accuracy_t2i(), 1);
   backward(r.loss);
   std::vector<double> dx = grad(image).to_vector<double>();
   for (int c = 0; c < 2; ++c) { EXPECT_DOUBLE_EQ(dx[c], dx[2 + c]); }
   EXPECT_LT(std::abs(dx[0]), 1e-6) << "probability is split evenly between the two equal captions: nothing to push";
 
   ContrastiveResult apart = contrastive_loss(image, text, scalar(3, DType::f64));
-  EXPECT_FLOAT_EQ(apart.accuracy_i2t, 2.0f / 3) << "without ids the first of two equal logits wins";
+  EXPECT_DOUBLE_EQ(apart.accuracy_i2t(), 2.0 / 3) << "without ids the first of two equal logits wins";
   EXPECT_GT(apart.loss.item(), 0.4);
 }
 
@@ -58,7 +58,7 @@ TEST(ContrastiveLoss, UndefinedIdsAreAllDifferent) {
 TEST(ContrastiveLoss, NanReachesTheLossAndIsNoHit) {
   ContrastiveResult r = contrastive_loss(full({2, 3}, NAN), full({2, 3}, 1), scalar(0));
   EXPECT_TRUE(std::isnan(r.loss.item()));
-  EXPECT_EQ(r.accuracy_i2t, 0);
+  EXPECT_EQ(r.accuracy_i2t(), 0);
 }
 
 TEST(ContrastiveLoss, MemoryGrowsWithTheBatchNotWithItsSquare) {

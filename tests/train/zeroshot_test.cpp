@@ -96,7 +96,7 @@ TEST_F(Zeroshot, CountsWhatIsNearest) {
   std::map<std::pair<int, int>, int64_t> wrong;
   for (int64_t i = 0; i < 30; ++i) {
     if (i == 7) { continue; }
-    PixelBatch one(p);
+    PixelBatch one(*pipeline_);
     ASSERT_TRUE(one.add(s.sample(i).image, "x"));
     std::vector<double> z = pipeline_->encode_pixels(one.pixels()).to_vector<double>();
     double score[3] = {};

@@ -39,6 +39,7 @@ std::string metrics_line(const StepMetrics& m) {
   if (!m.classifier) { j["temperature"] = number(m.temperature); }
   j["corrupt_samples"] = m.corrupt_samples;
   j["pairs_per_second"] = number(m.pairs_per_second);
+  j["seconds_waited"] = number(m.seconds_waited);
   for (const LayerReport& layer : m.layers) {
     const std::string prefix = layer.tower + (layer.tower.empty() ? "block" : "_block") + std::to_string(layer.block) + "/";
     for (const auto& [name, value] : layer.losses) { j[prefix + "loss/" + name] = number(value); }

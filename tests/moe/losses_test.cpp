@@ -119,13 +119,14 @@ TEST(AuxLosses, EntropiesOfTheNoisyProbabilities) {
   Tensor said = requires_grad(add(logits.detach(), to_dtype(noise, DType::f64)));
   Routing alone = route(said, groups_of({0, 12}, 5), {.experts = 5}, false, 0);
   for (size_t i = 0; i < noisy.values.size(); ++i) {
-    const auto& [name, value] = noisy.values[i];
+    const std::string& name = noisy.values[i].first;
+    const double value = noisy.values[i].second.item();
     if (name == "local_text") { EXPECT_NEAR(value, local_entropy_loss(alone, Modality::text).item(), 1e-12); }
     else if (name == "global_text") { EXPECT_NEAR(value, global_entropy_loss(alone, Modality::text, soft_min_of({}, Modality::text, 5)).item(), 1e-12); }
     else if (name == "global_image") { EXPECT_NEAR(value, global_entropy_loss(alone, Modality::image, soft_min_of({}, Modality::image, 5)).item(), 1e-12); }
-    else { EXPECT_EQ(value, clean.values[i].second) << name; }
+    else { EXPECT_EQ(value, clean.values[i].second.item()) << name; }
   }
-  EXPECT_NE(noisy.values[3].second, clean.values[3].second);
+  EXPECT_NE(noisy.values[3].second.item(), clean.values[3].second.item());
   AuxOptions local{.weight = 1, .losses = {AuxLoss::local_text}, .noisy_entropies = true};
   backward(auxiliary_losses(r, local).total);
   backward(local_entropy_loss(alone, Modality::text));

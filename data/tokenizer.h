@@ -55,7 +55,7 @@ class Tokenizer {
   std::optional<int32_t> id_of(const std::string& token) const;
   std::string piece(int32_t id) const;       // as the vocabulary spells it; "" when there is no such id
   bool is_special(int32_t id) const;
-  std::string kind() const;                  // "byte-level BPE", "BPE", "SentencePiece unigram"
+  std::string kind() const;                  // "byte-level BPE", "BPE", "SentencePiece"
   uint64_t fingerprint() const;              // of everything that decides ids
 
   // Writes what load(directory) reads back: tokenizer.json or tokenizer.model, and tokenizer_config.json where that named the end-of-text

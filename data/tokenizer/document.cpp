@@ -23,11 +23,6 @@ Json clip_normalizer() { return sequence("normalizers", {{{"type", "NFC"}}, repl
 
 Json clip_pretokenizer(const std::string& pattern) { return sequence("pretokenizers", {split(pattern, "Removed", true), byte_level(false)}); }
 
-Json clip_decoder() {
-  return sequence("decoders", {byte_level(true), replace({{"String", "</w>"}}, " "), {{"type", "Strip"}, {"content", " "},
-                               {"start", 0}, {"stop", 1}}});
-}
-
 Json clip_post_processor(int64_t start, const std::string& start_token, int64_t end, const std::string& end_token) {
   return {{"type", "RobertaProcessing"}, {"sep", {end_token, end}}, {"cls", {start_token, start}}, {"trim_offsets", false},
           {"add_prefix_space", false}};

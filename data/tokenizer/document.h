@@ -25,7 +25,6 @@ Json split(const std::string& pattern, const char* behavior, bool invert);
 Json split_then_bytes(const std::string& pattern);              // Qwen's pre-tokenizer
 Json clip_normalizer();
 Json clip_pretokenizer(const std::string& pattern = kClipPattern);
-Json clip_decoder();                                            // bytes, then </w> as spaces between words
 Json clip_post_processor(int64_t start, const std::string& start_token, int64_t end, const std::string& end_token);
 Json bpe(Json vocab, Json merges);                              // the "model", with no option set
 

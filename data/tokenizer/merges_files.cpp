@@ -115,7 +115,6 @@ std::string json_of_vocab_and_merges(const std::string& vocab_text, const std::s
   if (family == Family::clip) {
     parts.normalizer = document::clip_normalizer();
     parts.pre_tokenizer = document::clip_pretokenizer();
-    parts.decoder = document::clip_decoder();
     parts.post_processor = around(vocab, "<|startoftext|>", "<|endoftext|>");
   } else if (family == Family::qwen2) {
     parts.normalizer = {{"type", "NFC"}};
@@ -156,7 +155,7 @@ std::string json_of_clip_merges(std::string_view text, const std::string& source
   parts.added_tokens = {document::added_token(next, start), document::added_token(next + 1, end)};
   parts.normalizer = openai_normalizer();
   parts.pre_tokenizer = document::clip_pretokenizer(document::kOpenAiClipPattern);
-  parts.decoder = document::clip_decoder();
+  parts.decoder = document::byte_level(true);  // as in CLIP's own tokenizer.json; </w> is the reader's to take away
   parts.post_processor = around(vocab, start, end);
   parts.model = document::bpe(std::move(vocab), std::move(merges));
   parts.model["end_of_word_suffix"] = kWordEnd;

@@ -1,7 +1,7 @@
 // Cuts normalized text into words: the "pre_tokenizer" of a tokenizer.json.
 #pragma once
-#include <deque>
 #include <functional>
+#include <list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,7 +32,7 @@ class Pretokenizer {
   struct Word { std::string_view text; bool first; };
   struct Words {
     std::vector<Word> list;
-    std::deque<std::string> made;  // texts that a step changed; `list` points into them
+    std::list<std::string> made;  // texts that a step changed; `list` points into them
   };
   enum class Behaviour { removed, isolated, merged_with_previous, merged_with_next, contiguous };
   using Step = std::function<void(Words&)>;

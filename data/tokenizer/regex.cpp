@@ -53,6 +53,12 @@ std::string translated(const std::string& pattern) {
   return out;
 }
 
+// Of the thread: its place for a match is filled and read within one call of next().
+pcre2_match_data* match_data() {
+  thread_local std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
+  return data.get();
+}
+
 }  // namespace
 
 Regex::Regex(const std::string& pattern) : pattern_(pattern) {
@@ -83,19 +89,14 @@ std::string Regex::replace(const std::string& text, const std::string& with) con
   return out.append(text, done, std::string::npos);
 }
 
-Regex::Search::Search(const Regex& regex, std::string_view text)
-    : regex_(regex), text_(text), match_(regex.code_ ? pcre2_match_data_create(1, nullptr) : nullptr) {}
-
-Regex::Search::~Search() { pcre2_match_data_free(static_cast<pcre2_match_data*>(match_)); }
-
 bool Regex::Search::next(size_t& from, size_t& to) {
-  if (!match_) {
+  if (!regex_.code_) {
     from = text_.find(regex_.pattern_, at_);
     if (from == std::string_view::npos) { return false; }
     at_ = to = from + regex_.pattern_.size();
     return true;
   }
-  auto* match = static_cast<pcre2_match_data*>(match_);
+  pcre2_match_data* match = match_data();
   while (at_ < text_.size()) {
     auto search = [&](uint32_t options) {
       return pcre2_match(static_cast<const pcre2_code*>(regex_.code_.get()), reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), at_,

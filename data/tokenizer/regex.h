@@ -27,15 +27,13 @@ class Regex {
  private:
   class Search {
    public:
-    Search(const Regex& regex, std::string_view text);
-    ~Search();
+    Search(const Regex& regex, std::string_view text) : regex_(regex), text_(text) {}
     bool next(size_t& from, size_t& to);
 
    private:
     const Regex& regex_;
     std::string_view text_;
     size_t at_ = 0;
-    void* match_;  // pcre2_match_data
   };
   Regex() = default;
   std::string pattern_;         // or the literal text

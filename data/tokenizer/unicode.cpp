@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace pumice {
@@ -44,6 +45,10 @@ size_t character(std::string_view text) {
   return n;
 }
 
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
 size_t valid_prefix(std::string_view text) {
   size_t end = 0;
   while (end < text.size()) {
@@ -55,6 +60,7 @@ size_t valid_prefix(std::string_view text) {
 }
 
 std::string normal_form(const std::string& text, Form form) {
+  if (is_ascii(text)) { return text; }  // every form leaves it as it is
   int options = UTF8PROC_STABLE;
   options |= form == Form::nfc || form == Form::nfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
   if (form == Form::nfkc || form == Form::nfkd) { options |= UTF8PROC_COMPAT; }

@@ -1,4 +1,4 @@
-// UTF-8 and the Unicode transformations of tokenizers, over utf8proc. All but valid_utf8() and character() want valid UTF-8.
+// UTF-8 and the Unicode transformations of tokenizers, over utf8proc. All but character(), valid_prefix() and is_ascii() want valid UTF-8.
 #pragma once
 #include <string>
 #include <string_view>
@@ -9,6 +9,8 @@ namespace pumice {
 size_t character(std::string_view text);
 // Length of the longest valid prefix.
 size_t valid_prefix(std::string_view text);
+
+bool is_ascii(std::string_view text);
 
 enum class Form { nfc, nfd, nfkc, nfkd };
 std::string normal_form(const std::string& text, Form form);

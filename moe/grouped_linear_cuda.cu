@@ -32,7 +32,7 @@ template <class Tile, class C>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
 multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const int32_t* offsets, int beta, bool vector_stores) {
   const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
-  const auto depths = simt::segment_of(offsets, blockIdx.x / (tile_rows * tile_columns), p.depth);
+  const auto depths = simt::segment_of(offsets, p.experts, blockIdx.x / (tile_rows * tile_columns), p.depth);
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns;
   const Output<C> out{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta, int(min(p.rows - row, int64_t(Tile::kRows))),
@@ -46,10 +46,11 @@ constexpr int kBiasColumns = 32, kBiasGroups = 8;
 // db[e] += columns of the rows of expert e. Grid: stripes of 32 columns * experts; eight groups of threads take every eighth row, and their sums are
 // added in order. Reads dy once.
 template <class T>
-__global__ void __launch_bounds__(kBiasColumns * kBiasGroups) sum_rows(const T* dy, float* db, const int32_t* offsets, int64_t rows, int64_t columns) {
+__global__ void __launch_bounds__(kBiasColumns * kBiasGroups)
+sum_rows(const T* dy, float* db, const int32_t* offsets, int64_t experts, int64_t rows, int64_t columns) {
   SIMT_SHARED(float, sums, [kBiasGroups][kBiasColumns]);
   const int64_t stripes = (columns + kBiasColumns - 1) / kBiasColumns;
-  const auto own = simt::segment_of(offsets, blockIdx.x / stripes, rows);
+  const auto own = simt::segment_of(offsets, experts, blockIdx.x / stripes, rows);
   const int group = int(threadIdx.x) / kBiasColumns;
   const int64_t column = blockIdx.x % stripes * kBiasColumns + threadIdx.x % kBiasColumns;
   float sum = 0;
@@ -107,7 +108,7 @@ void grouped_bias(const GroupedBias& a) {
   if (a.db.size() == 0) { return; }
   simt::launch_typed(a.dy.dtype, [&]<class T>() {
     simt::launch<sum_rows<T>>({.grid = unsigned(E * tiles_of(out, kBiasColumns)), .block = kBiasColumns * kBiasGroups}, a.dy.as<const T>(), a.db.as<float>(),
-                              a.offsets.as<const int32_t>(), a.dy.shape[0], out);
+                              a.offsets.as<const int32_t>(), E, a.dy.shape[0], out);
   });
 }
 

@@ -46,7 +46,7 @@ template <int kRows>
 __device__ __forceinline__ Share share_of(const AttentionShape& s, bool own_keys, const int32_t* q_offsets, const int32_t* k_offsets) {
   const int64_t numbers = gridDim.x / s.heads;
   const auto own = simt::segment_block<kRows>(own_keys ? k_offsets : q_offsets, s.sequences, own_keys ? s.keys : s.queries, blockIdx.x % numbers);
-  const auto q = simt::segment_of(q_offsets, own.segment, s.queries), k = simt::segment_of(k_offsets, own.segment, s.keys);
+  const auto q = simt::segment_of(q_offsets, s.sequences, own.segment, s.queries), k = simt::segment_of(k_offsets, s.sequences, own.segment, s.keys);
   const Sequence sequence{int(q.begin), int(q.end - q.begin), int(k.begin), int(k.end - k.begin)};
   if (sequence.queries > 0 && sequence.keys < (s.causal ? sequence.queries : 1)) { __trap(); }
   return {sequence, int(own.start - own.begin), own.empty() ? 0 : int(own.end - own.start), int(blockIdx.x / numbers)};

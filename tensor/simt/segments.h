@@ -9,14 +9,14 @@ namespace pumice::simt {
 // floor(b / r) - floor(a / r) + 1 >= ceil((b - a) / r). At most one number per segment is of no use.
 inline int64_t segment_blocks(int64_t rows, int64_t segments, int rows_of_block) { return rows / rows_of_block + segments; }
 
-// Rows [start, end) of a segment. Offsets that leave [0, rows] or fall end the launch with an error.
+// Rows [start, end) of a segment. Offsets (segments + 1) that do not rise from 0 to `rows` end the launch with an error.
 struct SegmentBlock {
   int64_t segment, begin, start, end;  // begin: where the segment itself starts
   __device__ __forceinline__ bool empty() const { return start >= end; }
 };
-__device__ __forceinline__ SegmentBlock segment_of(const int32_t* offsets, int64_t segment, int64_t rows) {
+__device__ __forceinline__ SegmentBlock segment_of(const int32_t* offsets, int64_t segments, int64_t segment, int64_t rows) {
   const int64_t begin = offsets[segment], end = offsets[segment + 1];
-  if (begin < 0 || begin > end || end > rows) { __trap(); }
+  if (offsets[0] != 0 || offsets[segments] != rows || begin < 0 || begin > end || end > rows) { __trap(); }
   return {segment, begin, begin, end};
 }
 template <int kRows> __device__ __forceinline__ SegmentBlock segment_block(const int32_t* offsets, int64_t segments, int64_t rows, int64_t number) {
@@ -26,7 +26,7 @@ template <int kRows> __device__ __forceinline__ SegmentBlock segment_block(const
     if (offsets[middle] / kRows + middle <= number) { low = middle; }
     else { high = middle; }
   }
-  SegmentBlock block = segment_of(offsets, low, rows);
+  SegmentBlock block = segment_of(offsets, segments, low, rows);
   block.start += (number - (block.begin / kRows + low)) * kRows;
   block.end = min(block.end, block.start + kRows);
   return block;

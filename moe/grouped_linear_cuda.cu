@@ -15,7 +15,8 @@ struct Grouped {
 // c (rows, columns) = a (rows, depth) b[e] + bias[e], e the expert of the row. Grid: row blocks (segments.h) * tiles of columns.
 template <class Tile, class C>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
-multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets, bool vector_stores) {
+multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets,
+              bool vector_stores) {
   const int64_t tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x, gridDim.x / tile_columns, tile_columns);
   const auto rows = simt::segment_block<Tile::kRows>(offsets, p.experts, p.rows, tile.row);
@@ -30,13 +31,14 @@ multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::E
 // c[e] (rows, columns) = beta c[e] + a^T b over the depths that belong to expert e. Grid: tiles of C * experts.
 template <class Tile, class C>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
-multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const int32_t* offsets, int beta, bool vector_stores) {
+multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const int32_t* offsets, int beta,
+                bool vector_stores) {
   const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const auto depths = simt::segment_of(offsets, p.experts, blockIdx.x / (tile_rows * tile_columns), p.depth);
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns;
-  const Output<C> out{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta, int(min(p.rows - row, int64_t(Tile::kRows))),
-                      int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
+  const Output<C> out{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta,
+                      int(min(p.rows - row, int64_t(Tile::kRows))), int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
   Tile::run(panel_of(a + depths.begin * p.a.depth, p.a, row, p.rows, Tile::kRows),
             panel_of(b + depths.begin * p.b.depth, p.b, column, p.columns, Tile::kColumns), depths.end - depths.begin, out);
 }
@@ -71,8 +73,9 @@ template <bool kBDepthMajor> void by_rows(const Grouped& p, const View& a, const
     simt::launch_typed(c.dtype, [&]<class C>() {
       using T = typename Tile::Element;
       const int64_t blocks = simt::segment_blocks(p.rows, p.experts, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
-      simt::launch<multiply_rows<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(), b.as<const T>(),
-                                           c.as<C>(), bias.as<const float>(), offsets.as<const int32_t>(), stores_vectors(c, p.columns, 1, true));
+      simt::launch<multiply_rows<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(),
+                                           b.as<const T>(), c.as<C>(), bias.as<const float>(), offsets.as<const int32_t>(),
+                                           stores_vectors(c, p.columns, 1, true));
     });
   });
 }
@@ -107,8 +110,8 @@ void grouped_bias(const GroupedBias& a) {
   const int64_t E = a.db.shape[0], out = a.db.shape[1];
   if (a.db.size() == 0) { return; }
   simt::launch_typed(a.dy.dtype, [&]<class T>() {
-    simt::launch<sum_rows<T>>({.grid = unsigned(E * tiles_of(out, kBiasColumns)), .block = kBiasColumns * kBiasGroups}, a.dy.as<const T>(), a.db.as<float>(),
-                              a.offsets.as<const int32_t>(), E, a.dy.shape[0], out);
+    simt::launch<sum_rows<T>>({.grid = unsigned(E * tiles_of(out, kBiasColumns)), .block = kBiasColumns * kBiasGroups}, a.dy.as<const T>(),
+                              a.db.as<float>(), a.offsets.as<const int32_t>(), E, a.dy.shape[0], out);
   });
 }
 

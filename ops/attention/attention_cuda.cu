@@ -46,12 +46,13 @@ template <class T> void launch_forward(const AttentionFwd& a, const AttentionSha
     if (s.D <= kMostMmaD) {
       return with_padded_head(s.D, [&]<int DP>() {
         if (is_short(s, mma::kResident<DP>)) {
-          simt::launch<mma::short_forward<DP>>({.grid = grid_of<mma::kResident<DP>>(s, false), .block = mma::kThreads, .smem = mma::kShortForwardBytes<DP>},
-                                               s, out, lse, q, k, v, q_offsets, k_offsets);
+          simt::launch<mma::short_forward<DP>>(
+              {.grid = grid_of<mma::kResident<DP>>(s, false), .block = mma::kThreads, .smem = mma::kShortForwardBytes<DP>}, s, out, lse, q, k, v,
+              q_offsets, k_offsets);
           return;
         }
-        simt::launch<mma::forward<DP>>({.grid = grid_of<mma::kOwn>(s, false), .block = mma::kThreads, .smem = mma::kForwardBytes<DP>}, s, out, lse, q, k, v,
-                                       q_offsets, k_offsets);
+        simt::launch<mma::forward<DP>>({.grid = grid_of<mma::kOwn>(s, false), .block = mma::kThreads, .smem = mma::kForwardBytes<DP>}, s, out, lse, q,
+                                       k, v, q_offsets, k_offsets);
       });
     }
   }
@@ -72,17 +73,17 @@ template <class T, bool kKeys> void launch_backward(const AttentionBwd& a, const
       return with_padded_head(s.D, [&]<int DP>() {
         if (is_short(s, mma::kResident<DP>)) {
           simt::launch<mma::short_backward<DP, kKeys>>(
-              {.grid = grid_of<mma::kResident<DP>>(s, kKeys), .block = mma::kThreads, .smem = mma::kShortBackwardBytes<DP>}, s, dx, dx2, x, x2, y, y2, lse,
-              delta, q_offsets, k_offsets);
+              {.grid = grid_of<mma::kResident<DP>>(s, kKeys), .block = mma::kThreads, .smem = mma::kShortBackwardBytes<DP>}, s, dx, dx2, x, x2, y, y2,
+              lse, delta, q_offsets, k_offsets);
           return;
         }
-        simt::launch<mma::backward<DP, kKeys>>({.grid = grid_of<mma::kOwn>(s, kKeys), .block = mma::kThreads, .smem = mma::kBackwardBytes<DP>}, s, dx, dx2,
-                                               x, x2, y, y2, lse, delta, q_offsets, k_offsets);
+        simt::launch<mma::backward<DP, kKeys>>({.grid = grid_of<mma::kOwn>(s, kKeys), .block = mma::kThreads, .smem = mma::kBackwardBytes<DP>}, s, dx,
+                                               dx2, x, x2, y, y2, lse, delta, q_offsets, k_offsets);
       });
     }
   }
-  simt::launch<fma::backward<T, kKeys>>({.grid = grid_of<fma::kOwn>(s, kKeys), .block = fma::kThreads, .smem = fma::backward_bytes(s.D)}, s, dx, dx2, x, x2, y,
-                                        y2, lse, delta, q_offsets, k_offsets);
+  simt::launch<fma::backward<T, kKeys>>({.grid = grid_of<fma::kOwn>(s, kKeys), .block = fma::kThreads, .smem = fma::backward_bytes(s.D)}, s, dx, dx2, x,
+                                        x2, y, y2, lse, delta, q_offsets, k_offsets);
 }
 
 }  // namespace

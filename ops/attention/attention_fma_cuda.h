@@ -33,7 +33,8 @@ inline size_t forward_bytes(int D) { return sizeof(float) * size_t(2 * kOwn * D 
 // out, lse of 16 queries of a head, with the softmax over tiles of keys kept by its maximum and sum so far. Reads K and V once per 16 queries.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-forward(AttentionShape s, Heads<T> out, float* lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int32_t* q_offsets, const int32_t* k_offsets) {
+forward(AttentionShape s, Heads<T> out, float* lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int32_t* q_offsets,
+        const int32_t* k_offsets) {
   SIMT_DYN_SHARED(float, shared);
   const Share own = share_of<kOwn>(s, false, q_offsets, k_offsets);
   if (own.rows == 0) { return; }

@@ -8,7 +8,8 @@ namespace pumice::cuda::mma {
 // Rows of a tile of the other side: two tiles of scores and the gradients of wide heads fit in 255 registers.
 template <int DP> inline constexpr int kTileRows = DP <= 64 ? 64 : 32;
 template <int DP> inline constexpr int kTileElements = kTileRows<DP> * kStride<DP>;
-template <int DP> inline constexpr size_t kBackwardBytes = sizeof(bf16) * (2 * kOwn * kStride<DP> + 4 * kTileElements<DP>) + sizeof(float) * 4 * kTileRows<DP>;
+template <int DP>
+inline constexpr size_t kBackwardBytes = sizeof(bf16) * (2 * kOwn * kStride<DP> + 4 * kTileElements<DP>) + sizeof(float) * 4 * kTileRows<DP>;
 
 // lse (in units of log 2) and delta of a query; for one that does not exist, values that make its probabilities zero.
 struct RowStatistics { float lse, delta; };
@@ -31,7 +32,8 @@ template <bool kOwnsKeys> __device__ __forceinline__ Window window_of(const Sequ
   return w;
 }
 
-// What a warp's 16 rows of one side gather from a tile of the other. With p_ij = exp(scale <q_i, k_j> - lse_i) and ds_ij = p_ij (<do_i, v_j> - delta_i):
+// What a warp's 16 rows of one side gather from a tile of the other. With p_ij = exp(scale <q_i, k_j> - lse_i) and
+// ds_ij = p_ij (<do_i, v_j> - delta_i):
 //   queries (x = q, x2 = do, y = k, y2 = v)   sums_i += sum_j ds_ij k_j                                    6 keys D FLOP per query
 //   keys    (x = k, x2 = v, y = q, y2 = do)   sums_j += sum_i ds_ij q_i    sums2_j += sum_i p_ij do_i      8 queries D FLOP per key
 template <int DP, bool kOwnsKeys>

@@ -26,7 +26,8 @@ __device__ __forceinline__ void load_chunk(bf16* to, const Heads<const bf16>& x,
 }
 // `rows` of them as (rows, DP), by `threads` threads of which this is number `thread`.
 template <int DP>
-__device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int first, int count, int rows, int head, int D, int thread, int threads) {
+__device__ __forceinline__ void load_rows(bf16* to, const Heads<const bf16>& x, int first, int count, int rows, int head, int D, int thread,
+                                          int threads) {
   for (int chunk = thread; chunk < rows * (DP / 8); chunk += threads) { load_chunk<DP>(to, x, first, count, head, D, chunk); }
 }
 // The same by the whole block, for a number of rows that is known.
@@ -153,8 +154,8 @@ __device__ __forceinline__ void attend(Softmax& softmax, Sums<DP>& sums, const b
 
 // out and lse of a warp's queries [first, first + rows); `shared` is where its own q lay.
 template <int DP>
-__device__ __forceinline__ void finish(Softmax& softmax, const Sums<DP>& sums, bf16* shared, const AttentionShape& s, const Heads<bf16>& out, float* lse,
-                                       int first, int rows, int head) {
+__device__ __forceinline__ void finish(Softmax& softmax, const Sums<DP>& sums, bf16* shared, const AttentionShape& s, const Heads<bf16>& out,
+                                       float* lse, int first, int rows, int head) {
   const int lane = int(threadIdx.x) & 31;
   softmax.finish();
   store_rows<DP>(shared, sums, 1 / softmax.sum[0], 1 / softmax.sum[1], out, first, rows, head, s.D);
@@ -168,7 +169,8 @@ __device__ __forceinline__ void finish(Softmax& softmax, const Sums<DP>& sums, b
 template <int DP> inline constexpr int kTileKeys = DP <= 96 ? 64 : 32;  // scores and sums of wide heads fit in 255 registers
 template <int DP> inline constexpr size_t kForwardBytes = sizeof(bf16) * size_t(kOwn + 4 * kTileKeys<DP>) * kStride<DP>;
 
-// The long form: out, lse of 64 queries of a head. 4 keys D FLOP per query; K and V are read once per 64 queries, by neighbouring blocks and so from L2.
+// The long form: out, lse of 64 queries of a head. 4 keys D FLOP per query; K and V are read once per 64 queries, by
+// neighbouring blocks and so from L2.
 template <int DP>
 __global__ void __launch_bounds__(kThreads, 2)
 forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Heads<const bf16> k, Heads<const bf16> v, const int32_t* q_offsets,

@@ -30,7 +30,8 @@ template <class Args> AttentionShape shape_of(const Args& a) {
   return {a.q_offsets.shape[0] - 1, a.q.shape[0], a.k.shape[0], a.q.shape[1], int(a.q.shape[2]), float(a.scale), a.causal};
 }
 
-// The tokens of one sequence; offsets are i32, so these are ints. A causal query sees the keys up to its own place counted from the end, so that the last sees all.
+// The tokens of one sequence; offsets are i32, so these are ints. A causal query sees the keys up to its own place counted from the
+// end, so that the last sees all.
 struct Sequence {
   int query, queries, key, keys;
   __device__ __forceinline__ int visible(int i, bool causal) const { return causal ? i + 1 + keys - queries : keys; }              // keys, to query i

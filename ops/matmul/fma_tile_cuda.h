@@ -56,7 +56,8 @@ template <int kSide> struct FmaTile {
       float fa[kQuads][4], fb[kQuads][4];
       SIMT_UNROLL
       for (int q = 0; q < kQuads; ++q) {
-        const float4 va = *reinterpret_cast<const float4*>(a + k * kStride + q * 64 + m0), vb = *reinterpret_cast<const float4*>(b + k * kStride + q * 64 + n0);
+        const float4 va = *reinterpret_cast<const float4*>(a + k * kStride + q * 64 + m0);
+        const float4 vb = *reinterpret_cast<const float4*>(b + k * kStride + q * 64 + n0);
         fa[q][0] = va.x, fa[q][1] = va.y, fa[q][2] = va.z, fa[q][3] = va.w;
         fb[q][0] = vb.x, fb[q][1] = vb.y, fb[q][2] = vb.z, fb[q][3] = vb.w;
       }

@@ -50,12 +50,13 @@ multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::
   c += at_c + blockIdx.y * p.part_stride + row * p.c_row + column * p.c_column;
   const Output<C> out{c, p.c_row, p.c_column, bias ? bias + column : nullptr, p.beta, int(min(p.rows - row, int64_t(Tile::kRows))),
                       int(min(p.columns - column, int64_t(Tile::kColumns))), p.vector_stores};
-  Tile::run(panel_of(a + at_a + k * p.a.depth, p.a, row, p.rows, Tile::kRows), panel_of(b + at_b + k * p.b.depth, p.b, column, p.columns, Tile::kColumns),
-            min(p.depth - k, p.part_depth), out);
+  Tile::run(panel_of(a + at_a + k * p.a.depth, p.a, row, p.rows, Tile::kRows),
+            panel_of(b + at_b + k * p.b.depth, p.b, column, p.columns, Tile::kColumns), min(p.depth - k, p.part_depth), out);
 }
 
 // c = beta c + bias + the sum of its parts (parts, batches, rows, columns), in order.
-template <class C> __global__ void __launch_bounds__(256) add_parts(Product p, int64_t parts, int64_t total, const float* sums, C* c, const float* bias) {
+template <class C>
+__global__ void __launch_bounds__(256) add_parts(Product p, int64_t parts, int64_t total, const float* sums, C* c, const float* bias) {
   for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < total; i += int64_t(gridDim.x) * 256) {
     float sum = 0;
     for (int64_t s = 0; s < parts; ++s) { sum += sums[s * total + i]; }
@@ -99,8 +100,8 @@ int64_t parts_of(const Product& p, int64_t tiles) {
 
 template <class Tile, class C> void launch_tiles(const Product& p, int64_t tiles, int64_t parts, const GemmArgs& g, C* c, const float* bias) {
   using T = typename Tile::Element;
-  simt::launch<multiply_tiles<Tile, C>>({.grid = {unsigned(tiles), unsigned(parts)}, .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, g.a.as<const T>(),
-                                        g.b.as<const T>(), c, bias);
+  simt::launch<multiply_tiles<Tile, C>>({.grid = {unsigned(tiles), unsigned(parts)}, .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p,
+                                        g.a.as<const T>(), g.b.as<const T>(), c, bias);
 }
 
 // The parts of C as (parts, batches, rows, columns) in f32, then their sum.

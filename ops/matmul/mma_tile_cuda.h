@@ -5,8 +5,8 @@
 
 namespace pumice::cuda {
 
-// C (kRows, kColumns) = A B over any depth, by warps of 64 x 32 or 32 x 32 of C each. Per step of 32 along depth a block reads (kRows + kColumns) 64 bytes
-// and multiplies kRows kColumns 64 FLOP: 128 x 128 does 64 FLOP per byte of L2, 64 x 64 does 32.
+// C (kRows, kColumns) = A B over any depth, by warps of 64 x 32 or 32 x 32 of C each. Per step of 32 along depth a block reads
+// (kRows + kColumns) 64 bytes and multiplies kRows kColumns 64 FLOP: 128 x 128 does 64 FLOP per byte of L2, 64 x 64 does 32.
 // Shared tiles keep the order of memory, so that every copy is a 16-byte chunk: [line][depth] is read by ldmatrix, [depth][line] by
 // ldmatrix.trans.
 template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaTile {

@@ -25,7 +25,8 @@ TEST(GroupedLinearOffsets, OnTheDeviceEndTheKernel) {
 }
 
 TEST(GroupedLinearOffsets, OnTheCpuAreRefusedBeforeAnythingRuns) {
-  EXPECT_NE(message_for<ShapeError>({0, 2, 3, 4}, Device::cpu()).find("[grouped_linear] offsets must rise from 0 to the 5 rows of x, got 0 to 4"), std::string::npos);
+  const std::string message = message_for<ShapeError>({0, 2, 3, 4}, Device::cpu());
+  EXPECT_NE(message.find("[grouped_linear] offsets must rise from 0 to the 5 rows of x, got 0 to 4"), std::string::npos);
 }
 
 TEST(GroupedLinearOffsets, OnTheCpuServeRowsOnTheDevice) {

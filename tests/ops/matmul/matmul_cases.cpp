@@ -51,8 +51,10 @@ OpCase forward_only(OpCase c) {  // its gradient and strided forms are products 
   c.widen = 10;
   return c;
 }
-AddCases large({forward_only(matmul_case({{132, 66, 40}, {132, 40, 72}, false, false})), forward_only(matmul_case({{132, 40, 72}, {132, 72, 40}, true, true})),
-                forward_only(matmul_case({{132, 65, 33}, {132, 67, 33}, false, true})), forward_only(matmul_case({{2, 16, 1100}, {1100, 24}, false, false}))});
+AddCases large({forward_only(matmul_case({{132, 66, 40}, {132, 40, 72}, false, false})),
+                forward_only(matmul_case({{132, 40, 72}, {132, 72, 40}, true, true})),
+                forward_only(matmul_case({{132, 65, 33}, {132, 67, 33}, false, true})),
+                forward_only(matmul_case({{2, 16, 1100}, {1100, 24}, false, false}))});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -8,7 +8,9 @@ namespace {
 
 using testing::message_of;
 
-Tensor offsets_of(const std::vector<int32_t>& offsets, Device device) { return to_device(from_values<int32_t>({int64_t(offsets.size())}, offsets), device); }
+Tensor offsets_of(const std::vector<int32_t>& offsets, Device device) {
+  return to_device(from_values<int32_t>({int64_t(offsets.size())}, offsets), device);
+}
 
 template <class ErrorType> std::string self_message(const std::vector<int32_t>& offsets, DType dtype, Device device) {
   Tensor x = zeros({5, 1, 8}, dtype, Device::cuda());

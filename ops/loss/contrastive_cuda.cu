@@ -88,7 +88,7 @@ __device__ void dot_tile(float (&dot)[kMyRows][kMyCols], float (&a)[kDepth][kRow
     load_transposed<kRows>(a, f.rows, row, k0, f);
     load_transposed<kCols>(b, f.cols, col, k0, f);
     __syncthreads();
-    multiply(dot, a, b);
+    if (row + my_row(0) < f.B && col + my_col(0) < f.B) { multiply(dot, a, b); }  // others have nothing in this tile
   }
 }
 
@@ -306,11 +306,11 @@ row_gradients(float* drows, float* row_sum, Features f, const float* log_tempera
     }
     for (int64_t c0 = 0; c0 < f.C; c0 += kCols) {
       float out[kMyRows][kMyCols] = {};
-      for (int k0 = 0; k0 < kCols; k0 += kDepth) {
+      for (int k0 = 0; k0 < kCols && int64_t(panel) * kCols + k0 < f.B; k0 += kDepth) {
         __syncthreads();  // g is written; the readers of b are done
         load_straight(b, f.cols, int64_t(panel) * kCols + k0, c0, f);
         __syncthreads();
-        multiply(out, &g[k0], b);
+        if (my_row(0) < rows && c0 + my_col(0) < f.C) { multiply(out, &g[k0], b); }
       }
       const int width = int(min(f.C - c0, int64_t(kCols)));
       float* to = drows + c0;

@@ -78,22 +78,25 @@ Parameter* ParameterStore::add(const std::string& name, const Shape& shape, cons
 void ParameterStore::pack() {
   REQUIRE(UsageError, !packed_, "[parameters] pack() was already called");
   packed_ = true;
-  {
-    MemoryTag tag("weights");
-    masters_ = zeros({size()}, dtype_, device_);
-  }
-  MemoryTag tag("gradients");
-  gradients_ = zeros({size()}, dtype_, device_);
+  const int64_t step = 64 / size_of(dtype_);
   int64_t offset = 0;
   for (auto& p : parameters_) {
+    p->arena_offset_ = offset;
+    offset += (p->size() + step - 1) / step * step;
+  }
+  {
+    MemoryTag tag("weights");
+    masters_ = zeros({offset}, dtype_, device_);
+  }
+  MemoryTag tag("gradients");
+  gradients_ = zeros({offset}, dtype_, device_);
+  for (auto& p : parameters_) {
     Shape strides = contiguous_strides(p->shape());
-    Tensor master = masters_.as_strided(p->shape(), strides, offset);
+    Tensor master = masters_.as_strided(p->shape(), strides, p->arena_offset_);
     copy_into(master, p->master_);
     p->master_ = master;
-    p->leaf_->grad = gradients_.as_strided(p->shape(), strides, offset);
-    p->arena_offset_ = offset;
+    p->leaf_->grad = gradients_.as_strided(p->shape(), strides, p->arena_offset_);
     ++p->version_;
-    offset += p->size();
   }
 }
 

@@ -82,9 +82,10 @@ class ParameterStore {
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   Parameter* find(const std::string& name) const;  // null if there is none
   int64_t size() const;                            // elements in total
+  int64_t arena_size() const { return masters_.size(); }  // the same with the gaps that align every parameter to 64 bytes; they stay zero
   Device device() const { return device_; }
-  const Tensor& masters() const { return masters_; }      // (size()) flat
-  const Tensor& gradients() const { return gradients_; }  // (size()) flat
+  const Tensor& masters() const { return masters_; }      // (arena_size()) flat
+  const Tensor& gradients() const { return gradients_; }  // (arena_size()) flat
   void zero_gradients();                                   // and forgets which leaves were reached
   void changed();                                          // after an optimizer wrote the flat masters
   // Names of parameters, frozen ones apart, that no backward pass has reached since zero_gradients().

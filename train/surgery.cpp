@@ -13,7 +13,7 @@ void average_checkpoints(const std::vector<std::string>& paths, const std::strin
   REQUIRE(UsageError, paths.size() >= 2, "[average] at least two checkpoints are required, got ", paths.size());
   LoadedImageText first = load_image_text(paths[0]);
   ParameterStore& parameters = first.model->parameters();
-  const int64_t n = parameters.size();
+  const int64_t n = parameters.arena_size();
   std::vector<double> sum(n);
   for (const std::string& path : paths) {
     LoadedImageText one = load_image_text(path);

@@ -95,8 +95,8 @@ template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaT
       SIMT_UNROLL
       for (int j = 0; j < kMatricesN; ++j) {
         float* to = shared_sums + (m0 + i * 16 + lane / 4) * kSumsStride<kColumns> + n0 + j * 8 + lane % 4 * 2;
-        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-        *reinterpret_cast<float2*>(to + 8 * kSumsStride<kColumns>) = make_float2(sums[i][j][2], sums[i][j][3]);
+        simt::store_vector(to, simt::Vector<float, 2>{{sums[i][j][0], sums[i][j][1]}});
+        simt::store_vector(to + 8 * kSumsStride<kColumns>, simt::Vector<float, 2>{{sums[i][j][2], sums[i][j][3]}});
       }
     }
     __syncthreads();

@@ -63,8 +63,9 @@ template <class C> struct Output {
       if (vector && j + kChunk <= columns) {
         simt::Vector<C, kChunk> v = {};
         if (beta) { v = simt::load_vector<kChunk>(to); }
+        const auto sum = simt::load_vector<kChunk>(from);
         SIMT_UNROLL
-        for (int e = 0; e < kChunk; ++e) { v.v[e] = finished(from[e], j + e, v.v[e]); }
+        for (int e = 0; e < kChunk; ++e) { v.v[e] = finished(sum.v[e], j + e, v.v[e]); }
         simt::store_vector(to, v);
       } else {
         for (int e = 0; e < kChunk && j + e < columns; ++e) { to[e * column] = finished(from[e], j + e, beta ? to[e * column] : C(0)); }

@@ -16,11 +16,25 @@ layer_norm_rows(T* y, float* mean_out, float* rstd_out, const T* x, const float*
   const float mean = simt::row_sum(cols, [](int64_t, float v) { return v; }, row) / float(cols);
   const float var = simt::row_sum(cols, [=](int64_t, float v) { return (v - mean) * (v - mean); }, row) / float(cols);
   const float rstd = 1 / sqrtf(var + eps);
-  simt::row_store(y + r * cols, cols, [=](int64_t c, float v) { return (v - mean) * rstd * w[c] + b[c]; }, row);
+  const simt::SharedRow<float, Team> w_row{w}, b_row{b};
+  simt::row_store(y + r * cols, cols, [=](int64_t, float v, float wc, float bc) { return (v - mean) * rstd * wc + bc; }, row, w_row, b_row);
   if (threadIdx.x % (Team::kBlock / Team::kTeams) == 0) {
     mean_out[r] = mean;
     rstd_out[r] = rstd;
   }
+}
+
+// dx of one row.
+template <class T, class Team> __device__ __forceinline__ void store_dx(T* dx, const simt::Row<T, Team>& dy_row, const simt::Row<T, Team>& x_row,
+                                                                       const float* w, float mean, float rstd, int64_t cols) {
+  const simt::SharedRow<float, Team> w_row{w};
+  const float dnorm_mean = simt::row_sum(cols, [](int64_t, float g, float wc) { return g * wc; }, dy_row, w_row) / float(cols);
+  const float dnorm_norm_mean = simt::row_sum(cols, [=](int64_t, float g, float v, float wc) {
+    return g * wc * ((v - mean) * rstd);
+  }, dy_row, x_row, w_row) / float(cols);
+  simt::row_store(dx, cols, [=](int64_t, float g, float v, float wc) {
+    return rstd * (g * wc - dnorm_mean - (v - mean) * rstd * dnorm_norm_mean);
+  }, dy_row, x_row, w_row);
 }
 
 // A team takes rows_per_team rows, one after the other. Each thread sums dw and db of its own columns in registers and writes them at the end:
@@ -43,20 +57,17 @@ layer_norm_rows_bwd(T* dx, float* partial, const T* dy, const T* x, const float*
         db[k][j] += float(g.v[j]);
       }
     });
-    if (!dx) { continue; }
-    const float dnorm_mean = simt::row_sum(cols, [=](int64_t c, float g) { return g * w[c]; }, dy_row) / float(cols);
-    const float dnorm_norm_mean =
-        simt::row_sum(cols, [=](int64_t c, float g, float v) { return g * w[c] * ((v - mean) * rstd); }, dy_row, x_row) / float(cols);
-    simt::row_store(dx + r * cols, cols, [=](int64_t c, float g, float v) {
-      return rstd * (g * w[c] - dnorm_mean - (v - mean) * rstd * dnorm_norm_mean);
-    }, dy_row, x_row);
+    if (dx) { store_dx(dx + r * cols, dy_row, x_row, w, mean, rstd, cols); }
   }
   Team::each(cols, [&](int k, int64_t c) {
+    simt::Vector<float, V> dwv, dbv;
     SIMT_UNROLL
     for (int j = 0; j < V; ++j) {
-      partial[team * cols + c + j] = dw[k][j];
-      partial[(teams + team) * cols + c + j] = db[k][j];
+      dwv.v[j] = dw[k][j];
+      dbv.v[j] = db[k][j];
     }
+    simt::store_vector(partial + team * cols + c, dwv);
+    simt::store_vector(partial + (teams + team) * cols + c, dbv);
   });
 }
 
@@ -65,13 +76,7 @@ template <class T, class Team> __global__ void __launch_bounds__(Team::kBlock)
 layer_norm_long_rows_bwd(T* dx, const T* dy, const T* x, const float* w, const float* mean_in, const float* rstd_in, int64_t cols) {
   const int64_t r = Team::number();
   const simt::Row<T, Team> x_row(x + r * cols, cols), dy_row(dy + r * cols, cols);
-  const float mean = mean_in[r], rstd = rstd_in[r];
-  const float dnorm_mean = simt::row_sum(cols, [=](int64_t c, float g) { return g * w[c]; }, dy_row) / float(cols);
-  const float dnorm_norm_mean =
-      simt::row_sum(cols, [=](int64_t c, float g, float v) { return g * w[c] * ((v - mean) * rstd); }, dy_row, x_row) / float(cols);
-  simt::row_store(dx + r * cols, cols, [=](int64_t c, float g, float v) {
-    return rstd * (g * w[c] - dnorm_mean - (v - mean) * rstd * dnorm_norm_mean);
-  }, dy_row, x_row);
+  store_dx(dx + r * cols, dy_row, x_row, w, mean_in[r], rstd_in[r], cols);
 }
 // ... and the partial sums, a thread per column and block of rows.
 template <class T> __global__ void __launch_bounds__(256)
@@ -105,7 +110,7 @@ template <class T> void long_rows_bwd(const LayerNormBwd& a, int64_t teams) {
 void layer_norm_fwd(const LayerNormFwd& a) {
   if (!a.rows) { return; }
   simt::launch_typed(a.x.dtype, [&]<class T>() {
-    simt::with_row_team<T>(a.cols, simt::aligned16(a.x.data, a.y.data), [&]<class Team>() {
+    simt::with_row_team<T>(a.cols, simt::aligned16(a.x.data, a.y.data, a.w.data, a.b.data), [&]<class Team>() {
       simt::launch<layer_norm_rows<T, Team>>(Team::cover(a.rows), a.y.as<T>(), a.mean.as<float>(), a.rstd.as<float>(), a.x.as<T>(), a.w.as<float>(),
                                              a.b.as<float>(), a.rows, a.cols, float(a.eps));
     });
@@ -126,7 +131,7 @@ void layer_norm_bwd(const LayerNormBwd& a) {
       else if (C <= 2048) { run.template operator()<simt::RowTeam<V, 256, 8>>(); }
       else { run.template operator()<simt::RowTeam<V, 256, 32>>(); }
     };
-    const bool aligned = simt::aligned16(a.x.data, a.dy.data) && (!a.dx || simt::aligned16(a.dx.data));
+    const bool aligned = simt::aligned16(a.x.data, a.dy.data, a.w.data) && (!a.dx || simt::aligned16(a.dx.data));
     if (C > 8192) { long_rows_bwd<T>(a, teams); }
     else if (aligned && C % simt::kVectorOf<T> == 0) { choose.template operator()<simt::kVectorOf<T>>(); }
     else { choose.template operator()<1>(); }

@@ -158,6 +158,7 @@ void touch(const void* address, size_t bytes, Access access, uint32_t place) {
   Processor& p = *processor;
   const uint32_t me = segment_of(p);
   const bool in_shared = p.in_shared_memory(address);
+  traffic_access(p, address, bytes, access, place, in_shared);
   for (size_t i = 0; i < bytes; ++i) {
     Cell& c = cells[offset + i];
     const char* at = static_cast<const char*>(address) + i;

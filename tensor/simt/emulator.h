@@ -3,6 +3,7 @@
 //   scheduler     one Processor per OS thread runs blocks of a launch, one after another; threads of a block are fibers made when needed
 //   collectives   warp operations, tensor cores, cp.async, atomics
 //   checker       shadow memory: bounds, initialisation, races (PUMICE_SIMT_RACE; otherwise its functions do nothing)
+//   traffic       bytes, sectors and bank conflicts, from what the checker sees
 //   device_memory the allocations that kernels may touch, and copies to and from them
 #pragma once
 #include <deque>
@@ -106,6 +107,12 @@ void shadow_begin_launch();
 void shadow_begin_block(Processor&);
 char* shadowed_memory(size_t bytes, size_t align);            // checked builds: memory that has a shadow
 void release_shadowed_memory(char* p, size_t bytes);
+
+// Counting (traffic.h); nothing is counted unless the build checks accesses.
+void traffic_access(const Processor&, const void* address, size_t bytes, Access, uint32_t place, bool in_shared);
+void traffic_barrier(int barriers);
+void traffic_launch();
+void traffic_end_block();
 
 // The live device allocation that holds [p, p + bytes), or {nullptr, 0}.
 struct Allocation { char* data; size_t bytes; };

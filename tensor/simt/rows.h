@@ -5,10 +5,29 @@
 
 namespace pumice::simt {
 
-// V neighbours, moved by one instruction of at most 16 bytes.
+// V neighbours, moved by instructions of at most 16 bytes; p is a multiple of what one moves.
 template <class T, int V> struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) Vector { T v[V]; };
-template <int V, class T> __device__ __forceinline__ Vector<T, V> load_vector(const T* p) { return *reinterpret_cast<const Vector<T, V>*>(p); }
-template <int V, class T> __device__ __forceinline__ void store_vector(T* p, const Vector<T, V>& v) { *reinterpret_cast<Vector<T, V>*>(p) = v; }
+template <int V, class T> __device__ __forceinline__ Vector<T, V> load_vector(const T* p) {
+  constexpr int bytes = int(sizeof(T)) * V, step = bytes < 16 ? bytes : 16;
+  using Word = typename WordOf<step>::type;
+  Vector<T, V> v;
+  SIMT_UNROLL
+  for (int i = 0; i < bytes / step; ++i) {
+    const Word word = reinterpret_cast<const Word*>(p)[i];
+    std::memcpy(reinterpret_cast<char*>(&v) + i * step, &word, step);
+  }
+  return v;
+}
+template <int V, class T> __device__ __forceinline__ void store_vector(T* p, const Vector<T, V>& v) {
+  constexpr int bytes = int(sizeof(T)) * V, step = bytes < 16 ? bytes : 16;
+  using Word = typename WordOf<step>::type;
+  SIMT_UNROLL
+  for (int i = 0; i < bytes / step; ++i) {
+    Word word;
+    std::memcpy(&word, reinterpret_cast<const char*>(&v) + i * step, step);
+    reinterpret_cast<Word*>(p)[i] = word;
+  }
+}
 
 template <class T> inline constexpr int kVectorOf = 16 / int(sizeof(T));  // elements in 16 bytes
 inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
@@ -41,7 +60,8 @@ template <int V, int TEAM, int HELD> struct RowTeam {
 };
 
 // A row as its team sees it.
-template <class T, class Team> struct Row {
+template <class T, class Owner> struct Row {
+  using Team = Owner;
   const T* from;
   Vector<T, Team::kVector> held[Team::kVectors];
 
@@ -56,19 +76,27 @@ template <class T, class Team> struct Row {
   }
 };
 
+// What all rows share, such as the weight of a norm: read whenever it is used, from the caches. Aligned as the rows are.
+template <class T, class Owner> struct SharedRow {
+  using Team = Owner;
+  const T* from;
+  __device__ __forceinline__ Vector<T, Team::kVector> at(int, int64_t c) const { return load_vector<Team::kVector>(from + c); }
+};
+
 // f(c, values of the rows at c...) for each column of this thread.
-template <class Team, class F, class... T> __device__ __forceinline__ void each_column(int64_t cols, const F& f, const Row<T, Team>&... rows) {
+template <class F, class First, class... Rest> __device__ __forceinline__ void each_column(int64_t cols, const F& f, const First& first, const Rest&... rest) {
+  using Team = typename First::Team;
   Team::each(cols, [&](int k, int64_t c) {
-    [&](const Vector<T, Team::kVector>&... v) {
+    [&](const auto&... v) {
       SIMT_UNROLL
       for (int j = 0; j < Team::kVector; ++j) { f(c + j, float(v.v[j])...); }
-    }(rows.at(k, c)...);
+    }(first.at(k, c), rest.at(k, c)...);
   });
 }
-template <class Team, class F, class... T> __device__ __forceinline__ float row_sum(int64_t cols, const F& f, const Row<T, Team>&... rows) {
+template <class F, class First, class... Rest> __device__ __forceinline__ float row_sum(int64_t cols, const F& f, const First& first, const Rest&... rest) {
   float sum = 0;
-  each_column(cols, [&](int64_t c, auto... x) { sum += f(c, x...); }, rows...);
-  return Team::reduce(sum, Sum(), 0.0f);
+  each_column(cols, [&](int64_t c, auto... x) { sum += f(c, x...); }, first, rest...);
+  return First::Team::reduce(sum, Sum(), 0.0f);
 }
 // From the lowest finite number on, as the CPU: a row of nothing but -inf gives that.
 template <class T, class Team> __device__ __forceinline__ float row_max(int64_t cols, const Row<T, Team>& row) {
@@ -77,14 +105,15 @@ template <class T, class Team> __device__ __forceinline__ float row_max(int64_t 
   return Team::reduce(top, Max(), -__FLT_MAX__);
 }
 // y[c] = f(c, values at c...)
-template <class Y, class Team, class F, class... T>
-__device__ __forceinline__ void row_store(Y* y, int64_t cols, const F& f, const Row<T, Team>&... rows) {
+template <class Y, class F, class First, class... Rest>
+__device__ __forceinline__ void row_store(Y* y, int64_t cols, const F& f, const First& first, const Rest&... rest) {
+  using Team = typename First::Team;
   Team::each(cols, [&](int k, int64_t c) {
     Vector<Y, Team::kVector> out;
-    [&](const Vector<T, Team::kVector>&... v) {
+    [&](const auto&... v) {
       SIMT_UNROLL
       for (int j = 0; j < Team::kVector; ++j) { out.v[j] = Y(f(c + j, float(v.v[j])...)); }
-    }(rows.at(k, c)...);
+    }(first.at(k, c), rest.at(k, c)...);
     store_vector(y + c, out);
   });
 }

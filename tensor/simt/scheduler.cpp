@@ -235,6 +235,7 @@ void Processor::run_block(const Config& launch, Body kernel, void* arguments, ui
   jump(first->fiber);
   if (!error.empty()) { forget_fibers(); }
   running_thread = nullptr;
+  traffic_end_block();
 }
 
 void Processor::forget_fibers() {
@@ -303,6 +304,7 @@ void barrier(Loc loc) {
     p.predicate_result = p.predicate_sum;
     p.predicate_sum = 0;
     ++p.barrier_epoch;
+    traffic_barrier(1);
     for (int t = 0; t < p.count; ++t) { p.threads[size_t(t)].segment = 0; }
     return;
   }
@@ -317,6 +319,7 @@ int barrier_count(bool predicate, Loc loc) {
   barrier(loc);
   const int result = processor->predicate_result;  // a second barrier keeps the next count from overwriting it
   barrier(loc);
+  if (processor->current() == 0) { traffic_barrier(-1); }  // a card needs one
   return result;
 }
 
@@ -334,6 +337,7 @@ void run(const Config& c, Body body, void* args) {
           " x ", c.grid.z, " blocks cannot be launched", launch_text(c));
   REQUIRE(KernelError, c.smem <= kMaxShared, "[simt] a block has 227 KiB of shared memory, the launch asks for ", c.smem, " bytes", launch_text(c));
   shadow_begin_launch();
+  traffic_launch();
   device_memory_in_use(true);
 #if PUMICE_SIMT_ASAN
   __sanitizer_set_death_callback(say_where);

@@ -22,6 +22,14 @@ void require_launched(cudaError_t error, const char* name);  // throws DeviceErr
 
 namespace pumice::simt {
 
+// N bytes that one instruction moves.
+template <int N> struct WordOf;
+template <> struct WordOf<1> { using type = uint8_t; };
+template <> struct WordOf<2> { using type = uint16_t; };
+template <> struct WordOf<4> { using type = uint32_t; };
+template <> struct WordOf<8> { using type = uint2; };
+template <> struct WordOf<16> { using type = uint4; };
+
 struct Launch {
   dim3 grid{1}, block{1};
   size_t smem = 0;  // bytes of dynamic shared memory

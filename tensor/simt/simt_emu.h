@@ -198,6 +198,14 @@ template <class A, class B> inline auto max(A a, B b) {
 // ---- launching ----
 namespace pumice::simt {
 
+// N bytes that one instruction moves: integers, because the compiler takes small structures apart.
+template <int N> struct WordOf;
+template <> struct WordOf<1> { typedef uint8_t type; };
+template <> struct WordOf<2> { typedef uint16_t type __attribute__((may_alias)); };
+template <> struct WordOf<4> { typedef uint32_t type __attribute__((may_alias)); };
+template <> struct WordOf<8> { typedef uint64_t type __attribute__((may_alias)); };
+template <> struct WordOf<16> { __extension__ typedef unsigned __int128 type __attribute__((may_alias)); };
+
 struct Launch {
   dim3 grid{1}, block{1};
   size_t smem = 0;  // bytes of dynamic shared memory

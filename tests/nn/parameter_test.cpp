@@ -84,9 +84,10 @@ TEST(ParameterStore, PackLaysOutOneArena) {
   EXPECT_EQ(store.find("child.b"), b);
   EXPECT_EQ(store.find("b"), nullptr);
   EXPECT_EQ(a->arena_offset(), 0);
-  EXPECT_EQ(b->arena_offset(), 6);
+  EXPECT_EQ(b->arena_offset(), 16) << "64 bytes";
+  EXPECT_EQ(store.arena_size(), 32);
   EXPECT_EQ(a->master().to_vector<double>(), before);
-  EXPECT_EQ(store.masters().to_vector<double>()[6], 7);
+  EXPECT_EQ(store.masters().to_vector<double>()[16], 7);
   EXPECT_TRUE(a->decay());
   EXPECT_FALSE(b->decay());
   EXPECT_EQ(message_of<UsageError>([&] { root.parameter("late", {1}, Init::zeros(), false); }), "[parameters] 'late' is added after pack(); make every layer first");

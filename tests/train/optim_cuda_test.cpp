@@ -19,7 +19,7 @@ class OptimizersOnCuda : public ::testing::Test {
   }
 };
 
-// Odd sizes, so that ranges of the arena begin and end within a vector of four; experts, which are factored one by one.
+// Odd sizes, so that ranges of the arena end within a vector of four; experts, which are factored one by one.
 void fill_store(ParameterStore& store) {
   store.add("first", {3}, Init::normal(1), false);
   store.add("frozen", {2}, Init::normal(1), false);
@@ -48,7 +48,7 @@ void expect_same_steps(const std::string& what, const Make& make) {
   }
   WeightAverage average_here(here, 0.9), average_there(there, 0.9);
   for (uint32_t t = 1; t <= 3; ++t) {
-    Tensor g = random_normal_tensor({here.size()}, 0, 2, {.seed = t});
+    Tensor g = random_normal_tensor({here.arena_size()}, 0, 2, {.seed = t});
     copy_into(here.gradients(), g);
     copy_into(there.gradients(), to_device(g, Device::cuda()));
     EXPECT_NEAR(gradient_norm(there), gradient_norm(here), 1e-9 * gradient_norm(here)) << what;

@@ -42,7 +42,7 @@ Adafactor::Adafactor(ParameterStore& parameters, const AdafactorOptions& options
       partial = std::max(partial, x.count * ((x.rows + kAdafactorRows - 1) / kAdafactorRows) * x.cols);
     }
   }
-  if (options.beta1 > 0) { m_ = zeros({parameters.size()}, options.momentum, parameters.device()); }
+  if (options.beta1 > 0) { m_ = zeros({parameters.arena_size()}, options.momentum, parameters.device()); }
   v_ = zeros({moments}, DType::f32, parameters.device());
   partial_ = empty({partial}, DType::f64, parameters.device());
 }

@@ -12,8 +12,8 @@ PUMICE_DEFINE_KERNEL(adamw_step, AdamWStep);
 AdamW::AdamW(ParameterStore& parameters, const AdamWOptions& options, std::vector<ParameterPlan> plan)
     : Optimizer(parameters, std::move(plan)), options_(options) {
   MemoryTag tag("optimizer state");
-  m_ = zeros({parameters.size()}, DType::f32, parameters.device());
-  v_ = zeros({parameters.size()}, DType::f32, parameters.device());
+  m_ = zeros({parameters.arena_size()}, DType::f32, parameters.device());
+  v_ = zeros({parameters.arena_size()}, DType::f32, parameters.device());
 }
 
 void AdamW::step(const StepScale& scale) {

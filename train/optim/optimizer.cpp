@@ -31,7 +31,7 @@ double gradient_norm(const ParameterStore& parameters) {
 WeightAverage::WeightAverage(const ParameterStore& parameters, double decay) : parameters_(parameters), decay_(decay) {
   REQUIRE(UsageError, decay > 0 && decay < 1, "[ema] the decay must be in (0, 1), got ", decay);
   MemoryTag tag("weight average");
-  values_ = zeros({parameters.size()}, DType::f32, parameters.device());
+  values_ = zeros({parameters.arena_size()}, DType::f32, parameters.device());
   copy_into(values_, parameters.masters());
 }
 

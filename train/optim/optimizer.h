@@ -41,7 +41,7 @@ class WeightAverage {
  public:
   WeightAverage(const ParameterStore& parameters, double decay);
   void update();
-  const Tensor& values() const { return values_; }  // f32 (size()), laid out as the arena
+  const Tensor& values() const { return values_; }  // f32 (arena_size()), laid out as the arena
 
  private:
   const ParameterStore& parameters_;

@@ -18,6 +18,7 @@
 namespace pumice::cuda_device {
 cudaStream_t stream();                                      // the stream that all work of this thread's device goes to
 void require_launched(cudaError_t error, const char* name);  // throws DeviceError naming the kernel
+void allow_shared_memory(const void* kernel, size_t bytes, const char* name);  // more than 48 KiB must be asked for; throws DeviceError
 }  // namespace pumice::cuda_device
 
 namespace pumice::simt {
@@ -29,10 +30,7 @@ struct Launch {
 namespace detail {
 template <auto K, class... P> void launch(const Launch& c, void (*)(P...), std::type_identity_t<P>... a) {
   static_assert((std::is_trivially_copyable_v<P> && ...), "kernel arguments are copied bytewise");
-  if (c.smem > 48 * 1024) {
-    cuda_device::require_launched(cudaFuncSetAttribute(reinterpret_cast<const void*>(K), cudaFuncAttributeMaxDynamicSharedMemorySize, int(c.smem)),
-                                  __PRETTY_FUNCTION__);
-  }
+  if (c.smem > 48 * 1024) { cuda_device::allow_shared_memory(reinterpret_cast<const void*>(K), c.smem, __PRETTY_FUNCTION__); }
   cudaLaunchConfig_t config{};
   config.gridDim = c.grid;
   config.blockDim = c.block;

@@ -1,4 +1,5 @@
-// nvcc's side of simt.h: wrappers over the real thing. The only file with PTX in it; each instruction has its emulated body in simt_emu.h.
+// nvcc's side of simt.h: wrappers over the real thing. The only file with PTX in it, but for the conversion of dtype.h; each instruction has its
+// emulated body in simt_emu.h.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -61,6 +62,12 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* 
 // Copies 16 bytes to shared memory without a register; src_bytes < 16 fills the rest with zeros (0: nothing is read).
 __device__ __forceinline__ void cp_async16(void* dst, const void* src, int src_bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared_address(dst)), "l"(src), "r"(src_bytes) : "memory");
+}
+// Two floats rounded to bf16, the first in the low half.
+__device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high) {
+  uint32_t both;
+  asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
 }
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> __device__ __forceinline__ void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }

@@ -8,7 +8,7 @@
 namespace pumice::cuda_device {
 namespace {
 
-struct Probe { int devices = 0; std::string text; };
+struct Probe { int devices = 0; std::string text; size_t shared_memory = 0; };
 
 Probe look() {
   Probe p;
@@ -25,6 +25,7 @@ Probe look() {
     p.text = concat_text(properties.name, " has compute capability ", properties.major, ".", properties.minor, "; 8.0 or newer is required");
     return p;
   }
+  p.shared_memory = properties.sharedMemPerBlockOptin;
   p.text = concat_text(properties.name, ", ", properties.totalGlobalMem >> 30, " GiB, compute capability ", properties.major, ".", properties.minor);
   return p;
 }
@@ -34,8 +35,19 @@ const Probe& probe() {
   return p;
 }
 
-void check(cudaError_t error, const char* what) {
-  REQUIRE(DeviceError, error == cudaSuccess, "[cuda] ", what, ": ", cudaGetErrorString(error));
+// Faults of a kernel, which whatever call comes next reports. The process can use the device no more.
+bool of_an_earlier_kernel(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress: case cudaErrorMisalignedAddress: case cudaErrorInvalidAddressSpace: case cudaErrorIllegalInstruction:
+    case cudaErrorInvalidPc: case cudaErrorHardwareStackError: case cudaErrorLaunchFailure: case cudaErrorLaunchTimeout: case cudaErrorAssert:
+      return true;
+    default: return false;
+  }
+}
+void check(cudaError_t error, const char* what, const char* kernel = "") {
+  const bool earlier = of_an_earlier_kernel(error);
+  REQUIRE(DeviceError, error == cudaSuccess, "[cuda] ", what, kernel, earlier ? " found that a kernel has failed: " : " failed: ",
+          cudaGetErrorString(error), earlier ? ". Wrong offsets or row numbers end a kernel so. CUDA_LAUNCH_BLOCKING=1 names the kernel" : "");
 }
 
 }  // namespace
@@ -43,23 +55,31 @@ void check(cudaError_t error, const char* what) {
 bool built() { return true; }
 int count() { return probe().devices; }
 std::string describe() { return probe().text; }
+size_t shared_memory() { return probe().shared_memory; }
 void require(Device device) {
-  REQUIRE(DeviceError, device.index >= 0 && device.index < count(), "[device] ", device, " cannot be used: ", count() ? "the devices are cuda:0 to cuda:" +
-          std::to_string(count() - 1) : probe().text, ". Use --device cpu, or check `pumice doctor`");
+  REQUIRE(DeviceError, count(), "[device] ", device, " cannot be used: ", probe().text, ". Use --device cpu, or check `pumice doctor`");
+  REQUIRE(DeviceError, device.index == 0, "[device] a process uses one card, cuda:0; got ", device,
+          ". CUDA_VISIBLE_DEVICES chooses which card that is");
 }
 bool may_cache() { return true; }
 
 cudaStream_t stream() {
   static cudaStream_t s = [] {
     cudaStream_t made = nullptr;
-    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "a stream");
+    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "making a stream");
     return made;
   }();
   return s;
 }
 
 void require_launched(cudaError_t error, const char* name) {
-  REQUIRE(DeviceError, error == cudaSuccess, "[cuda] the kernel ", name, " could not be launched: ", cudaGetErrorString(error));
+  check(error, "the launch of the kernel ", name);
+}
+
+void allow_shared_memory(const void* kernel, size_t bytes, const char* name) {
+  REQUIRE(DeviceError, bytes <= shared_memory(), "[cuda] the kernel ", name, " needs ", bytes, " bytes of shared memory in a block, ", describe(),
+          " has ", shared_memory(), ". Use a card that has more (A100, H100, B200), or --device cpu");
+  require_launched(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes)), name);
 }
 
 void* allocate(size_t bytes) {
@@ -69,7 +89,7 @@ void* allocate(size_t bytes) {
     cudaGetLastError();
     return nullptr;
   }
-  check(error, "memory");
+  check(error, "an allocation");
   return p;
 }
 void release(void* p) noexcept { cudaFree(p); }
@@ -87,7 +107,7 @@ void copy_on_device(void* dst, const void* src, size_t bytes) {
 }
 void synchronize() {
   if (count() == 0) { return; }
-  check(cudaStreamSynchronize(stream()), "an earlier kernel");
+  check(cudaStreamSynchronize(stream()), "waiting for the device");
 }
 
 }  // namespace pumice::cuda_device

@@ -71,6 +71,7 @@ namespace cuda_device {
 bool built() { return true; }
 int count() { return 1; }
 std::string describe() { return "emulated on the CPU (PUMICE_CUDA=emulate), for tests and debugging of kernels"; }
+size_t shared_memory() { return kMaxShared; }
 void require(Device device) { REQUIRE(DeviceError, device.index == 0, "[device] the emulator has one device, cuda:0; got ", device); }
 bool may_cache() {
 #if PUMICE_SIMT_ASAN

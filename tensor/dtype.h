@@ -33,9 +33,13 @@ struct bf16 {
   uint16_t bits;
   bf16() = default;
   PUMICE_INLINE bf16(float f) {
+#ifdef __CUDA_ARCH__
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(f));  // one instruction for the same rounding
+#else
     uint32_t u;
     std::memcpy(&u, &f, 4);
     bits = (u & 0x7fffffffu) > 0x7f800000u ? uint16_t((u >> 16) | 0x40u) : uint16_t((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+#endif
   }
   PUMICE_INLINE operator float() const {
     uint32_t u = uint32_t(bits) << 16;

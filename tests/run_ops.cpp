@@ -268,6 +268,16 @@ std::string test_on_cuda(const OpCase& c) {
   return "";
 }
 
+// A fault of a kernel ends the use of a card by the process.
+bool device_is_lost() {
+  try {
+    cuda_device::synchronize();
+    return false;
+  } catch (const DeviceError&) {
+    return true;
+  }
+}
+
 void perf(const OpCase& c, Device device) {
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < c.inputs.size(); ++i) {
@@ -297,7 +307,7 @@ int run_program(int argc, char** argv) {
   const bool on_cuda = mode == "cuda", cuda_perf = mode == "cuda-perf";
   if ((on_cuda || cuda_perf) && cuda_device::count() == 0) {
     std::printf("no CUDA device (%s): nothing was run\n", cuda_device::describe().c_str());
-    return 0;
+    return 77;  // CTest's SKIP_RETURN_CODE
   }
   std::set<std::string> missing;  // kernels that are defined without a CUDA form
   int left_out = 0;
@@ -329,6 +339,10 @@ int run_program(int argc, char** argv) {
     if (!error.empty()) {
       ++failed;
       std::printf("FAIL %s: %s\n", c.name.c_str(), error.c_str());
+    }
+    if (on_cuda && device_is_lost()) {
+      std::printf("the device is lost, so the cases after this one were not run\n");
+      break;
     }
   }
   if (on_cuda) {

@@ -3,6 +3,7 @@
 #include "pumice/ops/attention/attention_fma_cuda.h"
 #include "pumice/ops/attention/attention_mma_bwd_cuda.h"
 #include "pumice/ops/attention/attention_mma_cuda.h"
+#include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/simt/device_scratch.h"
 
@@ -34,8 +35,10 @@ template <class F> void with_padded_head(int D, F&& f) {
   else { f.template operator()<kMostMmaD>(); }
 }
 
-// Whether an average sequence fits in the shared memory of the short form.
-bool is_short(const AttentionShape& s, int64_t most) { return max(s.queries, s.keys) <= most * s.sequences; }
+// Whether an average sequence fits in the short form, and that form, `bytes`, in the card: wide heads exceed the 99 KiB of a GeForce.
+bool is_short(const AttentionShape& s, int64_t most, size_t bytes) {
+  return max(s.queries, s.keys) <= most * s.sequences && bytes <= cuda_device::shared_memory();
+}
 
 template <class T> void launch_forward(const AttentionFwd& a, const AttentionShape& s) {
   const Heads<T> out = heads_of<T>(a.out);
@@ -45,7 +48,7 @@ template <class T> void launch_forward(const AttentionFwd& a, const AttentionSha
   if constexpr (std::is_same_v<T, bf16>) {
     if (s.D <= kMostMmaD) {
       return with_padded_head(s.D, [&]<int DP>() {
-        if (is_short(s, mma::kResident<DP>)) {
+        if (is_short(s, mma::kResident<DP>, mma::kShortForwardBytes<DP>)) {
           simt::launch<mma::short_forward<DP>>(
               {.grid = grid_of<mma::kResident<DP>>(s, false), .block = mma::kThreads, .smem = mma::kShortForwardBytes<DP>}, s, out, lse, q, k, v,
               q_offsets, k_offsets);
@@ -71,7 +74,7 @@ template <class T, bool kKeys> void launch_backward(const AttentionBwd& a, const
   if constexpr (std::is_same_v<T, bf16>) {
     if (s.D <= kMostMmaD) {
       return with_padded_head(s.D, [&]<int DP>() {
-        if (is_short(s, mma::kResident<DP>)) {
+        if (is_short(s, mma::kResident<DP>, mma::kShortBackwardBytes<DP>)) {
           simt::launch<mma::short_backward<DP, kKeys>>(
               {.grid = grid_of<mma::kResident<DP>>(s, kKeys), .block = mma::kThreads, .smem = mma::kShortBackwardBytes<DP>}, s, dx, dx2, x, x2, y, y2,
               lse, delta, q_offsets, k_offsets);

@@ -172,7 +172,7 @@ bool compare_exchange(uint64_t* p, uint64_t& old, uint64_t want) {
 // ---- asynchronous copies: the data lands only at the wait, so that a missing one leaves NaN behind on every run ----
 
 void cp_async(void* dst, const void* src, int bytes, Loc loc) {
-  if (reinterpret_cast<uintptr_t>(dst) & 15 || (bytes && reinterpret_cast<uintptr_t>(src) & 15)) {
+  if ((reinterpret_cast<uintptr_t>(dst) | reinterpret_cast<uintptr_t>(src)) & 15) {  // src of an empty copy as well
     fail_with("cp.async: an address is not 16-byte aligned, at " + text_of(loc));
   }
   if (!processor->in_shared_memory(dst)) { fail_with("cp.async: the destination is not shared memory, at " + text_of(loc)); }

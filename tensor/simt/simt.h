@@ -73,7 +73,11 @@ template <class T> __device__ T block_exclusive_scan(T v, T& total) {
 
 // Two floats rounded to bf16 in one register, the first in the low half.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+#if PUMICE_SIMT_EMULATED
   return uint32_t(bf16(low).bits) | uint32_t(bf16(high).bits) << 16;
+#else
+  return round_to_bf16x2(low, high);
+#endif
 }
 
 // Blocks that cover n items, or at most `most` of them for kernels whose threads loop with a stride of the grid.

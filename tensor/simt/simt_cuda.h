@@ -1,4 +1,5 @@
-// nvcc's side of simt.h: wrappers over the real thing. The only file with PTX in it; each instruction has its emulated body in simt_emu.h.
+// nvcc's side of simt.h: wrappers over the real thing. The only file with PTX in it, but for the conversion of dtype.h; each instruction has its
+// emulated body in simt_emu.h.
 #pragma once
 #include <cuda_runtime.h>
 
@@ -18,6 +19,7 @@
 namespace pumice::cuda_device {
 cudaStream_t stream();                                      // the stream that all work of this thread's device goes to
 void require_launched(cudaError_t error, const char* name);  // throws DeviceError naming the kernel
+void allow_shared_memory(const void* kernel, size_t bytes, const char* name);  // more than 48 KiB must be asked for; throws DeviceError
 }  // namespace pumice::cuda_device
 
 namespace pumice::simt {
@@ -37,10 +39,7 @@ struct Launch {
 namespace detail {
 template <auto K, class... P> void launch(const Launch& c, void (*)(P...), std::type_identity_t<P>... a) {
   static_assert((std::is_trivially_copyable_v<P> && ...), "kernel arguments are copied bytewise");
-  if (c.smem > 48 * 1024) {
-    cuda_device::require_launched(cudaFuncSetAttribute(reinterpret_cast<const void*>(K), cudaFuncAttributeMaxDynamicSharedMemorySize, int(c.smem)),
-                                  __PRETTY_FUNCTION__);
-  }
+  if (c.smem > 48 * 1024) { cuda_device::allow_shared_memory(reinterpret_cast<const void*>(K), c.smem, __PRETTY_FUNCTION__); }
   cudaLaunchConfig_t config{};
   config.gridDim = c.grid;
   config.blockDim = c.block;
@@ -71,6 +70,12 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void* 
 // Copies 16 bytes to shared memory without a register; src_bytes < 16 fills the rest with zeros (0: nothing is read).
 __device__ __forceinline__ void cp_async16(void* dst, const void* src, int src_bytes = 16) {
   asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(shared_address(dst)), "l"(src), "r"(src_bytes) : "memory");
+}
+// Two floats rounded to bf16, the first in the low half.
+__device__ __forceinline__ uint32_t round_to_bf16x2(float low, float high) {
+  uint32_t both;
+  asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(both) : "f"(high), "f"(low));
+  return both;
 }
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> __device__ __forceinline__ void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }

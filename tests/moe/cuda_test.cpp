@@ -58,7 +58,7 @@ TEST_F(MoeOnCuda, AssignsTheSameSlots) {
 TEST_F(MoeOnCuda, MoreExpertsThanABlockCanCountAreRefused) {
   Tensor expert = to_device(zeros({4, 1}, DType::i32), Device::cuda()), gate = to_device(zeros({4, 1}), Device::cuda());
   EXPECT_EQ(message_of<UsageError>([&] { assign_slots(expert, gate, groups_of({0, 4}), 4000, {4}, Order::position, {}); }),
-            "[assign_slots] at most 3072 experts on cuda:0, got 4000: their counters must fit a block's shared memory");
+            "[assign_slots] at most 1408 experts on cuda:0, got 4000: their counters must fit a block's shared memory");
 }
 
 TEST_F(MoeOnCuda, DrawsTheSameNoise) {

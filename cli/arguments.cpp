@@ -136,7 +136,8 @@ std::string help_of(const Command& command, const OptionTable& options) {
     text += "\n" + group + "\n";
     for (const Option& o : options.all()) {
       if (o.group != group) { continue; }
-      std::string left = "  --" + o.name + (o.type == Option::kBoolean ? "" : o.type == Option::kInteger ? " N" : o.type == Option::kNumber ? " X" : " ...");
+      const std::string value = o.type == Option::kBoolean ? "" : o.type == Option::kInteger ? " N" : o.type == Option::kNumber ? " X" : " ...";
+      const std::string left = "  --" + o.name + value;
       text += padded(left, 30) + o.help;
       if (!o.choices.empty()) { text += " (" + join(o.choices, " | ") + ")"; }
       if (!o.fallback.empty() && o.fallback != "false") { text += " [" + o.fallback + "]"; }

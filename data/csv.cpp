@@ -74,13 +74,16 @@ std::optional<size_t> find_column(const CsvTable& table, const std::vector<std::
   return std::nullopt;
 }
 
-size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag) {
+size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms,
+                 const std::string& flag) {
   if (auto found = find_column(table, wanted.empty() ? synonyms : std::vector<std::string>{wanted})) { return *found; }
   const bool headless = std::any_of(table.header.begin(), table.header.end(), is_picture_name);
-  REQUIRE(FormatError, !headless, "[csv] ", name, ": the first row (", join(table.header), ") names a picture where names of columns are required. Put a header row first, such as "
-          "filepath", table.separator, "caption");
-  throw UsageError(concat_text("[csv] ", name, ": no column '", wanted.empty() ? join(synonyms, "' or '") : wanted, "'. Columns: ", join(table.header), " (separator ",
-                               name_of(table.separator), "). Try: ", flag, " ", table.header.empty() ? "NAME" : table.header[0]), __FILE__, __LINE__);
+  REQUIRE(FormatError, !headless, "[csv] ", name, ": the first row (", join(table.header),
+          ") names a picture where names of columns are required. Put a header row first, such as filepath", table.separator, "caption");
+  throw UsageError(
+      concat_text("[csv] ", name, ": no column '", wanted.empty() ? join(synonyms, "' or '") : wanted, "'. Columns: ", join(table.header),
+                  " (separator ", name_of(table.separator), "). Try: ", flag, " ", table.header.empty() ? "NAME" : table.header[0]),
+      __FILE__, __LINE__);
 }
 
 std::string csv_row(const std::vector<std::string>& fields) {

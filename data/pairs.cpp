@@ -42,8 +42,9 @@ std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions&
   std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
   if (extension == ".json") { return open_json_pairs(part, options); }
   if (extension == ".csv" || extension == ".tsv") { return open_csv_pairs(part, options); }
-  throw UsageError(concat_text("[data] ", part, " is of no kind that pairs are read from: .tar, .tar.gz, .csv, .tsv, .json (COCO captions), or a folder per class"), __FILE__,
-                   __LINE__);
+  throw UsageError(concat_text("[data] ", part,
+                               " is of no kind that pairs are read from: .tar, .tar.gz, .csv, .tsv, .json (COCO captions), or a folder per class"),
+                   __FILE__, __LINE__);
 }
 
 // Sources one after the other, each repeated as often as its factor says.

@@ -38,7 +38,9 @@ bool split_name(const std::string& name, std::string& key, std::string& extensio
   return true;
 }
 
-bool ends_with(const std::string& s, const std::string& tail) { return s.size() >= tail.size() && s.compare(s.size() - tail.size(), tail.size(), tail) == 0; }
+bool ends_with(const std::string& s, const std::string& tail) {
+  return s.size() >= tail.size() && s.compare(s.size() - tail.size(), tail.size(), tail) == 0;
+}
 
 uint64_t mix(uint64_t h, std::string_view text) {  // FNV-1a
   for (unsigned char c : text) { h = (h ^ c) * 1099511628211ull; }
@@ -65,7 +67,9 @@ struct WebDataset::Impl {
     shards.push_back(std::move(shard));
     const size_t before = samples.size();
     const TarIndex index = read_tar_index(shards.back().bytes(), path);
-    if (!index.ended) { warnings.push_back("[webdataset] " + path + " has no end-of-archive block: it may have been cut short between two files. Copy it again"); }
+    if (!index.ended) {
+      warnings.push_back("[webdataset] " + path + " has no end-of-archive block: it may have been cut short between two files. Copy it again");
+    }
     bool open = false;  // whether the last sample is of this shard: a sample never crosses its end
     for (const TarEntry& entry : index.entries) {
       std::string key, extension;
@@ -73,8 +77,8 @@ struct WebDataset::Impl {
       if (!open || samples.back().key != key) { samples.push_back({uint32_t(shards.size() - 1), key, {}}); }
       open = true;
       for (const Part& part : samples.back().parts) {
-        REQUIRE(FormatError, part.extension != extension, "[webdataset] ", path, " at byte ", entry.offset, ": the sample '", key, "' has two entries '.", extension,
-                "'; consecutive files of one key make one sample");
+        REQUIRE(FormatError, part.extension != extension, "[webdataset] ", path, " at byte ", entry.offset, ": the sample '", key,
+                "' has two entries '.", extension, "'; consecutive files of one key make one sample");
       }
       samples.back().parts.push_back({extension, entry.offset, entry.size});
       hash = mix(mix(hash, entry.name), std::to_string(entry.size));
@@ -88,11 +92,13 @@ struct WebDataset::Impl {
     auto known = sizes.find(file.string());
     if (known == sizes.end()) {
       const bool there = std::filesystem::exists(file);
-      known = sizes.emplace(file.string(), there ? parse_shard_sizes(read_file(file.string()), file.string()) : std::map<std::string, int64_t>()).first;
+      known =
+          sizes.emplace(file.string(), there ? parse_shard_sizes(read_file(file.string()), file.string()) : std::map<std::string, int64_t>()).first;
     }
     auto promised = known->second.find(std::filesystem::path(path).filename().string());
     if (promised != known->second.end() && promised->second != found) {
-      warnings.push_back(concat_text("[webdataset] ", file.string(), " promises ", promised->second, " samples in ", promised->first, ", which holds ", found));
+      warnings.push_back(
+          concat_text("[webdataset] ", file.string(), " promises ", promised->second, " samples in ", promised->first, ", which holds ", found));
     }
   }
 };
@@ -101,8 +107,8 @@ WebDataset::WebDataset(const std::string& spec) : impl_(std::make_unique<Impl>()
   std::vector<std::string> paths = expand_braces(spec);
   auto missing = [](const std::string& p) { return !std::filesystem::exists(p); };
   size_t absent = size_t(std::count_if(paths.begin(), paths.end(), missing));
-  REQUIRE(IoError, absent == 0, "[webdataset] ", *std::find_if(paths.begin(), paths.end(), missing), " does not exist (", paths.size() - absent, " of ", paths.size(),
-          " shards of '", spec, "' are there). Check the path and the range in braces, and quote the braces in a shell");
+  REQUIRE(IoError, absent == 0, "[webdataset] ", *std::find_if(paths.begin(), paths.end(), missing), " does not exist (", paths.size() - absent,
+          " of ", paths.size(), " shards of '", spec, "' are there). Check the path and the range in braces, and quote the braces in a shell");
   for (const std::string& path : paths) { impl_->add_shard(path); }
 }
 WebDataset::~WebDataset() = default;

@@ -1,5 +1,5 @@
-// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides a number is in ImageTextTraining; the
-// observer sees what happens and may ask to stop.
+// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides
+// a number is in ImageTextTraining; the observer sees what happens and may ask to stop.
 #pragma once
 #include <functional>
 #include <string>

@@ -62,7 +62,8 @@ const pumice_sentencepiece& functions() {
   std::lock_guard lock(mutex);
   if (!found.functions) { found = find_plugin(); }
   REQUIRE(UsageError, found.functions, "[tokenizer] SentencePiece models need the plug-in ", kFile, ", which could not be loaded:\n  ",
-          join(found.tried, "\n  "), "\nIt is built when libsentencepiece-dev is installed (-DPUMICE_SENTENCEPIECE=ON); PUMICE_SENTENCEPIECE=FILE says "
+          join(found.tried, "\n  "),
+          "\nIt is built when libsentencepiece-dev is installed (-DPUMICE_SENTENCEPIECE=ON); PUMICE_SENTENCEPIECE=FILE says "
           "where it is. Without it, use the model's tokenizer.json");
   return *found.functions;
 }

@@ -74,8 +74,8 @@ class DataInspect : public Command {
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     REQUIRE(UsageError, start_ >= 0 && start_ < source->size() && count_ > 0 && size_ > 0 && size_ <= 1024,
-            "pumice data inspect: --start must be in [0, ", source->size(),
-            "), --n positive and --size in [1, 1024]");
+            "pumice data inspect: --start must be in [0, ", source->size(), "), --n positive and --size in [1, 1024], got ", start_, ", ", count_,
+            " and ", size_);
     std::unique_ptr<Tokenizer> tokenizer = tokenizer_.empty() ? nullptr : std::make_unique<Tokenizer>(Tokenizer::load(tokenizer_));
     const int64_t end = std::min(start_ + count_, source->size());
     print_line(format("%lld pairs, fingerprint %s", static_cast<long long>(source->size()), source->fingerprint().c_str()));

@@ -6,6 +6,7 @@
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
+#include "pumice/data/tokenizer.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
@@ -198,6 +199,7 @@ class TrainLimoe : public Command {
     for (const Option& o : options.all()) {
       if (!o.source.empty()) { print_line(format("%-22s %-28s from %s", o.name.c_str(), o.get().c_str(), o.source.c_str())); }
     }
+    if (!training_.tokenizer.empty()) { load_tokenizer(training_); }
     ImageTextCost cost = cost_of(training_.model);
     ImageTextMemory memory = memory_of(training_);
     double flops =

@@ -33,8 +33,12 @@ CsvTable parse_csv(std::string_view text, const std::string& name) {
   int64_t line = 1, row_line = 1;
   auto finish = [&] {
     if (row.size() == 1 && row[0].empty()) { return; }  // an empty line
-    if (table.header.empty()) { table.header = row; }
-    else {
+    if (table.header.empty()) {
+      const std::string names = join(row);
+      const bool binary = std::any_of(names.begin(), names.end(), [](unsigned char c) { return c < ' ' && c != '\t' && c != '\n' && c != '\r'; });
+      REQUIRE(FormatError, !binary, "[csv] ", name, " is not text: its first row holds control characters; a CSV or TSV file in UTF-8 is required");
+      table.header = row;
+    } else {
       REQUIRE(FormatError, row.size() == table.header.size(), "[csv] ", name, " line ", row_line, ": ", row.size(), " fields, but the header has ",
               table.header.size(), " (separator ", name_of(table.separator), "). Quote fields that contain the separator");
       table.rows.push_back(row);

@@ -9,6 +9,7 @@
 #include "pumice/data/gzip.h"
 #include "pumice/data/shard_sizes.h"
 #include "pumice/data/tar.h"
+#include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 
@@ -33,23 +34,13 @@ bool split_name(const std::string& name, std::string& key, std::string& extensio
     if (close != std::string::npos && (close + 2 == name.size() || name[close + 2] == '/')) { return false; }
   }
   key = name.substr(0, dot);
-  extension = name.substr(dot + 1);
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  extension = ascii_lower(name.substr(dot + 1));
   return true;
-}
-
-bool ends_with(const std::string& s, const std::string& tail) {
-  return s.size() >= tail.size() && s.compare(s.size() - tail.size(), tail.size(), tail) == 0;
-}
-
-uint64_t mix(uint64_t h, std::string_view text) {  // FNV-1a
-  for (unsigned char c : text) { h = (h ^ c) * 1099511628211ull; }
-  return h;
 }
 
 }  // namespace
 
-bool names_shards(const std::string& path) { return ends_with(path, ".tar") || ends_with(path, ".tar.gz") || ends_with(path, ".tgz"); }
+bool names_shards(const std::string& path) { return path.ends_with(".tar") || path.ends_with(".tar.gz") || path.ends_with(".tgz"); }
 
 struct WebDataset::Impl {
   std::vector<Shard> shards;
@@ -81,7 +72,7 @@ struct WebDataset::Impl {
                 "' has two entries '.", extension, "'; consecutive files of one key make one sample");
       }
       samples.back().parts.push_back({extension, entry.offset, entry.size});
-      hash = mix(mix(hash, entry.name), std::to_string(entry.size));
+      hash = hash_of(std::to_string(entry.size), hash_of(entry.name, hash));
     }
     compare_with_sizes(path, int64_t(samples.size() - before));
   }

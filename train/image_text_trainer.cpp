@@ -72,13 +72,16 @@ double chance_loss(const ImageTextConfig& c, int64_t batch_size) {
 }
 
 Tokenizer make_tokenizer(const ImageTextTraining& t, const PairSource& source, const LoadedImageText* start, const TrainObserver& observer) {
+  const bool reads_text = start && start->model->config().architecture != Architecture::classifier;
   if (!t.tokenizer.empty()) {
-    Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
-    REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
-            " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
+    Tokenizer tokenizer = load_tokenizer(t);
+    if (reads_text && tokenizer.fingerprint() != start->tokenizer.fingerprint()) {
+      observer.message("note: " + t.tokenizer + " is not the tokenizer of " + t.init_from +
+                       ", whose word embeddings were learned for other tokens; leave --tokenizer out to go on with its own");
+    }
     return tokenizer;
   }
-  if (start && start->model->config().architecture != Architecture::classifier) { return start->tokenizer; }
+  if (reads_text) { return start->tokenizer; }
   std::vector<std::string> captions;
   for (int64_t i = 0; i < source.size(); ++i) { captions.push_back(source.caption(i)); }
   TokenizerTraining options;
@@ -294,6 +297,13 @@ class Run {
 };
 
 }  // namespace
+
+Tokenizer load_tokenizer(const ImageTextTraining& t) {
+  Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
+  REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
+          " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
+  return tokenizer;
+}
 
 TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer) {
   training.validate();

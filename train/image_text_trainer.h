@@ -76,6 +76,10 @@ struct TrainOutcome {
 };
 TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer);
 
+// What --tokenizer names. Throws UsageError when it has more tokens than the model's text embedding has rows.
+class Tokenizer;
+Tokenizer load_tokenizer(const ImageTextTraining& training);
+
 // One step's losses and gradients for a batch, split into `accum_freq` microbatches: pass one embeds them all without a graph,
 // the loss over the whole batch gives the gradient of every embedding, pass two runs each microbatch again with its graph
 // (GradCache: Gao, Zhang, Han, Callan 2021, arXiv:2101.06983). A classifier needs one pass: its loss is a mean over examples. Gradients

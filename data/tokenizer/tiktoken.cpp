@@ -50,8 +50,7 @@ Kind kind_of(const std::string& source) {
                                                    {100260, "<|fim_suffix|>"}, {100276, "<|endofprompt|>"}}},
       {"r50k", kGpt2Pattern, false, {{50256, "<|endoftext|>"}}},
   }};
-  std::string file = source.substr(source.find_last_of('/') + 1);
-  std::transform(file.begin(), file.end(), file.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  const std::string file = ascii_lower(source.substr(source.find_last_of('/') + 1));
   for (const Kind& kind : kinds) {
     if (file.find(kind.name) != std::string::npos) { return kind; }
   }

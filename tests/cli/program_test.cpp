@@ -40,6 +40,10 @@ TEST(Program, HelpAndMistypedNames) {
   o = run("trian limoe");
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "error: pumice: there is no command 'trian limoe'. Did you mean 'train limoe'?")) << o.text;
+  o = run("tokenizer");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "Usage: pumice tokenizer COMMAND") && holds(o, "  tokenizer encode  print the token ids") && !holds(o, "train limoe")) << o.text;
+  EXPECT_EQ(run("data --help").code, 0);
   o = run("train limoe --batchsize 3");
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "there is no flag --batchsize. Did you mean 'batch-size'?")) << o.text;
@@ -404,6 +408,58 @@ TEST(Program, TokenizersAreTrainedAndTried) {
   EXPECT_EQ(o.code, 1);
   EXPECT_TRUE(holds(o, "holds no tokenizer: none of tokenizer.json")) << o.text;
   EXPECT_TRUE(holds(run("__complete tokenizer train --type ''"), "sentencepiece-bpe"));
+  o = run("tokenizer info " + (d / "t") + " --out " + (d / "copies/deep"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(std::filesystem::exists(d / "copies/deep/tokenizer.json"));
+}
+
+TEST(Program, TokenizersSayWhatIsWrong) {
+  testing::Temporary d;
+  write_file_atomic(d / "a.txt", "two red apples\n");
+  write_file_atomic(d / "binary.txt", std::string("fine\na\xff\n"));
+  write_file_atomic(d / "corpus.dat", "two red apples\n");
+  auto expect = [&](const std::string& words, int code, const std::string& part) {
+    Outcome o = run(words);
+    EXPECT_EQ(o.code, code) << words;
+    EXPECT_TRUE(holds(o, part)) << words << "\n" << o.text;
+  };
+  const std::string train = "tokenizer train ", out = " --out " + (d / "new");
+  expect(train + (d / "none.txt") + out, 1, "none.txt cannot be opened: No such file or directory");
+  expect(train + (d / "binary.txt") + out, 1, "binary.txt line 2 is not UTF-8 (byte 1 is 0xff). Save the text as UTF-8");
+  expect(train + (d / "corpus.dat") + out, 2, "Text, one per line, is read from files that end in .txt");
+  expect(train + (d / "a.txt") + " --vocab-size 10" + out, 2, "at least 257 tokens, got 10. Raise --vocab-size");
+  expect(train + (d / "a.txt") + " --type foo" + out, 2, "--type must be one of bpe, sentencepiece, sentencepiece-bpe, got 'foo'");
+  EXPECT_FALSE(std::filesystem::exists(d / "new")) << "nothing is left behind by what failed";
+
+  expect(train + (d / "a.txt") + out, 0, "byte-level BPE");
+  const std::string use = " --tokenizer " + (d / "new") + " ";
+  expect("tokenizer encode a", 2, "pumice tokenizer encode: --tokenizer is required");
+  expect("tokenizer encode --tokenizer " + (d / "gone") + " a", 1, "does not exist. Give a tokenizer file, a directory with one, or a training run");
+  expect("tokenizer encode --tokenizer " + (d / "corpus.dat") + " a", 1, "corpus.dat is no tokenizer: a tokenizer.json, vocab.json with merges.txt");
+  EXPECT_EQ(run("tokenizer encode" + use + "< /dev/null").text, "");
+  EXPECT_EQ(run("tokenizer encode" + use + "< '" + (d / "binary.txt") + "' | '" PUMICE_PROGRAM "' tokenizer decode" + use).text, "fine\na\xff\n");
+  expect("tokenizer decode" + use + "< '" + (d / "a.txt") + "'", 2, "line 1 of standard input: 'two' is no id of this tokenizer; ids go from 0 to ");
+
+  Outcome o = run("data template csv --out " + (d / "set"));
+  const std::string data = "train limoe --preset tiny --dry-run --train-data " + (d / "set/train.csv") + use;
+  expect(data, 0, "parameters ");
+  expect(data + "--vocab-size 99", 2, " tokens; the model's text embedding has 99 rows. Raise --vocab-size or choose another tokenizer");
+  expect("train limoe --preset tiny --dry-run --tokenizer " + (d / "gone"), 1, "gone does not exist");
+}
+
+TEST(Program, AnotherTokenizerThanThatOfTheWeightsIsNoted) {
+  testing::Temporary d;
+  run("data template csv --out " + (d / "set"));
+  write_file_atomic(d / "a.txt", "two red apples\n");
+  run("tokenizer train " + (d / "a.txt") + " --out " + (d / "words"));
+  const std::string train = "train limoe --train-data " + (d / "set/train.csv") + kSmall;
+  Outcome o = run(train + "--out " + (d / "first"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run(train + "--init-from " + (d / "first") + " --out " + (d / "second") + " --tokenizer " + (d / "words"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "words is not the tokenizer of " + (d / "first") + ", whose word embeddings were learned for other tokens")) << o.text;
+  o = run(train + "--init-from " + (d / "first") + " --out " + (d / "third") + " --tokenizer " + (d / "first"));
+  EXPECT_FALSE(holds(o, "is not the tokenizer of")) << o.text;
 }
 
 }  // namespace

@@ -202,6 +202,8 @@ TEST(Csv, Errors) {
       message_of<FormatError>([] { column_of(parse_csv("a.jpeg,a cat\nb.jpeg,a dog\n", "x.csv"), "x.csv", "", kImageColumns, "--csv-img-key"); }),
       "[csv] x.csv: the first row (a.jpeg, a cat) names a picture where names of columns are required. Put a header row first, such as "
       "filepath,caption");
+  EXPECT_EQ(message_of<FormatError>([] { parse_csv("\x8a\x01,z\nb", "x.csv"); }),
+            "[csv] x.csv is not text: its first row holds control characters; a CSV or TSV file in UTF-8 is required");
   EXPECT_EQ(message_of<FormatError>([] { parse_csv("a,b\n1,2,3\n", "x.csv"); }),
             "[csv] x.csv line 2: 3 fields, but the header has 2 (separator ','). Quote fields that contain the separator");
   EXPECT_EQ(message_of<FormatError>([] { parse_csv("a,b\n1,\"2\n", "x.csv"); }), "[csv] x.csv line 2: a quote begins here and is never closed");

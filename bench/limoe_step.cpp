@@ -55,11 +55,12 @@ void measure(int argc, char** argv) {
     if (step >= 3) { times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count()); }
   }
   std::sort(times.begin(), times.end());
-  std::printf("{\"side\": \"pumice\", \"preset\": \"%s\", \"dense\": %s, \"precision\": \"%s\", \"threads\": %d, \"isa\": \"%s\", \"ms\": %.2f, \"ms_min\": %.2f, "
-              "\"ms_max\": %.2f, \"activation_mib\": %.1f, \"system_allocations_after_two_steps\": %lld}\n",
-              config.preset.c_str(), config.dense_twin ? "true" : "false", dtype == DType::bf16 ? "bf16" : "fp32", thread_count(), name(active_isa()),
-              times[times.size() / 2], times.front(), times.back(), double(memory_stats().peak - resident) / (1 << 20),
-              static_cast<long long>(memory_stats().system_calls - calls_after_first));
+  std::printf(
+      "{\"side\": \"pumice\", \"preset\": \"%s\", \"dense\": %s, \"precision\": \"%s\", \"threads\": %d, \"isa\": \"%s\", "
+      "\"ms\": %.2f, \"ms_min\": %.2f, \"ms_max\": %.2f, \"activation_mib\": %.1f, \"system_allocations_after_two_steps\": %lld}\n",
+      config.preset.c_str(), config.dense_twin ? "true" : "false", dtype == DType::bf16 ? "bf16" : "fp32", thread_count(), name(active_isa()),
+      times[times.size() / 2], times.front(), times.back(), double(memory_stats().peak - resident) / (1 << 20),
+      static_cast<long long>(memory_stats().system_calls - calls_after_first));
 }
 
 }  // namespace

@@ -31,8 +31,8 @@ def main():
         run = a.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
         result = run / "zeroshot.json"
         if not result.exists():
-            subprocess.run([a.program, "train", command, "--preset", "tiny", "--train-data", a.train_data, "--out", run, "--overwrite", "--steps", str(a.steps),
-                            "--seed", str(seed), *flags, *a.flags], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([a.program, "train", command, "--preset", "tiny", "--train-data", a.train_data, "--out", run, "--overwrite", "--steps",
+                            str(a.steps), "--seed", str(seed), *flags, *a.flags], check=True, stdout=subprocess.DEVNULL)
             subprocess.run([a.program, "eval", "zeroshot", "--model", run, "--data", a.eval_data, "--no-baselines", "--output", result], check=True,
                            stdout=subprocess.DEVNULL)
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
@@ -42,7 +42,8 @@ def main():
     for name, command, flags in MODELS:
         results = [measure(name, command, flags, seed) for seed in range(1, a.seeds + 1)]
         top1 = [100 * r[0] for r in results]
-        print(f"| {name} | {statistics.mean(top1):.1f} % | {min(top1):.1f} to {max(top1):.1f} % | {statistics.mean(r[1] for r in results):.3f} |", flush=True)
+        accuracy = statistics.mean(r[1] for r in results)
+        print(f"| {name} | {statistics.mean(top1):.1f} % | {min(top1):.1f} to {max(top1):.1f} % | {accuracy:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

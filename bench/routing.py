@@ -38,8 +38,8 @@ def main():
         run = a.out / f"{name.replace(' ', '-')}-{capacity}"
         result = run / "zeroshot.json"
         if not result.exists():
-            subprocess.run([a.program, "train", "limoe", "--preset", "tiny", "--train-data", f"{a.data}/train/train-{{000000..000019}}.tar", "--out", run, "--overwrite",
-                            "--steps", str(a.steps), "--capacity-factor", capacity, *flags],
+            subprocess.run([a.program, "train", "limoe", "--preset", "tiny", "--train-data", f"{a.data}/train/train-{{000000..000019}}.tar", "--out",
+                            run, "--overwrite", "--steps", str(a.steps), "--capacity-factor", capacity, *flags],
                            check=True, stdout=subprocess.DEVNULL, env=environment)
             subprocess.run([a.program, "eval", "zeroshot", "--model", run, "--data", a.data / "eval-objects", "--output", result], check=True,
                            stdout=subprocess.DEVNULL, env=environment)
@@ -53,7 +53,8 @@ def main():
     jobs = [(capacity, recipe) for capacity in CAPACITIES for recipe in RECIPES]
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         rows = list(pool.map(measure, jobs))
-    print("| capacity | recipe | image, block 1 | image, block 3 | text, block 1 | text, block 3 | text, worst step | zero-shot top-1 |\n" + "|---" * 8 + "|")
+    print("| capacity | recipe | image, block 1 | image, block 3 | text, block 1 | text, block 3 | text, worst step | zero-shot top-1 |\n"
+          + "|---" * 8 + "|")
     print("\n".join(rows))
 
 

@@ -41,7 +41,8 @@ def main():
     for path in files:
         ours = subprocess.run([ROOT / "build/bench/bench_tokenizer", path, text], check=True, capture_output=True, text=True).stdout.split()
         theirs, total = hugging_face(path, lines)
-        print(f"| {pathlib.Path(path).name} | {size / float(ours[0]):.1f} | {size / theirs:.1f} | {theirs / float(ours[0]):.1f} | {'yes' if int(ours[1]) == total else 'NO'} |")
+        seconds, equal = float(ours[0]), "yes" if int(ours[1]) == total else "NO"
+        print(f"| {pathlib.Path(path).name} | {size / seconds:.1f} | {size / theirs:.1f} | {theirs / seconds:.1f} | {equal} |")
 
 
 main()

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/suggest.h"
@@ -12,8 +13,8 @@ namespace {
 
 struct Assignment { Option* option; std::string value, flag; };
 
-bool looks_boolean(std::string word) {
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+bool looks_boolean(const std::string& given) {
+  const std::string word = ascii_lower(given);
   return word == "true" || word == "false" || word == "yes" || word == "no" || word == "0" || word == "1";
 }
 
@@ -136,7 +137,8 @@ std::string help_of(const Command& command, const OptionTable& options) {
     text += "\n" + group + "\n";
     for (const Option& o : options.all()) {
       if (o.group != group) { continue; }
-      std::string left = "  --" + o.name + (o.type == Option::kBoolean ? "" : o.type == Option::kInteger ? " N" : o.type == Option::kNumber ? " X" : " ...");
+      const std::string value = o.type == Option::kBoolean ? "" : o.type == Option::kInteger ? " N" : o.type == Option::kNumber ? " X" : " ...";
+      const std::string left = "  --" + o.name + value;
       text += padded(left, 30) + o.help;
       if (!o.choices.empty()) { text += " (" + join(o.choices, " | ") + ")"; }
       if (!o.fallback.empty() && o.fallback != "false") { text += " [" + o.fallback + "]"; }
@@ -146,6 +148,14 @@ std::string help_of(const Command& command, const OptionTable& options) {
     }
   }
   return text + "\n  --verbose" + std::string(19, ' ') + "show where in Pumice an error comes from\n\nExamples:\n" + command.examples();
+}
+
+std::string help_of_group(const std::vector<std::unique_ptr<Command>>& commands, const std::string& group) {
+  std::string text;
+  for (const auto& c : commands) {
+    if (c->name().rfind(group + " ", 0) == 0) { text += "  " + padded(c->name(), 18) + c->summary() + "\n"; }
+  }
+  return text.empty() ? "" : "Usage: pumice " + group + " COMMAND [--flag value ...]\n\nCommands:\n" + text;
 }
 
 std::string help_of_program(const std::vector<std::unique_ptr<Command>>& commands) {

@@ -18,5 +18,7 @@ Parsed parse_arguments(Command& command, OptionTable& options, const std::vector
 
 std::string help_of(const Command& command, const OptionTable& options);
 std::string help_of_program(const std::vector<std::unique_ptr<Command>>& commands);
+// Of the commands that begin with the word `group`; "" when there are none.
+std::string help_of_group(const std::vector<std::unique_ptr<Command>>& commands, const std::string& group);
 
 }  // namespace pumice

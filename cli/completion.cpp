@@ -47,7 +47,9 @@ class Completion : public Command {
   std::string name() const override { return "completion"; }
   std::string summary() const override { return "print a completion script for bash, zsh or fish"; }
   std::string positional() const override { return "bash|zsh|fish"; }
-  std::string examples() const override { return "  source <(pumice completion bash)\n  pumice completion fish > ~/.config/fish/completions/pumice.fish\n"; }
+  std::string examples() const override {
+    return "  source <(pumice completion bash)\n  pumice completion fish > ~/.config/fish/completions/pumice.fish\n";
+  }
   void declare(OptionTable&) override {}
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     const std::string shell = arguments.empty() ? "" : arguments[0];

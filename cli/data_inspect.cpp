@@ -57,7 +57,8 @@ class DataInspect : public Command {
   std::string summary() const override { return "show pairs as the model will see them"; }
   std::string positional() const override { return "SOURCE"; }
   std::string examples() const override {
-    return "  pumice data inspect train.csv --n 16 --size 64 --out sheet.png\n  pumice data inspect 'train-{000000..000004}.tar' --tokenizer runs/a/checkpoints/latest/tokenizer.json\n";
+    return "  pumice data inspect train.csv --n 16 --size 64 --out sheet.png\n"
+           "  pumice data inspect 'train-{000000..000004}.tar' --tokenizer runs/a/checkpoints/latest/tokenizer.json\n";
   }
   void declare(OptionTable& o) override {
     declare_source(o, options_);
@@ -73,8 +74,8 @@ class DataInspect : public Command {
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     REQUIRE(UsageError, start_ >= 0 && start_ < source->size() && count_ > 0 && size_ > 0 && size_ <= 1024,
-            "pumice data inspect: --start must be in [0, ", source->size(),
-            "), --n positive and --size in [1, 1024]");
+            "pumice data inspect: --start must be in [0, ", source->size(), "), --n positive and --size in [1, 1024], got ", start_, ", ", count_,
+            " and ", size_);
     std::unique_ptr<Tokenizer> tokenizer = tokenizer_.empty() ? nullptr : std::make_unique<Tokenizer>(Tokenizer::load(tokenizer_));
     const int64_t end = std::min(start_ + count_, source->size());
     print_line(format("%lld pairs, fingerprint %s", static_cast<long long>(source->size()), source->fingerprint().c_str()));
@@ -84,8 +85,9 @@ class DataInspect : public Command {
       print_line(format("%lld  %s", static_cast<long long>(i), source->name(i).c_str()));
       try {
         Image picture = decode_image(source->image(i), source->name(i), decoding_);
-        print_line(format("    %d x %d pixels%s", picture.width, picture.height,
-                          source->label(i) < 0 ? "" : (", class " + std::to_string(source->label(i)) + " (" + source->classnames()[size_t(source->label(i))] + ")").c_str()));
+        const int label = source->label(i);
+        const std::string named = label < 0 ? "" : concat_text(", class ", label, " (", source->classnames()[size_t(label)], ")");
+        print_line(format("    %d x %d pixels%s", picture.width, picture.height, named.c_str()));
         sheet.put(i - start_, resize_and_crop(picture, int(size_)));
       } catch (const Error& e) {
         print_line(std::string("    left out: ") + e.what());
@@ -119,7 +121,9 @@ class DataCheck : public Command {
   std::string name() const override { return "data check"; }
   std::string summary() const override { return "read every pair of a source and say what is wrong"; }
   std::string positional() const override { return "SOURCE"; }
-  std::string examples() const override { return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n"; }
+  std::string examples() const override {
+    return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n";
+  }
   void declare(OptionTable& o) override {
     declare_source(o, options_);
     o.add("batch-size", batch_size_, "Output", "for the expected share of equal captions in a batch");
@@ -127,7 +131,8 @@ class DataCheck : public Command {
   }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
-    REQUIRE(UsageError, batch_size_ > 0 && shown_ >= 0, "pumice data check: --batch-size must be positive and --problems not negative, got ", batch_size_, " and ", shown_);
+    REQUIRE(UsageError, batch_size_ > 0 && shown_ >= 0, "pumice data check: --batch-size must be positive and --problems not negative, got ",
+            batch_size_, " and ", shown_);
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     std::map<std::string, int64_t> sizes;
     std::map<uint64_t, int64_t> pictures, captions;

@@ -28,8 +28,9 @@ class DataScenes : public Command {
     if (r.font.empty() && !options_.shapes) {
       print_line("no emoji font was found, so these are procedural shapes; for emoji: apt-get install fonts-noto-color-emoji");
     }
-    print_line(format("%s: %lld training pictures, %lld for validation, %lld of %lld single objects, hash %016llx", r.version.c_str(), static_cast<long long>(r.train),
-                      static_cast<long long>(r.val), static_cast<long long>(r.eval), static_cast<long long>(r.concepts), static_cast<unsigned long long>(r.hash)));
+    print_line(format("%s: %lld training pictures, %lld for validation, %lld of %lld single objects, hash %016llx", r.version.c_str(),
+                      static_cast<long long>(r.train), static_cast<long long>(r.val), static_cast<long long>(r.eval),
+                      static_cast<long long>(r.concepts), static_cast<unsigned long long>(r.hash)));
     print_line(format("next: pumice train limoe --preset tiny --train-data '%s/train/train-{000000..%06lld}.tar' --out runs/a", options_.out.c_str(),
                       static_cast<long long>((options_.train + 999) / 1000 - 1)));
     return 0;

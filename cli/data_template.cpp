@@ -15,9 +15,11 @@ class DataTemplate : public Command {
   std::string examples() const override { return "  pumice data template csv --out example\n  pumice data check example/train.csv\n"; }
   void declare(OptionTable& o) override { o.add("out", out_, "Output", "the directory to write"); }
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
-    REQUIRE(UsageError, arguments.size() == 1, "pumice data template: one of ", join(template_kinds()), " is required, got ", arguments.size(), " words");
+    REQUIRE(UsageError, arguments.size() == 1, "pumice data template: one of ", join(template_kinds()), " is required, got ", arguments.size(),
+            " words");
     const std::string source = write_template(arguments[0], out_);
-    print_line("wrote " + out_ + ". Train on it with:\n  pumice train limoe --preset tiny --batch-size 12 --steps 50 --train-data '" + source + "' --out runs/example");
+    print_line("wrote " + out_ + ". Train on it with:\n  pumice train limoe --preset tiny --batch-size 12 --steps 50 --train-data '" + source +
+               "' --out runs/example");
     return 0;
   }
 

@@ -24,7 +24,9 @@ class Doctor : public Command {
   int run(OptionTable&, const std::vector<std::string>&) override {
     print_line("CPU");
     for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
-      print_line(format("  %-10s %s", pumice::name(isa), !built_for(isa) ? "not built" : !machine_has(isa) ? "not supported by this CPU" : isa == active_isa() ? "in use" : "available"));
+      const char* usable = isa == active_isa() ? "in use" : "available";
+      const char* state = !built_for(isa) ? "not built" : !machine_has(isa) ? "not supported by this CPU" : usable;
+      print_line(format("  %-10s %s", pumice::name(isa), state));
     }
     struct sysinfo memory = {};
     sysinfo(&memory);
@@ -34,8 +36,9 @@ class Doctor : public Command {
     print_line("Libraries");
     for (const auto& [library, version] : data_libraries()) { print_line(format("  %-22s %s", library.c_str(), version.c_str())); }
     std::string font = find_emoji_font("");
-    print_line("Sample scenes\n  " + (font.empty() ? "no emoji font: scenes are drawn with procedural shapes. For emoji: apt-get install fonts-noto-color-emoji"
-                                                   : "emoji font " + font));
+    print_line("Sample scenes\n  " +
+               (font.empty() ? "no emoji font: scenes are drawn with procedural shapes. For emoji: apt-get install fonts-noto-color-emoji"
+                             : "emoji font " + font));
     print_line("Environment variables");
     for (const flags::Flag& flag : flags::all()) {
       std::string value = flags::value_of(flag);

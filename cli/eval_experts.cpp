@@ -11,7 +11,9 @@ class EvalExperts : public Command {
  public:
   std::string name() const override { return "eval experts"; }
   std::string summary() const override { return "what each expert reads: modality, words, patches"; }
-  std::string examples() const override { return "  pumice eval experts --model runs/a --data datasets/scenes/val.csv --output experts.json --maps experts.png\n"; }
+  std::string examples() const override {
+    return "  pumice eval experts --model runs/a --data datasets/scenes/val.csv --output experts.json --maps experts.png\n";
+  }
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("data", data_, "Input", "pairs to route; see --train-data of pumice train limoe");

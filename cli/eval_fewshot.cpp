@@ -40,12 +40,13 @@ class EvalFewshot : public Command {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval fewshot: --model and --data are required. See pumice eval fewshot --help");
     REQUIRE(UsageError, !train_data_.empty() || has_train_side(data_), "pumice eval fewshot: ", data_,
             " has no training side; name labelled pictures to learn from by --train-data");
-    LabelledSet test = open_labelled_set(data_, "test", files_), train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train", files_);
+    LabelledSet test = open_labelled_set(data_, "test", files_),
+                train = open_labelled_set(train_data_.empty() ? data_ : train_data_, "train", files_);
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
     FewshotResult r = evaluate_fewshot(pipeline, train, test, options_);
-    print_line(format("%lld pictures, %lld classes, %lld draws, model at step %lld", static_cast<long long>(r.images), static_cast<long long>(r.classes),
-                      static_cast<long long>(options_.seeds), static_cast<long long>(pipeline.step())));
+    print_line(format("%lld pictures, %lld classes, %lld draws, model at step %lld", static_cast<long long>(r.images),
+                      static_cast<long long>(r.classes), static_cast<long long>(options_.seeds), static_cast<long long>(pipeline.step())));
     nlohmann::ordered_json metrics;
     for (const FewshotScore& s : r.scores) {
       const double mean = std::accumulate(s.top1.begin(), s.top1.end(), 0.0) / double(s.top1.size());

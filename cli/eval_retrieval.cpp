@@ -20,7 +20,8 @@ class EvalRetrieval : public Command {
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
-    o.add("data", data_, "Input", "a CSV of pictures and captions, COCO or Karpathy JSON, webdataset shards, or a CLIP_benchmark retrieval directory");
+    o.add("data", data_, "Input",
+          "a CSV of pictures and captions, COCO or Karpathy JSON, webdataset shards, or a CLIP_benchmark retrieval directory");
     o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
     o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
     o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
@@ -30,7 +31,8 @@ class EvalRetrieval : public Command {
   }
 
   int run(OptionTable& options, const std::vector<std::string>&) override {
-    REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
+    REQUIRE(UsageError, !model_.empty() && !data_.empty(),
+            "pumice eval retrieval: --model and --data are required. See pumice eval retrieval --help");
     RetrievalSet set = open_retrieval_set(data_, files_);
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
@@ -51,8 +53,10 @@ class EvalRetrieval : public Command {
                       percent(chance.at1).c_str(), percent(chance.at5).c_str(), percent(chance.at10).c_str()));
   }
   static Json json_of(const Recall& image_to_text, const Recall& text_to_image) {
-    return {{"text_retrieval_recall@1", image_to_text.at1}, {"text_retrieval_recall@5", image_to_text.at5}, {"text_retrieval_recall@10", image_to_text.at10},
-            {"image_retrieval_recall@1", text_to_image.at1}, {"image_retrieval_recall@5", text_to_image.at5}, {"image_retrieval_recall@10", text_to_image.at10}};
+    return {{"text_retrieval_recall@1", image_to_text.at1}, {"text_retrieval_recall@5", image_to_text.at5},
+            {"text_retrieval_recall@10", image_to_text.at10},
+            {"image_retrieval_recall@1", text_to_image.at1}, {"image_retrieval_recall@5", text_to_image.at5},
+            {"image_retrieval_recall@10", text_to_image.at10}};
   }
   Json json_of(const RetrievalResult& r, const ImageTextPipeline& pipeline) const {
     Json j;

@@ -22,7 +22,8 @@ class EvalZeroshot : public Command {
   }
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
-    o.add("text-model", text_model_, "Input", "another checkpoint that embeds the prompts, such as one that keeps the experts of text; default: --model");
+    o.add("text-model", text_model_, "Input",
+          "another checkpoint that embeds the prompts, such as one that keeps the experts of text; default: --model");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a folder per class, a CSV with labels, an IDX or CLIP_benchmark folder, or webdataset shards with .cls");
     o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
@@ -44,7 +45,8 @@ class EvalZeroshot : public Command {
     if (!templates_.empty()) { set.templates = templates_; }
     ImageTextPipeline pipeline(model_, DType::f32, ema_ ? Weights::average : Weights::trained, device_);
     if (!options.find("exif-orientation")->source.empty()) { pipeline.set_exif_orientation(exif_); }
-    std::unique_ptr<ImageTextPipeline> text = text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_, DType::f32, Weights::trained, device_);
+    std::unique_ptr<ImageTextPipeline> text =
+        text_model_.empty() ? nullptr : std::make_unique<ImageTextPipeline>(text_model_, DType::f32, Weights::trained, device_);
     std::unique_ptr<LabelledSet> train_side;
     if (baselines_ && has_train_side(data_)) { train_side = std::make_unique<LabelledSet>(open_labelled_set(data_, "train", files_)); }
     ZeroshotResult r = evaluate_zeroshot(pipeline, set, train_side.get(), {.text = text.get(), .canonical = canonical_});
@@ -57,7 +59,8 @@ class EvalZeroshot : public Command {
     print_line(format("  mean per-class recall      %8s", percent(r.mean_per_class_recall).c_str()));
     print_line(format("  chance                     %8s", percent(r.chance).c_str()));
     if (r.colour_baseline >= 0) {
-      print_line(format("  colour histogram, nearest  %8s   (sees labelled pictures; the model saw captions only)", percent(r.colour_baseline).c_str()));
+      print_line(
+          format("  colour histogram, nearest  %8s   (sees labelled pictures; the model saw captions only)", percent(r.colour_baseline).c_str()));
       print_line(format("  pixels, nearest            %8s", percent(r.pixel_baseline).c_str()));
     }
     print_confusions(r, set.classnames);

@@ -73,6 +73,12 @@ int run(const std::vector<std::string>& words, bool& verbose) {
     for (const std::string& word : complete(commands, {words.begin() + 1, words.end()})) { std::puts(word.c_str()); }
     return 0;
   }
+  if (words.size() == 1 || words[1] == "--help" || words[1] == "-h") {
+    if (const std::string help = help_of_group(commands, words[0]); !help.empty()) {
+      std::fputs(help.c_str(), stdout);
+      return words.size() == 1 ? 2 : 0;
+    }
+  }
   size_t used = 0;
   Command* command = find_command(commands, words, used);
   if (!command) {

@@ -35,16 +35,19 @@ class ModelInfo : public Command {
     LoadedImageText loaded = load_image_text(checkpoint);
     const ImageTextConfig& c = loaded.model->config();
     ImageTextCost cost = cost_of(c);
-    const std::string architecture = c.architecture == Architecture::limoe ? "LIMoE" : c.architecture == Architecture::two_tower ? "two-tower" : "classifier";
+    const std::string architecture =
+        c.architecture == Architecture::limoe ? "LIMoE" : c.architecture == Architecture::two_tower ? "two-tower" : "classifier";
     print_line(format("checkpoint  %s, step %lld", checkpoint.c_str(), static_cast<long long>(loaded.state.step)));
-    print_line(format("model       %s %s: %lld blocks, width %lld, %lld px in patches of %lld, captions of up to %lld tokens", architecture.c_str(), c.preset.c_str(),
-                      static_cast<long long>(c.depth), static_cast<long long>(c.width), static_cast<long long>(c.image_size),
+    print_line(format("model       %s %s: %lld blocks, width %lld, %lld px in patches of %lld, captions of up to %lld tokens", architecture.c_str(),
+                      c.preset.c_str(), static_cast<long long>(c.depth), static_cast<long long>(c.width), static_cast<long long>(c.image_size),
                       static_cast<long long>(c.patch), static_cast<long long>(c.text_length)));
     if (!c.moe_layers.empty() && !c.dense_twin) {
       print_line(format("experts     %d in each of %zu blocks, %d per token", c.router.experts, c.moe_layers.size(), c.router.experts_per_token));
     }
-    print_line(format("parameters  %s total, %s active per token", human_count(double(cost.parameters)).c_str(), human_count(double(cost.active_parameters)).c_str()));
-    print_line(format("compute     %sMAC per picture, %sMAC per caption (forward)", human_count(cost.image_macs).c_str(), human_count(cost.text_macs).c_str()));
+    print_line(format("parameters  %s total, %s active per token", human_count(double(cost.parameters)).c_str(),
+                      human_count(double(cost.active_parameters)).c_str()));
+    print_line(format("compute     %sMAC per picture, %sMAC per caption (forward)", human_count(cost.image_macs).c_str(),
+                      human_count(cost.text_macs).c_str()));
     print_line(format("tokenizer   %d tokens", int(loaded.tokenizer.vocab_size())));
   }
 

@@ -14,7 +14,9 @@ class ModelAverage : public Command {
   std::string name() const override { return "model average"; }
   std::string summary() const override { return "average the weights of several checkpoints of one run"; }
   std::string positional() const override { return "CHECKPOINT CHECKPOINT ..."; }
-  std::string examples() const override { return "  pumice model average runs/a/checkpoints/step-000800 runs/a/checkpoints/step-001000 --out runs/a-mean\n"; }
+  std::string examples() const override {
+    return "  pumice model average runs/a/checkpoints/step-000800 runs/a/checkpoints/step-001000 --out runs/a-mean\n";
+  }
   void declare(OptionTable& o) override { o.add("out", out_, "Output", "the directory to write"); }
   int run(OptionTable&, const std::vector<std::string>& paths) override {
     average_checkpoints(paths, out_);

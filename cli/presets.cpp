@@ -22,9 +22,10 @@ class Presets : public Command {
     for (const std::string& preset : limoe_preset_names()) {
       ImageTextConfig c = limoe_preset(preset);
       ImageTextCost cost = cost_of(c);
-      print_line(format("%-7s %5lld %5lld %5lld %5lld %5lld %5lld %8d  %2zu of %-2lld      %12s %11s", preset.c_str(), static_cast<long long>(c.image_size),
-                        static_cast<long long>(c.patch), static_cast<long long>(c.depth), static_cast<long long>(c.width), static_cast<long long>(c.heads),
-                        static_cast<long long>(c.hidden), c.moe_layers.empty() ? 0 : c.router.experts, c.moe_layers.size(), static_cast<long long>(c.depth),
+      print_line(format("%-7s %5lld %5lld %5lld %5lld %5lld %5lld %8d  %2zu of %-2lld      %12s %11s", preset.c_str(),
+                        static_cast<long long>(c.image_size), static_cast<long long>(c.patch), static_cast<long long>(c.depth),
+                        static_cast<long long>(c.width), static_cast<long long>(c.heads), static_cast<long long>(c.hidden),
+                        c.moe_layers.empty() ? 0 : c.router.experts, c.moe_layers.size(), static_cast<long long>(c.depth),
                         human_count(double(cost.parameters)).c_str(), human_count(double(cost.active_parameters)).c_str()));
     }
     return 0;

@@ -16,8 +16,8 @@ class TokenizerDecode : public Command {
   std::string summary() const override { return "print the text of token ids"; }
   std::string positional() const override { return "[ID ...]"; }
   std::string examples() const override {
-    return "  pumice tokenizer decode --tokenizer runs/a 17 204 9\n  pumice tokenizer encode --tokenizer qwen/ < a.txt | pumice tokenizer decode "
-        "--tokenizer qwen/\n\n"
+    return "  pumice tokenizer decode --tokenizer runs/a 17 204 9\n"
+           "  pumice tokenizer encode --tokenizer qwen/ < a.txt | pumice tokenizer decode --tokenizer qwen/\n\n"
            "Without an ID, each line of standard input holds the ids of one text. Commas and brackets between ids are ignored.\n";
   }
   void declare(OptionTable& o) override {
@@ -30,13 +30,15 @@ class TokenizerDecode : public Command {
     const Tokenizer tokenizer = Tokenizer::load(tokenizer_);
     std::string line;
     for (const std::string& word : arguments) { line += word + " "; }
-    if (!arguments.empty()) { print_line(tokenizer.decode(ids_in(tokenizer, line), skip_special_)); }
-    while (arguments.empty() && std::getline(std::cin, line)) { print_line(tokenizer.decode(ids_in(tokenizer, line), skip_special_)); }
+    if (!arguments.empty()) { print_line(tokenizer.decode(ids_in(tokenizer, line, ""), skip_special_)); }
+    for (int64_t number = 1; arguments.empty() && std::getline(std::cin, line); ++number) {
+      print_line(tokenizer.decode(ids_in(tokenizer, line, concat_text("line ", number, " of standard input: ")), skip_special_));
+    }
     return 0;
   }
 
  private:
-  static std::vector<int32_t> ids_in(const Tokenizer& tokenizer, std::string line) {
+  static std::vector<int32_t> ids_in(const Tokenizer& tokenizer, std::string line, const std::string& place) {
     for (char& c : line) {
       if (c == ',' || c == '[' || c == ']') { c = ' '; }
     }
@@ -46,7 +48,7 @@ class TokenizerDecode : public Command {
       int32_t id = -1;
       const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
       REQUIRE(UsageError, error == std::errc() && end == word.data() + word.size() && id >= 0 && id < tokenizer.vocab_size(),
-              "pumice tokenizer decode: '", word, "' is no id of this tokenizer; ids go from 0 to ", tokenizer.vocab_size() - 1);
+              "pumice tokenizer decode: ", place, "'", word, "' is no id of this tokenizer; ids go from 0 to ", tokenizer.vocab_size() - 1);
       ids.push_back(id);
     }
     return ids;

@@ -11,8 +11,10 @@ namespace {
 // Control characters do not reach the terminal.
 std::string shown(const std::string& piece) {
   std::string text;
-  for (unsigned char c : piece) { text += c == '\n' ? "\\n" : c == '\t' ? "\\t" : c < 32 || c == 127 ? format("\\x%02x", c) : std::string(1,
-      char(c)); }
+  for (unsigned char c : piece) {
+    const bool control = c < 32 || c == 127;
+    text += c == '\n' ? "\\n" : c == '\t' ? "\\t" : control ? format("\\x%02x", c) : std::string(1, char(c));
+  }
   return text;
 }
 
@@ -52,7 +54,7 @@ class TokenizerEncode : public Command {
       numbers += (numbers.empty() ? "" : " ") + std::to_string(id);
       pieces += "[" + shown(tokenizer.piece(id)) + "]";
     }
-    print_line(numbers + (pieces_ ? "  " + pieces : ""));
+    print_line(numbers + (pieces.empty() || !pieces_ ? "" : "  " + pieces));
   }
 
   std::string tokenizer_;

@@ -1,9 +1,9 @@
 #include <filesystem>
-#include <fstream>
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
 #include "pumice/data/pairs.h"
+#include "pumice/data/source_problems.h"
 #include "pumice/data/text.h"
 #include "pumice/data/tokenizer.h"
 #include "pumice/data/tokenizer/sentencepiece.h"
@@ -35,37 +35,43 @@ class TokenizerTrain : public Command {
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, !arguments.empty() && !out_.empty(), "pumice tokenizer train: name at least one SOURCE and --out DIR");
-    const std::string file = out_ + (type_ == "bpe" ? "/tokenizer.json" : "/tokenizer.model");
     REQUIRE(UsageError, overwrite_ || !(std::filesystem::exists(out_ + "/tokenizer.json") || std::filesystem::exists(out_ + "/tokenizer.model")),
             "pumice tokenizer train: ", out_, " holds a tokenizer already; --overwrite replaces it");
     std::vector<std::string> texts;
     for (const std::string& source : arguments) { read(source, texts); }
     REQUIRE(FormatError, !texts.empty(), "pumice tokenizer train: the sources hold no text");
-    std::error_code failed;
-    std::filesystem::create_directories(out_, failed);
-    REQUIRE(IoError, !failed, "pumice tokenizer train: ", out_, " cannot be made: ", failed.message());
-    if (type_ == "bpe") { Tokenizer::train(texts, bpe_).save(out_); }
-    else {
-      const auto kind = type_ == "sentencepiece" ? SentencePieceKind::unigram : SentencePieceKind::bpe;
-      write_file_atomic(file, train_sentencepiece(texts, kind, bpe_.vocab_size));
-    }
-    std::filesystem::remove(out_ + (type_ == "bpe" ? "/tokenizer.model" : "/tokenizer.json"), failed);  // of another type, replaced
-    Tokenizer tokenizer = Tokenizer::load(file);
+    learn(texts).save(out_);
+    std::error_code ignored;
+    std::filesystem::remove(out_ + (type_ == "bpe" ? "/tokenizer.model" : "/tokenizer.json"), ignored);  // of another type, replaced
+    const Tokenizer tokenizer = Tokenizer::load(out_);
+    const std::string file = out_ + "/" + tokenizer.file_name();
     print_line(format("%s: %s of %d tokens learned from %zu texts", file.c_str(), tokenizer.kind().c_str(), int(tokenizer.vocab_size()),
-        texts.size()));
+                      texts.size()));
     return 0;
   }
 
  private:
+  Tokenizer learn(const std::vector<std::string>& texts) const {
+    if (type_ == "bpe") { return Tokenizer::train(texts, bpe_); }
+    const SentencePieceKind kind = type_ == "sentencepiece" ? SentencePieceKind::unigram : SentencePieceKind::bpe;
+    return Tokenizer(load_sentencepiece(train_sentencepiece(texts, kind, bpe_.vocab_size), "the model that was learned"));
+  }
+
   static void read(const std::string& source, std::vector<std::string>& texts) {
     if (std::filesystem::path(source).extension() == ".txt") {
-      each_line(read_file(source), [&](std::string_view line, size_t) {
-        if (!line.empty()) { texts.emplace_back(line); }
+      each_line(read_file(source), [&](std::string_view line, size_t number) {
+        if (line.empty()) { return; }
+        const std::string fault = text_fault(texts.emplace_back(line));
+        REQUIRE(FormatError, fault.empty(), "pumice tokenizer train: ", source, " line ", number, " ", fault, ". Save the text as UTF-8");
       });
       return;
     }
-    std::unique_ptr<PairSource> pairs = open_pairs(source);
-    for (int64_t i = 0; i < pairs->size(); ++i) { texts.push_back(pairs->caption(i)); }
+    try {
+      std::unique_ptr<PairSource> pairs = open_pairs(source);
+      for (int64_t i = 0; i < pairs->size(); ++i) { texts.push_back(pairs->caption(i)); }
+    } catch (const UsageError& e) {
+      throw UsageError(concat_text(e.what(), ". Text, one per line, is read from files that end in .txt"), e.file, e.line);
+    }
   }
 
   TokenizerTraining bpe_;

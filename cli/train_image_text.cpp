@@ -6,6 +6,7 @@
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
+#include "pumice/data/tokenizer.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
@@ -83,8 +84,9 @@ class TrainLimoe : public Command {
   explicit TrainLimoe(Architecture architecture) : architecture_(architecture) {}
   std::string name() const override { return command_of(architecture_); }
   std::string summary() const override {
-    return architecture_ == Architecture::limoe ? "train a sparse image-text model with a contrastive loss"
-           : architecture_ == Architecture::two_tower ? "the same with a tower for each: CLIP, SigLIP, LiT" : "train a sparse image classifier (V-MoE)";
+    if (architecture_ == Architecture::limoe) { return "train a sparse image-text model with a contrastive loss"; }
+    if (architecture_ == Architecture::two_tower) { return "the same with a tower for each: CLIP, SigLIP, LiT"; }
+    return "train a sparse image classifier (V-MoE)";
   }
   std::string examples() const override {
     if (architecture_ == Architecture::two_tower) {
@@ -119,8 +121,11 @@ class TrainLimoe : public Command {
     auto resume = flags.find("resume"), out = flags.find("out"), start = flags.find("init-from");
     if (start != flags.end() && resume == flags.end()) { return find_checkpoint(start->second) + "/config.json"; }
     if (resume == flags.end() || resume->second == "never" || out == flags.end()) { return ""; }
-    if (resume->second == "auto" && !std::filesystem::exists(out->second + "/config.json")) { return start == flags.end() ? "" : find_checkpoint(start->second) + "/config.json"; }
-    REQUIRE(UsageError, std::filesystem::exists(out->second + "/config.json"), "[train] --resume: ", out->second, " holds no run to resume (no config.json). "
+    if (resume->second == "auto" && !std::filesystem::exists(out->second + "/config.json")) {
+      return start == flags.end() ? "" : find_checkpoint(start->second) + "/config.json";
+    }
+    REQUIRE(UsageError, std::filesystem::exists(out->second + "/config.json"), "[train] --resume: ", out->second,
+            " holds no run to resume (no config.json). "
             "Leave --resume out to start one");
     return out->second + "/config.json";
   }
@@ -132,8 +137,8 @@ class TrainLimoe : public Command {
       training_.model.classnames.clear();
       if (architecture_ != Architecture::two_tower) { training_.model.text_moe_layers.clear(); }
     }
-    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(), ": ", options.find("architecture")->source, " says architecture ",
-            options.find("architecture")->get(), ", which pumice ", command_of(training_.model.architecture), " trains");
+    REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(), ": ", options.find("architecture")->source,
+            " says architecture ", options.find("architecture")->get(), ", which pumice ", command_of(training_.model.architecture), " trains");
     if (options.find("warmup")->source.empty()) { training_.schedule.warmup = std::min(training_.schedule.warmup, training_.schedule.steps / 4); }
     if (dry_run_) {
       print_plan(options);
@@ -194,9 +199,11 @@ class TrainLimoe : public Command {
     for (const Option& o : options.all()) {
       if (!o.source.empty()) { print_line(format("%-22s %-28s from %s", o.name.c_str(), o.get().c_str(), o.source.c_str())); }
     }
+    if (!training_.tokenizer.empty()) { load_tokenizer(training_); }
     ImageTextCost cost = cost_of(training_.model);
     ImageTextMemory memory = memory_of(training_);
-    double flops = 6 * (cost.image_macs + cost.text_macs) * double(training_.batch_size) * (training_.recompute || training_.accum_freq > 1 ? 4.0 / 3 : 1);
+    double flops =
+        6 * (cost.image_macs + cost.text_macs) * double(training_.batch_size) * (training_.recompute || training_.accum_freq > 1 ? 4.0 / 3 : 1);
     print_line(format("parameters    %s total, %s active per token", human_count(double(cost.parameters)).c_str(),
                       human_count(double(cost.active_parameters)).c_str()));
     print_line(format("compute       %sFLOP per step of %lld pairs, %sFLOP for %lld steps", human_count(flops).c_str(),

@@ -62,7 +62,8 @@ class Draws {
 Image random_crop(const Image& image, const Augmentation& a, Draws& draws) {
   const double area = double(image.width) * double(image.height);
   for (int attempt = 0; attempt < 10; ++attempt) {
-    const double target = area * draws.uniform(a.min_scale, a.max_scale), ratio = std::exp(draws.uniform(std::log(a.min_ratio), std::log(a.max_ratio)));
+    const double target = area * draws.uniform(a.min_scale, a.max_scale),
+                 ratio = std::exp(draws.uniform(std::log(a.min_ratio), std::log(a.max_ratio)));
     const int width = int(std::nearbyint(std::sqrt(target * ratio))), height = int(std::nearbyint(std::sqrt(target / ratio)));
     if (width < 1 || height < 1 || width > image.width || height > image.height) { continue; }
     const int top = int(draws.below(image.height - height + 1)), left = int(draws.below(image.width - width + 1));
@@ -97,13 +98,15 @@ void Augmentation::validate() const {
   REQUIRE(UsageError, min_scale > 0 && min_scale <= max_scale && max_scale <= 1,
           "[augment] --aug-scale must be two shares of the area such as 0.9,1, the smaller one first, got ",
           min_scale, " and ", max_scale);
-  REQUIRE(UsageError, min_ratio > 0 && min_ratio <= max_ratio, "[augment] ratios must be positive, the smaller one first, got ", min_ratio, " and ", max_ratio);
+  REQUIRE(UsageError, min_ratio > 0 && min_ratio <= max_ratio, "[augment] ratios must be positive, the smaller one first, got ", min_ratio, " and ",
+          max_ratio);
   REQUIRE(UsageError, flip >= 0 && flip <= 1 && grey >= 0 && grey <= 1, "[augment] --aug-flip and --aug-gray are probabilities in [0, 1], got ", flip,
           " and ", grey);
   for (double v : {brightness, contrast, saturation}) {
     REQUIRE(UsageError, v >= 0 && v <= 10, "[augment] --aug-color-jitter must be in [0, 10], got ", v);
   }
-  REQUIRE(UsageError, hue >= 0 && hue <= 0.5, "[augment] the fourth number of --aug-color-jitter, the turn of the hue, must be in [0, 0.5], got ", hue);
+  REQUIRE(UsageError, hue >= 0 && hue <= 0.5, "[augment] the fourth number of --aug-color-jitter, the turn of the hue, must be in [0, 0.5], got ",
+          hue);
 }
 
 Image augment(const Image& image, int size, const Augmentation& a, uint64_t seed, int64_t epoch, int64_t sample) {

@@ -24,8 +24,8 @@ Feature thumbnail(const Image& image) {
 }
 
 template <class Extract, class Distance>
-double nearest(const std::vector<Image>& known, const std::vector<int>& known_labels, const std::vector<Image>& asked, const std::vector<int>& asked_labels,
-               const Extract& extract, const Distance& distance) {
+double nearest(const std::vector<Image>& known, const std::vector<int>& known_labels, const std::vector<Image>& asked,
+               const std::vector<int>& asked_labels, const Extract& extract, const Distance& distance) {
   std::vector<Feature> features(known.size());
   std::vector<char> right(asked.size());
   parallel_for(int64_t(known.size()), 16, [&](int64_t begin, int64_t end) {
@@ -54,11 +54,13 @@ double nearest(const std::vector<Image>& known, const std::vector<int>& known_la
 
 }  // namespace
 
-double colour_histogram_1nn(const std::vector<Image>& known, const std::vector<int>& known_labels, const std::vector<Image>& asked, const std::vector<int>& asked_labels) {
+double colour_histogram_1nn(const std::vector<Image>& known, const std::vector<int>& known_labels, const std::vector<Image>& asked,
+                            const std::vector<int>& asked_labels) {
   return nearest(known, known_labels, asked, asked_labels, colour_histogram, [](float d) { return std::abs(d); });
 }
 
-double pixel_1nn(const std::vector<Image>& known, const std::vector<int>& known_labels, const std::vector<Image>& asked, const std::vector<int>& asked_labels) {
+double pixel_1nn(const std::vector<Image>& known, const std::vector<int>& known_labels, const std::vector<Image>& asked,
+                 const std::vector<int>& asked_labels) {
   return nearest(known, known_labels, asked, asked_labels, thumbnail, [](float d) { return d * d; });
 }
 

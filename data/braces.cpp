@@ -10,7 +10,9 @@ namespace {
 
 constexpr size_t kMost = 1'000'000;
 
-bool digits(const std::string& s) { return !s.empty() && s.size() <= 12 && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; }); }
+bool digits(const std::string& s) {
+  return !s.empty() && s.size() <= 12 && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
 
 // The position of the brace that closes the one at `open`.
 size_t closing(const std::string& s, size_t open) {
@@ -50,7 +52,8 @@ std::vector<std::string> alternatives(const std::string& inside) {
 std::vector<std::string> expand_one(const std::string& spec) {
   size_t open = spec.find('{');
   if (open == std::string::npos) {
-    REQUIRE(UsageError, spec.find('}') == std::string::npos, "[shards] '", spec, "' has a '}' without its '{'. Write ranges as name-{000000..000019}.tar");
+    REQUIRE(UsageError, spec.find('}') == std::string::npos, "[shards] '", spec,
+            "' has a '}' without its '{'. Write ranges as name-{000000..000019}.tar");
     return {spec};
   }
   size_t close = closing(spec, open);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 
+#include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 
@@ -15,8 +16,7 @@ namespace fs = std::filesystem;
 }  // namespace
 
 bool is_picture_name(const std::string& name) {
-  std::string e = fs::path(name).extension().string();
-  std::transform(e.begin(), e.end(), e.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  const std::string e = ascii_lower(fs::path(name).extension());
   return e == ".png" || e == ".jpg" || e == ".jpeg" || e == ".webp";
 }
 

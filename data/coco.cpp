@@ -20,7 +20,8 @@ std::string text_in(const Json& element, const char* key, const std::string& whe
 }
 
 int64_t integer_in(const Json& element, const char* key, const std::string& where) {
-  REQUIRE(FormatError, element.is_object() && element.contains(key) && element[key].is_number_integer(), "[coco] ", where, " needs an integer \"", key, "\"");
+  REQUIRE(FormatError, element.is_object() && element.contains(key) && element[key].is_number_integer(), "[coco] ", where, " needs an integer \"",
+          key, "\"");
   return element[key].get<int64_t>();
 }
 
@@ -79,7 +80,8 @@ std::vector<CaptionedFile> parse_caption_json(std::string_view text, const std::
   Json json;
   const std::string problem = parse_strict_json(text, 32, json);
   REQUIRE(FormatError, problem.empty(), "[coco] ", name, " ", problem);
-  REQUIRE(FormatError, !json.is_array(), "[coco] ", name, " is a list; captions come as an object: COCO's (\"images\" and \"annotations\") or Karpathy's (\"images\" with "
+  REQUIRE(FormatError, !json.is_array(), "[coco] ", name,
+          " is a list; captions come as an object: COCO's (\"images\" and \"annotations\") or Karpathy's (\"images\" with "
           "\"sentences\")");
   const Json& images = array_in(json, "images", name);
   const bool karpathy = !images.empty() && images[0].is_object() && images[0].contains("sentences");

@@ -33,8 +33,12 @@ CsvTable parse_csv(std::string_view text, const std::string& name) {
   int64_t line = 1, row_line = 1;
   auto finish = [&] {
     if (row.size() == 1 && row[0].empty()) { return; }  // an empty line
-    if (table.header.empty()) { table.header = row; }
-    else {
+    if (table.header.empty()) {
+      const std::string names = join(row);
+      const bool binary = std::any_of(names.begin(), names.end(), [](unsigned char c) { return c < ' ' && c != '\t' && c != '\n' && c != '\r'; });
+      REQUIRE(FormatError, !binary, "[csv] ", name, " is not text: its first row holds control characters; a CSV or TSV file in UTF-8 is required");
+      table.header = row;
+    } else {
       REQUIRE(FormatError, row.size() == table.header.size(), "[csv] ", name, " line ", row_line, ": ", row.size(), " fields, but the header has ",
               table.header.size(), " (separator ", name_of(table.separator), "). Quote fields that contain the separator");
       table.rows.push_back(row);
@@ -74,13 +78,16 @@ std::optional<size_t> find_column(const CsvTable& table, const std::vector<std::
   return std::nullopt;
 }
 
-size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag) {
+size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms,
+                 const std::string& flag) {
   if (auto found = find_column(table, wanted.empty() ? synonyms : std::vector<std::string>{wanted})) { return *found; }
   const bool headless = std::any_of(table.header.begin(), table.header.end(), is_picture_name);
-  REQUIRE(FormatError, !headless, "[csv] ", name, ": the first row (", join(table.header), ") names a picture where names of columns are required. Put a header row first, such as "
-          "filepath", table.separator, "caption");
-  throw UsageError(concat_text("[csv] ", name, ": no column '", wanted.empty() ? join(synonyms, "' or '") : wanted, "'. Columns: ", join(table.header), " (separator ",
-                               name_of(table.separator), "). Try: ", flag, " ", table.header.empty() ? "NAME" : table.header[0]), __FILE__, __LINE__);
+  REQUIRE(FormatError, !headless, "[csv] ", name, ": the first row (", join(table.header),
+          ") names a picture where names of columns are required. Put a header row first, such as filepath", table.separator, "caption");
+  throw UsageError(
+      concat_text("[csv] ", name, ": no column '", wanted.empty() ? join(synonyms, "' or '") : wanted, "'. Columns: ", join(table.header),
+                  " (separator ", name_of(table.separator), "). Try: ", flag, " ", table.header.empty() ? "NAME" : table.header[0]),
+      __FILE__, __LINE__);
 }
 
 std::string csv_row(const std::vector<std::string>& fields) {

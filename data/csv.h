@@ -15,8 +15,8 @@ struct CsvTable {
   std::vector<int64_t> lines;  // where each row begins, for messages
 };
 
-// Quotes, line ends of every system and a UTF-8 mark are understood; the separator (tab, comma, semicolon) is the most frequent one of the header. Rows
-// must be as long as the header. Throws FormatError naming the file and line.
+// Quotes, line ends of every system and a UTF-8 mark are understood; the separator (tab, comma, semicolon) is the most frequent one of the header.
+// Rows must be as long as the header. Throws FormatError naming the file and line.
 CsvTable parse_csv(std::string_view text, const std::string& name);
 
 // What the columns of pictures, captions and classes are usually called.
@@ -26,7 +26,8 @@ inline const std::vector<std::string> kImageColumns = {"filepath", "image", "pat
 // The first of `names` that the header has.
 std::optional<size_t> find_column(const CsvTable& table, const std::vector<std::string>& names);
 // The column called `wanted`, or one of `synonyms` when that is empty. Throws UsageError listing the columns found and `flag`.
-size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms, const std::string& flag);
+size_t column_of(const CsvTable& table, const std::string& name, const std::string& wanted, const std::vector<std::string>& synonyms,
+                 const std::string& flag);
 
 // One row, quoted where needed, with its newline.
 std::string csv_row(const std::vector<std::string>& fields);

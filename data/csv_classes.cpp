@@ -22,8 +22,8 @@ CsvClasses read_csv_classes(const CsvTable& table, const std::string& path, size
     found.names = read_lines(names.string());
     for (size_t i = 0; i < values.size(); ++i) {
       found.labels.push_back(values[i].empty() ? -1 : std::stoi(values[i]));
-      REQUIRE(FormatError, found.labels[i] < int(found.names.size()), "[csv] ", path, " line ", table.lines[i], ": the label is ", values[i], ", but ", names.string(),
-              " names ", found.names.size(), " classes, counted from 0");
+      REQUIRE(FormatError, found.labels[i] < int(found.names.size()), "[csv] ", path, " line ", table.lines[i], ": the label is ", values[i],
+              ", but ", names.string(), " names ", found.names.size(), " classes, counted from 0");
     }
     return found;
   }

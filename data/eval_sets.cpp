@@ -62,7 +62,9 @@ LabelledSet from_idx(const std::string& path, const std::string& split) {
   set.templates = kDefaultTemplates;
   set.classnames = data->classnames;
   set.count = data->images.count;
-  set.read = [data, path](int64_t i) { return LabelledSample{idx_picture(data->images, i), concat_text(path, ": picture ", i), int(data->labels[size_t(i)])}; };
+  set.read = [data, path](int64_t i) {
+    return LabelledSample{idx_picture(data->images, i), concat_text(path, ": picture ", i), int(data->labels[size_t(i)])};
+  };
   return set;
 }
 

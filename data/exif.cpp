@@ -81,7 +81,8 @@ Image oriented(const Image& image, int orientation) {
     for (int x = 0; x < out.width; ++x) {
       const int column = transposed ? y : x, row = transposed ? x : y;
       const int from_x = right_to_left ? image.width - 1 - column : column, from_y = bottom_up ? image.height - 1 - row : row;
-      std::memcpy(&out.rgb[(size_t(y) * size_t(out.width) + size_t(x)) * 3], &image.rgb[(size_t(from_y) * size_t(image.width) + size_t(from_x)) * 3], 3);
+      std::memcpy(&out.rgb[(size_t(y) * size_t(out.width) + size_t(x)) * 3],
+                  &image.rgb[(size_t(from_y) * size_t(image.width) + size_t(from_x)) * 3], 3);
     }
   }
   return out;

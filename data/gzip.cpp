@@ -30,15 +30,17 @@ std::string gunzip(std::string_view bytes, const std::string& name, uint64_t max
     z.avail_out = sizeof buffer;
     status = inflate(&z, Z_NO_FLUSH);
     out.append(buffer, sizeof buffer - z.avail_out);
-    REQUIRE(FormatError, out.size() <= max_bytes, "[gzip] ", name, " grows beyond ", max_bytes >> 20, " MiB when decompressed; decompress it on disk instead");
+    REQUIRE(FormatError, out.size() <= max_bytes, "[gzip] ", name, " grows beyond ", max_bytes >> 20,
+            " MiB when decompressed; decompress it on disk instead");
     if (status == Z_STREAM_END) {
       if (z.avail_in == 0 && fed == bytes.size()) { return out; }
       REQUIRE(FormatError, inflateReset(&z) == Z_OK, "[gzip] ", name, " is damaged after its first member");
       continue;
     }
     bool starved = z.avail_in == 0 && fed == bytes.size();
-    REQUIRE(FormatError, status == Z_OK && !(starved && z.avail_out != 0), "[gzip] ", name, status == Z_OK || status == Z_BUF_ERROR
-            ? " was cut short; copy it again" : " is damaged: ", status == Z_OK || status == Z_BUF_ERROR ? "" : z.msg ? z.msg : "unknown compression");
+    const bool sound = status == Z_OK || status == Z_BUF_ERROR;
+    REQUIRE(FormatError, status == Z_OK && !(starved && z.avail_out != 0), "[gzip] ", name,
+            sound ? " was cut short; copy it again" : " is damaged: ", sound ? "" : z.msg ? z.msg : "unknown compression");
   }
 }
 

@@ -175,8 +175,9 @@ Image decode_as_stored(std::string_view bytes, const std::string& name, const De
   if (bytes.substr(0, 3) == "\xff\xd8\xff") { return decode_jpeg(bytes, name, options); }
   if (bytes.size() >= 12 && bytes.substr(0, 4) == "RIFF" && bytes.substr(8, 4) == "WEBP") { return decode_webp(bytes, name, options); }
   const std::string kind = kind_of_file(bytes);
-  throw FormatError(concat_text("[image] ", name, kind.empty() ? " starts with unknown bytes" : " is " + kind, "; a PNG, JPEG or WebP picture is required"), __FILE__,
-                    __LINE__);
+  throw FormatError(
+      concat_text("[image] ", name, kind.empty() ? " starts with unknown bytes" : " is " + kind, "; a PNG, JPEG or WebP picture is required"),
+      __FILE__, __LINE__);
 }
 
 }  // namespace

@@ -28,7 +28,9 @@ Image decode_webp(std::string_view bytes, const std::string& name, const DecodeO
   require_image_size(name, width, height, options);
   if (!WebPDemuxGetFrame(file.demuxer, 1, &file.frame)) { broken_image(name, "WebP", "it holds no picture"); }
   const WebPIterator& frame = file.frame;
-  if (frame.x_offset + frame.width > width || frame.y_offset + frame.height > height) { broken_image(name, "WebP", "its first frame does not fit its canvas"); }
+  if (frame.x_offset + frame.width > width || frame.y_offset + frame.height > height) {
+    broken_image(name, "WebP", "its first frame does not fit its canvas");
+  }
   Image image{int(width), int(height), std::vector<uint8_t>(size_t(width * height * 3))};
   const size_t stride = size_t(width) * 3, begin = size_t(frame.y_offset) * stride + size_t(frame.x_offset) * 3;
   if (!WebPDecodeRGBInto(frame.fragment.bytes, frame.fragment.size, image.rgb.data() + begin, image.rgb.size() - begin, int(stride))) {

@@ -58,8 +58,8 @@ std::string freetype_version() {
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> data_libraries() {
-  return {{kJpeg, kJpegVersion}, {"libpng", png_get_libpng_ver(nullptr)}, {"libwebp", webp_version()}, {"zlib", zlibVersion()}, {"PCRE2", pcre2_version()},
-          {"utf8proc", utf8proc_version()}, {"FreeType", freetype_version()}};
+  return {{kJpeg, kJpegVersion}, {"libpng", png_get_libpng_ver(nullptr)}, {"libwebp", webp_version()}, {"zlib", zlibVersion()},
+          {"PCRE2", pcre2_version()}, {"utf8proc", utf8proc_version()}, {"FreeType", freetype_version()}};
 }
 
 }  // namespace pumice

@@ -142,8 +142,8 @@ class Loader::Impl {
     for (int64_t filled = 0, tried = 0; filled < B; ++position_) {
       // A whole epoch without enough readable images cannot fill a batch.
       REQUIRE(FormatError, tried++ < samples_ + B, "[loader] a pass over all ", samples_, " samples filled only ", filled, " places of a batch of ",
-              B, first_problem_.empty() ?
-              ": there are too few different captions or pictures for --dedupe-batch. Lower --batch-size or leave it out" : "; the first problem: ", first_problem_);
+              B, first_problem_.empty() ? ": there are too few different captions or pictures for --dedupe-batch. Lower --batch-size or leave it out"
+                                        : "; the first problem: ", first_problem_);
       const int64_t sample = sample_at(position_);
       std::string text = source_.caption(sample);
       const int64_t id = caption_id(text);
@@ -156,7 +156,8 @@ class Loader::Impl {
           if (std::find(pictures.begin(), pictures.end(), picture) != pictures.end()) { continue; }
           pictures.push_back(picture);
         }
-        image = augment(decode_image(file, source_.name(sample), options_.decoding), int(S), options_.augmentation, options_.seed, position_ / samples_, sample);
+        image = augment(decode_image(file, source_.name(sample), options_.decoding), int(S), options_.augmentation, options_.seed,
+                        position_ / samples_, sample);
       } catch (const Error& e) {
         note_problem(e.what());
         continue;

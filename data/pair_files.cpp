@@ -140,6 +140,8 @@ std::unique_ptr<PairSource> open_folder_pairs(const std::string& path, const Pai
   return pairs_of_files(std::move(files), std::move(found.classnames), path);
 }
 
-std::unique_ptr<PairSource> open_idx_pairs(const std::string& path, const PairOptions& options) { return std::make_unique<IdxPairs>(path, options.split); }
+std::unique_ptr<PairSource> open_idx_pairs(const std::string& path, const PairOptions& options) {
+  return std::make_unique<IdxPairs>(path, options.split);
+}
 
 }  // namespace pumice

@@ -38,12 +38,12 @@ std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions&
     if (is_benchmark_directory(part, options.split)) { return open_shard_pairs(benchmark_shards(part, options.split)); }
     return is_idx_folder(part) ? open_idx_pairs(part, options) : open_folder_pairs(part, options);
   }
-  std::string extension = fs::path(part).extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  const std::string extension = ascii_lower(fs::path(part).extension());
   if (extension == ".json") { return open_json_pairs(part, options); }
   if (extension == ".csv" || extension == ".tsv") { return open_csv_pairs(part, options); }
-  throw UsageError(concat_text("[data] ", part, " is of no kind that pairs are read from: .tar, .tar.gz, .csv, .tsv, .json (COCO captions), or a folder per class"), __FILE__,
-                   __LINE__);
+  throw UsageError(concat_text("[data] ", part,
+                               " is of no kind that pairs are read from: .tar, .tar.gz, .csv, .tsv, .json (COCO captions), or a folder per class"),
+                   __FILE__, __LINE__);
 }
 
 // Sources one after the other, each repeated as often as its factor says.

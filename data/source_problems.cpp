@@ -50,7 +50,9 @@ void SourceProblems::warn(const std::string& message) {
 std::string SourceProblems::report(int64_t given, const std::string& what) const {
   std::vector<std::string> parts;
   if (left_out_) { parts.push_back(concat_text("left out ", left_out_, " of ", given, " ", what, "; the first: ", first_left_out_)); }
-  if (odd_captions_) { parts.push_back(concat_text("captions that are no proper text: ", odd_captions_, "; the first: ", first_odd_, ". Save them as UTF-8")); }
+  if (odd_captions_) {
+    parts.push_back(concat_text("captions that are no proper text: ", odd_captions_, "; the first: ", first_odd_, ". Save them as UTF-8"));
+  }
   parts.insert(parts.end(), warnings_.begin(), warnings_.end());
   return join(parts, "; ");
 }

@@ -83,7 +83,8 @@ TarIndex read_tar_index(std::string_view bytes, const std::string& name) {
   bool has_pax_size = false;
   for (uint64_t at = 0; at < bytes.size();) {
     if (bytes.size() - at < kBlock) {
-      throw wrong(at, at == 0 ? "this is not a tar archive, or its first header was cut short." : "the archive ends inside a header. It was cut short; copy it again",
+      throw wrong(at, at == 0 ? "this is not a tar archive, or its first header was cut short."
+                          : "the archive ends inside a header. It was cut short; copy it again",
                   at == 0 ? what_instead(bytes) : "");
     }
     Header h;
@@ -95,13 +96,15 @@ TarIndex read_tar_index(std::string_view bytes, const std::string& name) {
     }
     uint64_t sum = 0, size = 0;
     if (!number(h.checksum, sizeof h.checksum, sum) || sum != checksum_of(h)) {
-      throw wrong(at, at == 0 ? "this is not a tar archive." : "a header's checksum is wrong: the archive is damaged.", at == 0 ? what_instead(bytes) : "");
+      throw wrong(at, at == 0 ? "this is not a tar archive." : "a header's checksum is wrong: the archive is damaged.",
+                  at == 0 ? what_instead(bytes) : "");
     }
     if (!number(h.size, sizeof h.size, size)) { throw wrong(at, "a header's size is not a number"); }
     if (has_pax_size && h.type != 'x' && h.type != 'g') { size = pax_size; }
     const uint64_t content = at + kBlock, left = bytes.size() - content;
     if (size > left) {
-      throw wrong(at, "the entry '", field(h.name, sizeof h.name), "' has ", size, " bytes but only ", left, " follow. The archive was cut short; copy it again");
+      throw wrong(at, "the entry '", field(h.name, sizeof h.name), "' has ", size, " bytes but only ", left,
+                  " follow. The archive was cut short; copy it again");
     }
     std::string_view data = bytes.substr(content, size);
     const uint64_t padded = (size + kBlock - 1) / kBlock * kBlock;
@@ -129,8 +132,8 @@ TarWriter::TarWriter(const std::string& path) : file_(std::make_unique<AtomicFil
 TarWriter::~TarWriter() = default;
 
 void TarWriter::add(const std::string& name, std::string_view content) {
-  REQUIRE(UsageError, !name.empty() && name.size() <= 100 && content.size() < (uint64_t(1) << 33), "[tar] an entry needs a name of 1 to 100 bytes and less "
-          "than 8 GiB, got '", name, "' of ", content.size(), " bytes");
+  REQUIRE(UsageError, !name.empty() && name.size() <= 100 && content.size() < (uint64_t(1) << 33),
+          "[tar] an entry needs a name of 1 to 100 bytes and less than 8 GiB, got '", name, "' of ", content.size(), " bytes");
   Header h = {};
   std::memcpy(h.name, name.data(), name.size());
   std::snprintf(h.mode, sizeof h.mode, "%07o", 0444);

@@ -68,7 +68,8 @@ std::string write_coco(const fs::path& directory) {
                           kSize, "}");
     annotations += concat_text(i ? ",\n    " : "", "{\"id\": ", i, ", \"image_id\": ", i, ", \"caption\": \"", s.caption, "\"}");
   }
-  write_file_atomic((directory / "captions.json").string(), "{\n  \"images\": [\n    " + images + "],\n  \"annotations\": [\n    " + annotations + "]\n}\n");
+  write_file_atomic((directory / "captions.json").string(),
+                    "{\n  \"images\": [\n    " + images + "],\n  \"annotations\": [\n    " + annotations + "]\n}\n");
   return (directory / "captions.json").string();
 }
 
@@ -93,7 +94,9 @@ void write_shard(const fs::path& path, int begin, int end, bool labels) {
 }
 
 std::string write_webdataset(const fs::path& directory) {
-  for (int shard : {0, 1}) { write_shard(directory / concat_text("train-00000", shard, ".tar"), shard * kSamples / 2, (shard + 1) * kSamples / 2, false); }
+  for (int shard : {0, 1}) {
+    write_shard(directory / concat_text("train-00000", shard, ".tar"), shard * kSamples / 2, (shard + 1) * kSamples / 2, false);
+  }
   return (directory / "train-{000000..000001}.tar").string();
 }
 
@@ -117,8 +120,8 @@ const std::vector<std::string>& template_kinds() {
 
 std::string write_template(const std::string& kind, const std::string& directory) {
   const auto& kinds = template_kinds();
-  REQUIRE(UsageError, std::find(kinds.begin(), kinds.end(), kind) != kinds.end(), "[template] there is no template '", kind, "'. Templates: ", join(kinds), ".",
-          did_you_mean(kind, kinds));
+  REQUIRE(UsageError, std::find(kinds.begin(), kinds.end(), kind) != kinds.end(), "[template] there is no template '", kind,
+          "'. Templates: ", join(kinds), ".", did_you_mean(kind, kinds));
   REQUIRE(UsageError, !directory.empty(), "[template] --out is required: the directory to write");
   REQUIRE(UsageError, !fs::exists(directory), "[template] ", directory, " exists already; choose another --out");
   if (kind == "csv") { return write_csv(directory); }

@@ -1,5 +1,7 @@
 // Small things about text that readers of data share.
 #pragma once
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -9,6 +11,12 @@ inline std::string trimmed(std::string_view text) {
   const char* blank = " \t\r\n";
   size_t begin = text.find_first_not_of(blank), end = text.find_last_not_of(blank);
   return begin == std::string_view::npos ? "" : std::string(text.substr(begin, end - begin + 1));
+}
+
+// Letters of ASCII alone, as in names of files and flags.
+inline std::string ascii_lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
+  return text;
 }
 
 // Calls f(line, number) for each line, counted from 1, without its end ("\n" or "\r\n").

@@ -1,5 +1,6 @@
 #include "pumice/data/tokenizer.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "pumice/data/text.h"
@@ -27,7 +28,10 @@ std::optional<int32_t> Tokenizer::id_of(const std::string& token) const { return
 std::string Tokenizer::piece(int32_t id) const { return impl_->piece(id); }
 bool Tokenizer::is_special(int32_t id) const { return impl_->is_special(id); }
 std::string Tokenizer::kind() const { return impl_->kind(); }
-uint64_t Tokenizer::fingerprint() const { return impl_->fingerprint() ^ (impl_->eos.empty() ? 0 : hash_of(impl_->eos)); }
+uint64_t Tokenizer::fingerprint() const {
+  auto of = [](const std::string& text) { return text.empty() ? 0 : hash_of(text); };
+  return impl_->fingerprint() ^ of(impl_->eos) ^ of(impl_->added);
+}
 const std::string& Tokenizer::file() const { return impl_->file; }
 std::string Tokenizer::file_name() const { return impl_->file_name(); }
 
@@ -43,8 +47,14 @@ int32_t Tokenizer::eos_id() const {
 }
 
 void Tokenizer::save(const std::string& directory) const {
+  std::error_code failed;
+  std::filesystem::create_directories(directory, failed);
+  REQUIRE(IoError, !failed, "[tokenizer] the directory ", directory, " cannot be made: ", failed.message());
   write_file_atomic(directory + "/" + impl_->file_name(), impl_->file);
-  if (!impl_->eos.empty()) { write_file_atomic(directory + "/tokenizer_config.json", nlohmann::json{{"eos_token", impl_->eos}}.dump(1) + "\n"); }
+  nlohmann::json config;
+  if (!impl_->eos.empty()) { config["eos_token"] = impl_->eos; }
+  if (!impl_->added.empty()) { config["added_tokens_decoder"] = nlohmann::json::parse(impl_->added); }
+  if (!config.is_null()) { write_file_atomic(directory + "/tokenizer_config.json", config.dump(1) + "\n"); }
 }
 
 }  // namespace pumice

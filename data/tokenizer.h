@@ -58,8 +58,8 @@ class Tokenizer {
   std::string kind() const;                  // "byte-level BPE", "BPE", "SentencePiece"
   uint64_t fingerprint() const;              // of everything that decides ids
 
-  // Writes what load(directory) reads back: tokenizer.json or tokenizer.model, and tokenizer_config.json where that named the end-of-text
-  // token. Each file atomically.
+  // Writes what load(directory) reads back: tokenizer.json or tokenizer.model, and a tokenizer_config.json where that named the end-of-text
+  // token or files beside a tokenizer.model added tokens. Makes the directory; each file atomically.
   void save(const std::string& directory) const;
   const std::string& file() const;           // the content of that file
   std::string file_name() const;             // and its name

@@ -9,6 +9,7 @@
 #include "pumice/data/gzip.h"
 #include "pumice/data/shard_sizes.h"
 #include "pumice/data/tar.h"
+#include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 
@@ -33,21 +34,13 @@ bool split_name(const std::string& name, std::string& key, std::string& extensio
     if (close != std::string::npos && (close + 2 == name.size() || name[close + 2] == '/')) { return false; }
   }
   key = name.substr(0, dot);
-  extension = name.substr(dot + 1);
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  extension = ascii_lower(name.substr(dot + 1));
   return true;
-}
-
-bool ends_with(const std::string& s, const std::string& tail) { return s.size() >= tail.size() && s.compare(s.size() - tail.size(), tail.size(), tail) == 0; }
-
-uint64_t mix(uint64_t h, std::string_view text) {  // FNV-1a
-  for (unsigned char c : text) { h = (h ^ c) * 1099511628211ull; }
-  return h;
 }
 
 }  // namespace
 
-bool names_shards(const std::string& path) { return ends_with(path, ".tar") || ends_with(path, ".tar.gz") || ends_with(path, ".tgz"); }
+bool names_shards(const std::string& path) { return path.ends_with(".tar") || path.ends_with(".tar.gz") || path.ends_with(".tgz"); }
 
 struct WebDataset::Impl {
   std::vector<Shard> shards;
@@ -65,7 +58,9 @@ struct WebDataset::Impl {
     shards.push_back(std::move(shard));
     const size_t before = samples.size();
     const TarIndex index = read_tar_index(shards.back().bytes(), path);
-    if (!index.ended) { warnings.push_back("[webdataset] " + path + " has no end-of-archive block: it may have been cut short between two files. Copy it again"); }
+    if (!index.ended) {
+      warnings.push_back("[webdataset] " + path + " has no end-of-archive block: it may have been cut short between two files. Copy it again");
+    }
     bool open = false;  // whether the last sample is of this shard: a sample never crosses its end
     for (const TarEntry& entry : index.entries) {
       std::string key, extension;
@@ -73,11 +68,11 @@ struct WebDataset::Impl {
       if (!open || samples.back().key != key) { samples.push_back({uint32_t(shards.size() - 1), key, {}}); }
       open = true;
       for (const Part& part : samples.back().parts) {
-        REQUIRE(FormatError, part.extension != extension, "[webdataset] ", path, " at byte ", entry.offset, ": the sample '", key, "' has two entries '.", extension,
-                "'; consecutive files of one key make one sample");
+        REQUIRE(FormatError, part.extension != extension, "[webdataset] ", path, " at byte ", entry.offset, ": the sample '", key,
+                "' has two entries '.", extension, "'; consecutive files of one key make one sample");
       }
       samples.back().parts.push_back({extension, entry.offset, entry.size});
-      hash = mix(mix(hash, entry.name), std::to_string(entry.size));
+      hash = hash_of(std::to_string(entry.size), hash_of(entry.name, hash));
     }
     compare_with_sizes(path, int64_t(samples.size() - before));
   }
@@ -88,11 +83,13 @@ struct WebDataset::Impl {
     auto known = sizes.find(file.string());
     if (known == sizes.end()) {
       const bool there = std::filesystem::exists(file);
-      known = sizes.emplace(file.string(), there ? parse_shard_sizes(read_file(file.string()), file.string()) : std::map<std::string, int64_t>()).first;
+      known =
+          sizes.emplace(file.string(), there ? parse_shard_sizes(read_file(file.string()), file.string()) : std::map<std::string, int64_t>()).first;
     }
     auto promised = known->second.find(std::filesystem::path(path).filename().string());
     if (promised != known->second.end() && promised->second != found) {
-      warnings.push_back(concat_text("[webdataset] ", file.string(), " promises ", promised->second, " samples in ", promised->first, ", which holds ", found));
+      warnings.push_back(
+          concat_text("[webdataset] ", file.string(), " promises ", promised->second, " samples in ", promised->first, ", which holds ", found));
     }
   }
 };
@@ -101,8 +98,8 @@ WebDataset::WebDataset(const std::string& spec) : impl_(std::make_unique<Impl>()
   std::vector<std::string> paths = expand_braces(spec);
   auto missing = [](const std::string& p) { return !std::filesystem::exists(p); };
   size_t absent = size_t(std::count_if(paths.begin(), paths.end(), missing));
-  REQUIRE(IoError, absent == 0, "[webdataset] ", *std::find_if(paths.begin(), paths.end(), missing), " does not exist (", paths.size() - absent, " of ", paths.size(),
-          " shards of '", spec, "' are there). Check the path and the range in braces, and quote the braces in a shell");
+  REQUIRE(IoError, absent == 0, "[webdataset] ", *std::find_if(paths.begin(), paths.end(), missing), " does not exist (", paths.size() - absent,
+          " of ", paths.size(), " shards of '", spec, "' are there). Check the path and the range in braces, and quote the braces in a shell");
   for (const std::string& path : paths) { impl_->add_shard(path); }
 }
 WebDataset::~WebDataset() = default;

@@ -5,7 +5,8 @@
 
 namespace pumice {
 
-ImageClassifier::ImageClassifier(const ImageTextConfig& config, uint64_t seed, DType master, Device device) : ImageTextModel(config, seed, master, device) {
+ImageClassifier::ImageClassifier(const ImageTextConfig& config, uint64_t seed, DType master, Device device)
+    : ImageTextModel(config, seed, master, device) {
   Scope root(*store_), image = root / "image";
   const TowerConfig tower = config.image_tower();
   image_ = ImageStem(image, config);

@@ -30,7 +30,8 @@ Encoder::Encoder(const Scope& scope, const ImageTextConfig& config, const TowerC
 }
 
 // Returns {x, auxiliary loss}, or {x} alone where there is none.
-std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, const TokenStream& stream, const ImageTextRun& run, LayerReport* report) const {
+std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, const TokenStream& stream, const ImageTextRun& run,
+                                       LayerReport* report) const {
   double p = run.training ? dropout_ : 0;
   Tensor x = add(input, dropout(b.attention(b.norm1(input), stream.sequences), p, b.attention_site));
   if (!b.sparse) { return {add(x, dropout(b.mlp(b.norm2(x)), p, b.mlp_site))}; }

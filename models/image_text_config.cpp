@@ -67,8 +67,8 @@ double macs_of_sequence(const TowerCost& cost, const TowerConfig& t, int64_t tok
 bool is_causal_allowed(const ImageTextConfig& c) { return !c.causal_text || c.architecture == Architecture::two_tower; }
 
 void require_tower(const TowerConfig& t, const char* which, const char* flag) {
-  REQUIRE(UsageError, t.depth > 0 && t.width > 0 && t.hidden > 0, "[model] ", which, "depth, width and hidden must be positive, got ", t.depth, ", ", t.width,
-          " and ", t.hidden);
+  REQUIRE(UsageError, t.depth > 0 && t.width > 0 && t.hidden > 0, "[model] ", which, "depth, width and hidden must be positive, got ", t.depth, ", ",
+          t.width, " and ", t.hidden);
   REQUIRE(UsageError, t.heads > 0 && t.width % t.heads == 0, "[model] ", which, "width must be a multiple of heads, got ", t.width, " and ", t.heads);
   for (int64_t i : t.moe_layers) {
     REQUIRE(UsageError, i >= 0 && i < t.depth, "[model] ", flag, " are block indices in [0, ", t.depth, "), got ", i);
@@ -93,7 +93,8 @@ TowerConfig ImageTextConfig::image_tower() const { return {depth, width, heads, 
 TowerConfig ImageTextConfig::text_tower() const {
   if (architecture != Architecture::two_tower) { return image_tower(); }
   auto or_else = [](int64_t own, int64_t other) { return own ? own : other; };
-  return {or_else(text_depth, depth), or_else(text_width, width), or_else(text_heads, heads), or_else(text_hidden, hidden), text_moe_layers, causal_text};
+  return {or_else(text_depth, depth), or_else(text_width, width), or_else(text_heads, heads), or_else(text_hidden, hidden),
+          text_moe_layers, causal_text};
 }
 
 void ImageTextConfig::validate() const {
@@ -102,15 +103,17 @@ void ImageTextConfig::validate() const {
   require_tower(image_tower(), "", "moe_layers");
   require_tower(text_tower(), architecture == Architecture::two_tower ? "text " : "", "text_moe_layers");
   REQUIRE(UsageError, embedding > 0, "[model] embedding must be positive, got ", embedding);
-  REQUIRE(UsageError, text_length > 0 && vocabulary > 1, "[model] text_length and vocabulary must be positive, got ", text_length, " and ", vocabulary);
+  REQUIRE(UsageError, text_length > 0 && vocabulary > 1, "[model] text_length and vocabulary must be positive, got ", text_length, " and ",
+          vocabulary);
   REQUIRE(UsageError, group_examples > 0, "[model] group_examples must be positive, got ", group_examples);
   REQUIRE(UsageError, dropout >= 0 && dropout < 1, "[model] dropout must be in [0, 1), got ", dropout);
   REQUIRE(UsageError, initial_temperature > 0, "[model] initial_temperature must be positive, got ", initial_temperature);
-  REQUIRE(UsageError, is_causal_allowed(*this), "[model] --causal-text needs a text tower of its own: the one tower of a LIMoE reads pictures as well");
+  REQUIRE(UsageError, is_causal_allowed(*this),
+          "[model] --causal-text needs a text tower of its own: the one tower of a LIMoE reads pictures as well");
   REQUIRE(UsageError, text_moe_layers.empty() || architecture == Architecture::two_tower,
           "[model] --text-moe-layers are of the text tower of two; use --moe-layers");
-  REQUIRE(UsageError, architecture != Architecture::classifier || classnames.size() != 1, "[model] a classifier needs at least two classes, got one: ",
-          classnames.empty() ? "" : classnames[0]);
+  REQUIRE(UsageError, architecture != Architecture::classifier || classnames.size() != 1,
+          "[model] a classifier needs at least two classes, got one: ", classnames.empty() ? "" : classnames[0]);
   REQUIRE(UsageError, positions != Positions::sincos || width % 4 == 0, "[model] sincos positions need a width that is a multiple of 4, got ", width);
   if (!moe_layers.empty() || !text_moe_layers.empty()) {
     require_valid(router);
@@ -218,7 +221,8 @@ void declare_model_options(OptionTable& o, ImageTextConfig& c) {
   o.add("text-heads", c.text_heads, "Model", "two towers: its attention heads; 0 = as the image tower");
   o.add("text-mlp", c.text_hidden, "Model", "two towers: channels inside its MLPs; 0 = as the image tower");
   o.add("causal-text", c.causal_text, "Model", "two towers: words see only those before them, as in CLIP");
-  add_choice(o, "pooling", c.image_pooling, "one vector per picture: mean of its tokens, attention from a probe, or a class token", {"mean", "map", "token"});
+  add_choice(o, "pooling", c.image_pooling, "one vector per picture: mean of its tokens, attention from a probe, or a class token",
+             {"mean", "map", "token"});
   add_choice(o, "text-pooling", c.text_pooling, "the same per caption; token is the end of text", {"mean", "map", "token"});
   add_choice(o, "positions", c.positions, "of patches", {"learned", "sincos"});
   add_choice(o, "loss", c.loss, "over the batch (CLIP's softmax, SigLIP's sigmoid) or over a classifier's classes", {"softmax", "sigmoid"})

@@ -78,7 +78,9 @@ ImageTextOutput Limoe::forward(const ImageTextInput& input, const ImageTextRun& 
   ImageTextOutput out;
   std::vector<Tensor> aux;
   Tensor x = encoder_(std::move(batch.stream), run, out, aux);
-  auto project = [&](const Linear& head, const Tensor& pooled) { return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32)); };
+  auto project = [&](const Linear& head, const Tensor& pooled) {
+    return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32));
+  };
   if (batch.image_rows.defined()) {
     Tensor pooled = image_pool_(x, sequences, batch.image_rows);
     if (!run.training) { out.features = to_dtype(pooled.detach(), DType::f32); }

@@ -86,7 +86,8 @@ Transfer transfer_parameters(const ImageTextModel& from, ImageTextModel& to) {
       for (int64_t e = 0; e < p->shape()[0]; ++e) { copy_into(expert_of(p->change(), e), source->master()); }
       done.upcycled.push_back(p->name());
     } else if (p->name() == "image.positions" && source->shape()[1] == p->shape()[1] && square_root(source->shape()[0]) > 0) {
-      copy_into(p->change(), to_dtype(resize_positions(source->master(), square_root(source->shape()[0]), square_root(p->shape()[0])), p->master().dtype()));
+      copy_into(p->change(),
+                to_dtype(resize_positions(source->master(), square_root(source->shape()[0]), square_root(p->shape()[0])), p->master().dtype()));
       done.resized.push_back(p->name());
     } else {
       problems.push_back(concat_text(p->name(), ": ", source->shape(), " there, ", p->shape(), " here"));
@@ -104,12 +105,15 @@ Transfer transfer_parameters(const ImageTextModel& from, ImageTextModel& to) {
 
 std::unique_ptr<ImageTextModel> with_experts(const ImageTextModel& model, const std::vector<std::vector<int64_t>>& experts) {
   ImageTextConfig config = model.config();
-  const size_t blocks = config.dense_twin ? 0 : config.moe_layers.size() + (config.architecture == Architecture::two_tower ? config.text_moe_layers.size() : 0);
-  REQUIRE(UsageError, blocks > 0 && experts.size() == blocks, "[with_experts] the model has ", blocks, " sparse blocks, got experts for ", experts.size());
+  const size_t blocks =
+      config.dense_twin ? 0 : config.moe_layers.size() + (config.architecture == Architecture::two_tower ? config.text_moe_layers.size() : 0);
+  REQUIRE(UsageError, blocks > 0 && experts.size() == blocks, "[with_experts] the model has ", blocks, " sparse blocks, got experts for ",
+          experts.size());
   const int64_t E = config.router.experts;
   for (const auto& list : experts) {
     std::set<int64_t> distinct(list.begin(), list.end());
-    REQUIRE(UsageError, !list.empty() && list.size() == experts[0].size() && distinct.size() == list.size() && *distinct.begin() >= 0 && *distinct.rbegin() < E,
+    REQUIRE(UsageError,
+            !list.empty() && list.size() == experts[0].size() && distinct.size() == list.size() && *distinct.begin() >= 0 && *distinct.rbegin() < E,
             "[with_experts] every sparse block must keep the same number of different experts in [0, ", E, "), got ", list.size());
   }
   config.router.experts = int(experts[0].size());

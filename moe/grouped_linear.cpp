@@ -28,8 +28,8 @@ void require_offsets(const Tensor& offsets, int64_t experts, int64_t rows) {
 Tensor grouped_linear(const Tensor& input, const Tensor& w, const Tensor& b, const Tensor& row_offsets) {
   require_float("grouped_linear", "x", input);
   require_dtype("grouped_linear", "w", w, input.dtype());
-  REQUIRE(ShapeError, input.rank() == 2 && w.rank() == 3 && input.dim(1) == w.dim(2), "[grouped_linear] x (R, in) and w (E, out, in) are required, got x ",
-          input.shape(), " and w ", w.shape());
+  REQUIRE(ShapeError, input.rank() == 2 && w.rank() == 3 && input.dim(1) == w.dim(2),
+          "[grouped_linear] x (R, in) and w (E, out, in) are required, got x ", input.shape(), " and w ", w.shape());
   REQUIRE(ShapeError, !b.defined() || b.shape() == (Shape{w.dim(0), w.dim(1)}), "[grouped_linear] b must be (E, out) = (", w.dim(0), ", ", w.dim(1),
           "), got ", b.defined() ? b.shape() : Shape{});
   if (b.defined()) { require_parameter_dtype("grouped_linear", "b", b, input.dtype()); }

@@ -101,7 +101,8 @@ void grouped_wgrad(const GroupedWgrad& a) {
       using T = typename Tile::Element;
       const int64_t blocks = tiles_of(out, Tile::kRows) * tiles_of(in, Tile::kColumns) * E;
       simt::launch<multiply_depths<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.dy.as<const T>(),
-                                             a.x.as<const T>(), a.dw.as<C>(), a.offsets.as<const int32_t>(), a.beta, stores_vectors(a.dw, in, 1, true));
+                                             a.x.as<const T>(), a.dw.as<C>(), a.offsets.as<const int32_t>(), a.beta,
+                                             stores_vectors(a.dw, in, 1, true));
     });
   });
 }

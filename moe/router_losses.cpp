@@ -118,11 +118,12 @@ Tensor local_entropy_loss(const Routing& r, Modality modality, LossScope scope) 
   local_entropy_loss_fwd(logits.device(), {loss, entropy, value, logits, r.lse, r.clean_probs, s.view()});
 
   // dlogits_ij = -1/n * p_ij * (ln p_ij + H_i)
-  return record("local_entropy_loss", loss, {r.logits}, [s, logits, entropy, lse = r.lse, p = r.clean_probs](const Tensor& dy, std::span<GradSink> dx) {
+  auto gradient = [s, logits, entropy, lse = r.lse, p = r.clean_probs](const Tensor& dy, std::span<GradSink> dx) {
     Tensor dlogits = empty_like(p);
     local_entropy_loss_bwd(p.device(), {dlogits, dy, entropy, logits, lse, p, s.view()});
     dx[0].put(dlogits);
-  });
+  };
+  return record("local_entropy_loss", loss, {r.logits}, gradient);
 }
 
 }  // namespace pumice

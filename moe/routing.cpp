@@ -32,8 +32,8 @@ Routing route_with_noise(const Tensor& logits, const Tensor& noise, double noise
   Tensor gumbel = sampled ? gumbel_noise(groups, options.experts, key_of(site, Stream::gumbel), logits.device()) : Tensor();
   Gating gating = gate_tokens(logits, noise, gumbel, options.experts_per_token);
 
-  Routing r{.groups = groups, .noise_std = noise_std, .logits = logits, .noisy_logits = gating.noisy, .lse = gating.lse, .noisy_lse = gating.noisy_lse,
-            .clean_probs = gating.clean, .probs = gating.probs, .expert = gating.expert};
+  Routing r{.groups = groups, .noise_std = noise_std, .logits = logits, .noisy_logits = gating.noisy, .lse = gating.lse,
+            .noisy_lse = gating.noisy_lse, .clean_probs = gating.clean, .probs = gating.probs, .expert = gating.expert};
   for (int64_t g = 0; g < groups.count(); ++g) {
     r.capacity.push_back(capacity_of(groups.offsets[size_t(g) + 1] - groups.offsets[size_t(g)], options.experts, options.experts_per_token,
                                      training ? options.train : options.eval));

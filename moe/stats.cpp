@@ -84,7 +84,8 @@ std::vector<std::pair<std::string, double>> RoutingStats::values() const {
 
 RoutingStats collect_stats(const Routing& routing) {
   const int64_t E = routing.experts(), K = routing.experts_per_token();
-  const std::vector<double> p = routing.clean_probs.to_vector<double>(), gate = routing.gate.to_vector<double>(), z = routing.logits.to_vector<double>();
+  const std::vector<double> p = routing.clean_probs.to_vector<double>(), gate = routing.gate.to_vector<double>(),
+                            z = routing.logits.to_vector<double>();
   const std::vector<int32_t> expert = routing.expert.to_vector<int32_t>(), slot = routing.slot.to_vector<int32_t>();
   const std::vector<uint8_t> modality = routing.groups.modality.to_vector<uint8_t>();
   RoutingStats stats;

@@ -30,7 +30,9 @@ std::vector<std::pair<std::string, Tensor>> named_masters(const ParameterStore& 
 // A flat tensor laid out as the arena, cut into the parameters it is made of.
 std::vector<std::pair<std::string, Tensor>> as_parameters(const Tensor& flat, const ParameterStore& parameters) {
   std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const auto& p : parameters.all()) { tensors.emplace_back(p->name(), flat.as_strided(p->shape(), contiguous_strides(p->shape()), p->arena_offset())); }
+  for (const auto& p : parameters.all()) {
+    tensors.emplace_back(p->name(), flat.as_strided(p->shape(), contiguous_strides(p->shape()), p->arena_offset()));
+  }
   return tensors;
 }
 
@@ -58,7 +60,8 @@ std::vector<fs::path> saved_steps(const fs::path& directory) {
   std::vector<fs::path> steps;
   for (const auto& entry : fs::directory_iterator(directory)) {
     std::string name = entry.path().filename().string();
-    const bool numbered = name.size() > 5 && name.size() < 20 && name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos;
+    const bool numbered =
+        name.size() > 5 && name.size() < 20 && name.rfind("step-", 0) == 0 && name.find_first_not_of("0123456789", 5) == std::string::npos;
     if (numbered && entry.is_directory() && !entry.is_symlink()) {
       steps.push_back(entry.path());
     }
@@ -150,8 +153,8 @@ bool has_checkpoint(const std::string& run_directory) { return !locate(run_direc
 
 std::string find_checkpoint(const std::string& path) {
   fs::path found = locate(path);
-  REQUIRE(IoError, !found.empty(), "[checkpoint] ", path, fs::exists(path) ? " holds no checkpoint: neither model.safetensors nor checkpoints/ with one is there"
-                                                                        : " does not exist",
+  REQUIRE(IoError, !found.empty(), "[checkpoint] ", path,
+          fs::exists(path) ? " holds no checkpoint: neither model.safetensors nor checkpoints/ with one is there" : " does not exist",
           ". Give a run directory (runs/a) or one of its checkpoints (runs/a/checkpoints/step-000500)");
   return found.string();
 }
@@ -214,7 +217,8 @@ void load_optimizer(const std::string& checkpoint, Optimizer& optimizer, WeightA
   SafetensorsFile file = SafetensorsFile::open(path);
   const std::vector<std::string> names = file.names();
   for (const auto& [name, tensor] : optimizer.state()) {
-    REQUIRE(FormatError, std::find(names.begin(), names.end(), name) != names.end(), "[checkpoint] ", path, " holds no ", name, ": it is of another optimizer");
+    REQUIRE(FormatError, std::find(names.begin(), names.end(), name) != names.end(), "[checkpoint] ", path, " holds no ", name,
+            ": it is of another optimizer");
     Tensor saved = file.load(name);
     REQUIRE(FormatError, saved.size() == tensor.size(), "[checkpoint] ", path, ": ", name, " has ", saved.size(), " elements; this model's has ",
             tensor.size());

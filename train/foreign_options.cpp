@@ -4,7 +4,8 @@ namespace pumice {
 
 void explain_foreign_options(OptionTable& o) {
   struct Explanation { const char *name, *instead; };
-  constexpr const char* kEval = "Training evaluates nothing: keep checkpoints with --keep-every N and score them with pumice eval zeroshot or retrieval.";
+  constexpr const char* kEval =
+      "Training evaluates nothing: keep checkpoints with --keep-every N and score them with pumice eval zeroshot or retrieval.";
   constexpr const char* kOneProcess = "One process trains, and its loss sees the whole batch: leave this flag out.";
   constexpr const char* kMetrics = "Every run writes metrics.jsonl and log.txt into --out: leave this flag out.";
   constexpr const char* kMoeLayers = "Name the sparse blocks instead: --moe-layers 1,3,5; without one the model is dense.";

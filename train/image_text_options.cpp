@@ -56,7 +56,9 @@ Option& add_shared(OptionTable& o, const char* name, ImageTextTraining& t, doubl
 }  // namespace
 
 void declare_training_options(OptionTable& o, ImageTextTraining& t) {
-  o.add("train-data", t.train_data, "Data", "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'").alias("data").alias("data-path");
+  o.add("train-data", t.train_data, "Data",
+        "shards (a path with braces), CSV, COCO JSON, a folder per class, an IDX or CLIP_benchmark folder; several joined by '::'")
+      .alias("data").alias("data-path");
   o.add("train-data-upsampling-factors", "Data", "how often each source of a mix is drawn from, such as 2::1",
         [&t] {
           std::vector<std::string> parts;
@@ -69,13 +71,15 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("csv-label-key", t.data.label_column, "Data", "CSV: the column of classes; default: label or class, if there is one");
   o.add("image-folder", t.data.image_folder, "Data", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", t.data.split, "Data", "of sources that have several");
-  o.add("exif-orientation", t.decoding.exif_orientation, "Data", "turn pictures as their EXIF data says; evaluation then does so too").alias("exif-rotate");
+  o.add("exif-orientation", t.decoding.exif_orientation, "Data", "turn pictures as their EXIF data says; evaluation then does so too")
+      .alias("exif-rotate");
   o.add("dedupe-batch", t.dedupe_batch, "Data", "no two examples of a batch have the same caption or picture");
   o.add("aug-scale", "Data", "random crops of a share of the picture's area, such as 0.9,1, resized; 1,1: the centre crop",
         [&t] { return concat_text(t.augmentation.min_scale, ",", t.augmentation.max_scale); },
         [&t](const std::string& text) { return parse_numbers(text, {&t.augmentation.min_scale, &t.augmentation.max_scale}); });
   o.add("aug-flip", t.augmentation.flip, "Data", "probability of a mirror image; leave it at 0 when captions say left and right");
-  o.add("aug-color-jitter", "Data", "strength of random brightness, contrast, saturation and, if four numbers are given, hue, such as 0.4,0.4,0.4,0.1",
+  o.add("aug-color-jitter", "Data",
+        "strength of random brightness, contrast, saturation and, if four numbers are given, hue, such as 0.4,0.4,0.4,0.1",
         [&t] {
           const Augmentation& a = t.augmentation;
           return concat_text(a.brightness, ",", a.contrast, ",", a.saturation, a.hue > 0 ? concat_text(",", a.hue) : "");
@@ -83,12 +87,14 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           Augmentation& a = t.augmentation;
           a.hue = 0;
-          return parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation}) || parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation, &a.hue});
+          return parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation}) ||
+                 parse_numbers(text, {&a.brightness, &a.contrast, &a.saturation, &a.hue});
         });
   o.add("aug-gray", t.augmentation.grey, "Data", "probability of losing the colour").alias("aug-grey").alias("aug-gray-scale-prob");
   o.add("tokenizer", t.tokenizer, "Data", "a tokenizer file or a directory with one (pumice tokenizer info --help lists the kinds); "
         "without it that of --init-from, or one is learned from the captions");
-  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling").alias("pretrained").alias("model-name-or-path");
+  o.add("init-from", t.init_from, "Model", "start from the weights of this run or checkpoint: fine-tuning, LiT, sparse upcycling")
+      .alias("pretrained").alias("model-name-or-path");
   o.add("overfit", t.overfit, "Data", "train on the first N pairs only, in order: a check that a model can learn at all; 0 = off");
   o.add("prefetch", t.prefetch, "Data", "batches decoded ahead by the loader's thread");
 
@@ -102,7 +108,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
         [&t](const std::string& text) {
           t.optimizer = text == "adamw" ? ImageTextTraining::Optim::adamw : ImageTextTraining::Optim::adafactor;
           return true;
-        }).one_of({"adamw", "adafactor"}).alias("opt").alias("optim").synonym("adamw_torch", "adamw").synonym("adamw_torch_fused", "adamw").synonym("adamw_hf", "adamw");
+        }).one_of({"adamw", "adafactor"}).alias("opt").alias("optim")
+      .synonym("adamw_torch", "adamw").synonym("adamw_torch_fused", "adamw").synonym("adamw_hf", "adamw");
   add_shared(o, "wd", t, t.adamw.weight_decay, t.adafactor.weight_decay, "weight decay of matrices (adafactor: 1e-4)").alias("weight-decay");
   add_shared(o, "beta1", t, t.adamw.beta1, t.adafactor.beta1, "momentum").alias("adam-beta1");
   o.add("lr-mult", t.groups.lr_mult, "Optimiser", "GLOB=FACTOR on the learning rate of parameters, the last match counts: 'text.*=0.1,*.router.*=2'");
@@ -122,7 +129,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
 
   o.add("steps", t.schedule.steps, "Schedule", "optimizer steps in total").alias("max-steps");
-  o.add("epochs", t.epochs, "Schedule", "passes over the training data instead of --steps; the warm-up is at most a quarter of them").alias("num-train-epochs");
+  o.add("epochs", t.epochs, "Schedule", "passes over the training data instead of --steps; the warm-up is at most a quarter of them")
+      .alias("num-train-epochs");
   o.add("warmup", t.schedule.warmup, "Schedule", "steps of linear warm-up; by default at most a quarter of --steps").alias("warmup-steps");
   o.add("lr-scheduler", "Schedule", "shape of the learning rate", [&t] { return std::string(name(t.schedule.kind)); },
         [&t](const std::string& text) {
@@ -132,7 +140,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
       .synonym("constant_with_warmup", "constant").synonym("inverse_sqrt", "rsqrt");
   o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine and linear: the last learning rate as a fraction of the peak");
   o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
-  o.add("lr-cooldown-hold", t.schedule.hold, "Schedule", "rsqrt: the root stays as the cool-down finds it (V-MoE) instead of falling on (big_vision)");
+  o.add("lr-cooldown-hold", t.schedule.hold, "Schedule",
+        "rsqrt: the root stays as the cool-down finds it (V-MoE) instead of falling on (big_vision)");
   o.add("lr-timescale", t.schedule.timescale, "Schedule", "rsqrt: steps after which the rate has fallen to 1/sqrt(2)");
 
   o.add("precision", "Hardware", "of activations and weights in the forward and backward pass; masters stay fp32",
@@ -153,10 +162,11 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
   o.add("keep-every", t.keep_every, "Run", "checkpoints of steps that are multiples of this are kept for good, beside --keep; 0 = off");
   o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps").alias("log-every-n-steps");
   o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
+  using Resume = ImageTextTraining::Resume;
   Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
-        [&t] { return std::string(t.resume == ImageTextTraining::Resume::never ? "never" : t.resume == ImageTextTraining::Resume::always ? "always" : "auto"); },
+        [&t] { return std::string(t.resume == Resume::never ? "never" : t.resume == Resume::always ? "always" : "auto"); },
         [&t](const std::string& text) {
-          t.resume = text == "never" ? ImageTextTraining::Resume::never : text == "always" ? ImageTextTraining::Resume::always : ImageTextTraining::Resume::automatic;
+          t.resume = text == "never" ? Resume::never : text == "always" ? Resume::always : Resume::automatic;
           return true;
         }).one_of({"never", "always", "auto"}).synonym("true", "always").synonym("True", "always").synonym("false", "never").synonym("False", "never")
       .synonym("latest", "auto");

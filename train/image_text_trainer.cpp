@@ -26,7 +26,8 @@ using Resume = ImageTextTraining::Resume;
 void check_directory(const ImageTextTraining& t) {
   const bool used = fs::exists(fs::path(t.out) / "config.json") || fs::exists(fs::path(t.out) / "checkpoints");
   REQUIRE(UsageError, t.resume != Resume::always || used, "[train] --resume: ", t.out, " holds no run to resume. Leave --resume out to start one");
-  REQUIRE(UsageError, t.resume != Resume::never || !used || t.overwrite, "[train] ", t.out, " holds a run already. Continue it with --resume, replace it with "
+  REQUIRE(UsageError, t.resume != Resume::never || !used || t.overwrite, "[train] ", t.out,
+          " holds a run already. Continue it with --resume, replace it with "
           "--overwrite, or choose another --out");
 }
 
@@ -53,8 +54,10 @@ std::string differences(const nlohmann::json& then, const nlohmann::json& now) {
 ImageTextConfig with_classes(ImageTextConfig config, const PairSource& source) {
   if (config.architecture != Architecture::classifier) { return config; }
   config.classnames = source.classnames();
-  REQUIRE(UsageError, config.classnames.size() >= 2, "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, a CSV with a "
-          "column of labels (--csv-label-key), or shards with .cls and classnames.txt beside them; the training data names ", config.classnames.size(), " classes");
+  REQUIRE(UsageError, config.classnames.size() >= 2,
+          "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, a CSV with a "
+          "column of labels (--csv-label-key), or shards with .cls and classnames.txt beside them; the training data names ",
+          config.classnames.size(), " classes");
   for (int64_t i = 0; i < source.size(); ++i) {
     REQUIRE(FormatError, source.label(i) >= 0, "[train] ", source.name(i), " has no class; every picture of a classifier's training data needs one");
   }
@@ -69,13 +72,16 @@ double chance_loss(const ImageTextConfig& c, int64_t batch_size) {
 }
 
 Tokenizer make_tokenizer(const ImageTextTraining& t, const PairSource& source, const LoadedImageText* start, const TrainObserver& observer) {
+  const bool reads_text = start && start->model->config().architecture != Architecture::classifier;
   if (!t.tokenizer.empty()) {
-    Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
-    REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
-            " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
+    Tokenizer tokenizer = load_tokenizer(t);
+    if (reads_text && tokenizer.fingerprint() != start->tokenizer.fingerprint()) {
+      observer.message("note: " + t.tokenizer + " is not the tokenizer of " + t.init_from +
+                       ", whose word embeddings were learned for other tokens; leave --tokenizer out to go on with its own");
+    }
     return tokenizer;
   }
-  if (start && start->model->config().architecture != Architecture::classifier) { return start->tokenizer; }
+  if (reads_text) { return start->tokenizer; }
   std::vector<std::string> captions;
   for (int64_t i = 0; i < source.size(); ++i) { captions.push_back(source.caption(i)); }
   TokenizerTraining options;
@@ -97,8 +103,8 @@ std::string what_is_saved(const std::string& out) {
 }
 
 // The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
-[[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const ImageTextTraining& t, const ImageTextRun& run, int64_t step,
-                                      double loss) {
+[[noreturn]] void explain_broken_loss(const ImageTextModel& model, const Batch& batch, const ImageTextTraining& t, const ImageTextRun& run,
+                                      int64_t step, double loss) {
   std::string cause = "no single op could be named";
   try {
     ValueCheck check;
@@ -140,8 +146,8 @@ class Run {
     if (model_->config().architecture != Architecture::classifier && !t.dedupe_batch) { warn_of_duplicates(); }
     loader_ = std::make_unique<Loader>(*source_, tokenizer_, LoaderOptions{
         .batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = t.seed,
-        .shuffle = t.overfit == 0, .distinct = t.dedupe_batch, .augmentation = t.augmentation, .decoding = t.decoding, .limit = t.overfit, .prefetch = t.prefetch,
-            .position = state_.loader_position});
+        .shuffle = t.overfit == 0, .distinct = t.dedupe_batch, .augmentation = t.augmentation, .decoding = t.decoding,
+        .limit = t.overfit, .prefetch = t.prefetch, .position = state_.loader_position});
     if (resume_from_.empty()) {
       if (t.resume == Resume::always) { observer.message(t.out + " was stopped before its first checkpoint; starting from step 0"); }
       make_fresh_directory(t.out);
@@ -205,20 +211,24 @@ class Run {
       return join(first) + (names.size() > 3 ? ", ..." : "");
     };
     observer_.message(concat_text("started from ", start_->checkpoint, ": ", done.copied, " parameters copied, ", done.resized.size(), " resized, ",
-                                  done.upcycled.size(),
-                                  " copied into every expert, ", done.fresh.size(), " fresh", done.fresh.empty() ? "" : " (" + some(done.fresh) + ")", ", ",
-                                  done.unused.size(), " not used", done.unused.empty() ? "" : " (" + some(done.unused) + ")"));
+                                  done.upcycled.size(), " copied into every expert, ", done.fresh.size(), " fresh",
+                                  done.fresh.empty() ? "" : " (" + some(done.fresh) + ")", ", ", done.unused.size(), " not used",
+                                  done.unused.empty() ? "" : " (" + some(done.unused) + ")"));
     start_.reset();
     if (t_.ema_decay > 0) { average_ = std::make_unique<WeightAverage>(model_->parameters(), t_.ema_decay); }
   }
 
   void warn_of_duplicates() {
     auto note = [&](double share, const char* what) {
-      if (share >= 0.05) { observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)), " % of the examples of a batch share their ", what)); }
+      if (share >= 0.05) {
+        observer_.message(concat_text("note: about ", int64_t(std::lround(100 * share)), " % of the examples of a batch share their ", what));
+      }
     };
-    note(duplicate_share(*source_, t_.batch_size), "caption with another one. Equal captions are right answers for each other, so this is sound, but teaches less; "
+    note(duplicate_share(*source_, t_.batch_size),
+         "caption with another one. Equal captions are right answers for each other, so this is sound, but teaches less; "
          "--dedupe-batch leaves them out");
-    note(duplicate_picture_share(*source_, t_.batch_size), "picture with another one, whose caption then counts as wrong; --dedupe-batch leaves them out");
+    note(duplicate_picture_share(*source_, t_.batch_size),
+         "picture with another one, whose caption then counts as wrong; --dedupe-batch leaves them out");
   }
 
   bool logged(int64_t step) const { return step % t_.log_every == 0 || step == 1 || step == t_.schedule.steps; }
@@ -287,6 +297,13 @@ class Run {
 };
 
 }  // namespace
+
+Tokenizer load_tokenizer(const ImageTextTraining& t) {
+  Tokenizer tokenizer = Tokenizer::load(t.tokenizer);
+  REQUIRE(UsageError, tokenizer.vocab_size() <= t.model.vocabulary, "[train] ", t.tokenizer, " has ", tokenizer.vocab_size(),
+          " tokens; the model's text embedding has ", t.model.vocabulary, " rows. Raise --vocab-size or choose another tokenizer");
+  return tokenizer;
+}
 
 TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer) {
   training.validate();

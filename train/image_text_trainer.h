@@ -1,5 +1,5 @@
-// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides a number is in ImageTextTraining; the
-// observer sees what happens and may ask to stop.
+// Training of the image-text models (LIMoE, two towers, classifiers), from data on disk to checkpoints. Everything that decides
+// a number is in ImageTextTraining; the observer sees what happens and may ask to stop.
 #pragma once
 #include <functional>
 #include <string>
@@ -75,6 +75,10 @@ struct TrainOutcome {
   double loss = 0, seconds = 0;
 };
 TrainOutcome train_image_text(const ImageTextTraining& training, const TrainObserver& observer);
+
+// What --tokenizer names. Throws UsageError when it has more tokens than the model's text embedding has rows.
+class Tokenizer;
+Tokenizer load_tokenizer(const ImageTextTraining& training);
 
 // One step's losses and gradients for a batch, split into `accum_freq` microbatches: pass one embeds them all without a graph,
 // the loss over the whole batch gives the gradient of every embedding, pass two runs each microbatch again with its graph

@@ -15,7 +15,8 @@ ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, W
 }
 
 void ImageTextPipeline::require_joint_space() const {
-  REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(), " classes: it reads no text. Evaluate it with pumice eval "
+  REQUIRE(UsageError, !is_classifier(), "[pipeline] ", checkpoint(), " is a classifier of ", config().classnames.size(),
+          " classes: it reads no text. Evaluate it with pumice eval "
           "zeroshot on a set of the same classes");
 }
 
@@ -61,7 +62,9 @@ Tensor ImageTextPipeline::classify_pixels(const Tensor& pixels, int64_t chunk) c
   return run_pixels(pixels, chunk, int64_t(config().classnames.size()), &ImageTextOutput::logits);
 }
 
-Tensor ImageTextPipeline::image_features(const Tensor& pixels, int64_t chunk) const { return run_pixels(pixels, chunk, config().width, &ImageTextOutput::features); }
+Tensor ImageTextPipeline::image_features(const Tensor& pixels, int64_t chunk) const {
+  return run_pixels(pixels, chunk, config().width, &ImageTextOutput::features);
+}
 
 std::vector<LayerRouting> ImageTextPipeline::routings(const Tensor& pixels, const Tensor& tokens, const Tensor& text_offsets) const {
   NoGrad no_grad;

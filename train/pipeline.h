@@ -13,7 +13,8 @@ namespace pumice {
 class ImageTextPipeline {
  public:
   // `path`: a run directory or a checkpoint. Throws IoError, FormatError.
-  explicit ImageTextPipeline(const std::string& path, DType precision = DType::f32, Weights weights = Weights::trained, Device device = Device::cpu());
+  explicit ImageTextPipeline(const std::string& path, DType precision = DType::f32, Weights weights = Weights::trained,
+                             Device device = Device::cpu());
 
   // (N, D) f32, L2-normalised, in chunks of `chunk` inputs, without a graph. Throws UsageError for a classifier, which has no joint space.
   Tensor encode_texts(std::span<const std::string> texts, int64_t chunk = 256) const;

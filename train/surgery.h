@@ -15,7 +15,8 @@ void average_checkpoints(const std::vector<std::string>& paths, const std::strin
 // The same model with `moe_layers` sparse: each expert of a block starts as a copy of its dense MLP (transfer_parameters), routers start
 // from `seed`. `router` holds the number of experts and the rest of the routing. Returns what was transferred.
 struct Transfer;
-Transfer upcycle_checkpoint(const std::string& path, const std::vector<int64_t>& moe_layers, const RouterOptions& router, uint64_t seed, const std::string& out);
+Transfer upcycle_checkpoint(const std::string& path, const std::vector<int64_t>& moe_layers, const RouterOptions& router, uint64_t seed,
+                            const std::string& out);
 
 // The experts that `modality` uses most, `keep` per sparse block in falling order, counted on the first `examples` pairs of `source`.
 struct ExpertUse {

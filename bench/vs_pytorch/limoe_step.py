@@ -18,7 +18,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-PRESETS = {"tiny": (64, 8, 16, 2048, 4, 128, 4, 512, 128), "small": (64, 8, 16, 2048, 6, 192, 3, 768, 192), "medium": (64, 8, 32, 2048, 6, 384, 6, 1536, 384)}
+PRESETS = {"tiny": (64, 8, 16, 2048, 4, 128, 4, 512, 128),
+           "small": (64, 8, 16, 2048, 6, 192, 3, 768, 192),
+           "medium": (64, 8, 32, 2048, 6, 384, 6, 1536, 384)}
 E, GROUP, WORDS, B = 8, 128, 10, 128
 
 
@@ -151,7 +153,8 @@ def main():
         return compare(*sys.argv[2:])
     program, presets = sys.argv[1], sys.argv[2:] or ["tiny", "medium"]
     print(f"PyTorch {torch.__version__} eager, 2 threads; batch {B}, {WORDS} tokens per caption, E = {E}, K = 1, capacity 1.25\n")
-    print("| preset | precision | Pumice ms (min-max) | PyTorch ms (min-max) | PyTorch / Pumice | activations MiB, Pumice | PyTorch |\n" + "|---" * 7 + "|", flush=True)
+    print("| preset | precision | Pumice ms (min-max) | PyTorch ms (min-max) | PyTorch / Pumice | activations MiB, Pumice | PyTorch |\n"
+          + "|---" * 7 + "|", flush=True)
     for preset in presets:
         for precision in ("fp32", "bf16"):  # a process for each: the peak of memory never falls
             subprocess.run([sys.executable, __file__, "--row", program, preset, precision], check=True)

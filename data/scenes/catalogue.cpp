@@ -30,7 +30,9 @@ constexpr const char* kShapes[] = {"circle", "square", "triangle", "star", "ring
 // Signed distance-like value of shape s at (x, y) in [-1, 1]^2: inside where positive.
 double inside(int s, double x, double y) {
   const double r = std::hypot(x, y), angle = std::atan2(y, x);
-  auto polygon = [&](int n, double turn) { return 0.85 - r * std::cos(std::fmod(angle + turn + 4 * M_PI, 2 * M_PI / n) - M_PI / n) / std::cos(M_PI / n) * std::cos(M_PI / n); };
+  auto polygon = [&](int n, double turn) {
+    return 0.85 - r * std::cos(std::fmod(angle + turn + 4 * M_PI, 2 * M_PI / n) - M_PI / n) / std::cos(M_PI / n) * std::cos(M_PI / n);
+  };
   switch (s) {
     case 0: return 0.85 - r;
     case 1: return 0.75 - std::max(std::abs(x), std::abs(y));
@@ -82,10 +84,11 @@ Sprite half(const Sprite& s) {
 class Font {
  public:
   explicit Font(const std::string& path) : path_(path) {
-    bool ok = FT_Init_FreeType(&library_) == 0 && FT_New_Face(library_, path.c_str(), 0, &face_) == 0 && FT_HAS_COLOR(face_) && face_->num_fixed_sizes > 0 &&
-              FT_Select_Size(face_, 0) == 0;
+    bool ok = FT_Init_FreeType(&library_) == 0 && FT_New_Face(library_, path.c_str(), 0, &face_) == 0 && FT_HAS_COLOR(face_) &&
+              face_->num_fixed_sizes > 0 && FT_Select_Size(face_, 0) == 0;
     if (!ok) { close(); }
-    REQUIRE(FormatError, ok, "[scenes] ", path, " is not a colour bitmap font. Give NotoColorEmoji.ttf, or leave --font out to use what is installed");
+    REQUIRE(FormatError, ok, "[scenes] ", path,
+            " is not a colour bitmap font. Give NotoColorEmoji.ttf, or leave --font out to use what is installed");
   }
   ~Font() { close(); }
   Font(const Font&) = delete;

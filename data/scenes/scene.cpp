@@ -8,8 +8,9 @@ namespace pumice {
 namespace {
 
 struct NamedColour { const char* name; uint8_t rgb[3]; };
-constexpr NamedColour kBackgrounds[] = {{"white", {238, 238, 236}}, {"gray", {150, 152, 155}}, {"blue", {105, 150, 215}}, {"green", {125, 180, 120}},
-                                        {"yellow", {232, 216, 130}}, {"pink", {232, 172, 190}}, {"purple", {160, 135, 200}}, {"brown", {160, 128, 98}}};
+constexpr NamedColour kBackgrounds[] = {{"white", {238, 238, 236}}, {"gray", {150, 152, 155}}, {"blue", {105, 150, 215}},
+                                        {"green", {125, 180, 120}}, {"yellow", {232, 216, 130}}, {"pink", {232, 172, 190}},
+                                        {"purple", {160, 135, 200}}, {"brown", {160, 128, 98}}};
 constexpr const char* kNumbers[] = {"zero", "one", "two", "three", "four"};
 
 uint64_t mix(uint64_t z) {
@@ -58,14 +59,19 @@ double value_noise(uint64_t key, double x, double y) {
 }
 
 void paint_background(const Scene& s, int64_t size, std::vector<float>& canvas) {
-  const double angle = double(s.texture_key % 360) * M_PI / 180, period = 6 + double(s.texture_key >> 20 & 7), cell = 5 + double(s.texture_key >> 24 & 7);
+  const double angle = double(s.texture_key % 360) * M_PI / 180, period = 6 + double(s.texture_key >> 20 & 7),
+               cell = 5 + double(s.texture_key >> 24 & 7);
   for (int64_t y = 0; y < size; ++y) {
     for (int64_t x = 0; x < size; ++x) {
       const double u = (double(x) * std::cos(angle) + double(y) * std::sin(angle)) * 64 / double(size);
       double shade = 1;
-      if (s.texture == 0) { shade = 1 + 0.30 * (u / 64); }
-      else if (s.texture == 1) { shade = 0.75 + 0.5 * value_noise(s.texture_key, double(x) * 64 / double(size) / cell, double(y) * 64 / double(size) / cell); }
-      else { shade = std::fmod(u + 1024, period) < period / 2 ? 1.1 : 0.88; }
+      if (s.texture == 0) {
+        shade = 1 + 0.30 * (u / 64);
+      } else if (s.texture == 1) {
+        shade = 0.75 + 0.5 * value_noise(s.texture_key, double(x) * 64 / double(size) / cell, double(y) * 64 / double(size) / cell);
+      } else {
+        shade = std::fmod(u + 1024, period) < period / 2 ? 1.1 : 0.88;
+      }
       for (int k = 0; k < 3; ++k) { canvas[size_t((y * size + x) * 3 + k)] = float(std::clamp(double(s.background_rgb[k]) / 255 * shade, 0.0, 1.0)); }
     }
   }
@@ -74,7 +80,8 @@ void paint_background(const Scene& s, int64_t size, std::vector<float>& canvas) 
 void paint_object(const Placed& o, const Catalogue& catalogue, int64_t size, std::vector<float>& canvas) {
   const Sprite& sprite = catalogue.sprite(o.concept_index, o.diameter);
   const ColourMatrix colour(o.hue, o.saturation, o.brightness);
-  const double c = std::cos(o.turn * M_PI / 180), s = std::sin(o.turn * M_PI / 180), scale = double(sprite.size) / o.diameter, reach = o.diameter * 0.71;
+  const double c = std::cos(o.turn * M_PI / 180), s = std::sin(o.turn * M_PI / 180), scale = double(sprite.size) / o.diameter,
+               reach = o.diameter * 0.71;
   for (int64_t y = std::max<int64_t>(0, int64_t(o.y - reach)); y < std::min(size, int64_t(o.y + reach) + 1); ++y) {
     for (int64_t x = std::max<int64_t>(0, int64_t(o.x - reach)); x < std::min(size, int64_t(o.x + reach) + 1); ++x) {
       const double dx = double(x) + 0.5 - o.x, dy = double(y) + 0.5 - o.y;
@@ -147,7 +154,8 @@ Scene sample_scene(SceneSplit split, int64_t concepts, const Catalogue& catalogu
     for (int i = 3; i > 0; --i) { std::swap(cells[i], cells[r.below(i + 1)]); }
     const double diameter = S * r.range(0.36, 0.46);
     for (int64_t i = 0; i < count; ++i) {
-      place(s, s.first, S * (cells[i] % 2 ? 0.73 : 0.27) + r.range(-2, 2) * S / 64, S * (cells[i] / 2 ? 0.73 : 0.27) + r.range(-2, 2) * S / 64, diameter, catalogue, r);
+      place(s, s.first, S * (cells[i] % 2 ? 0.73 : 0.27) + r.range(-2, 2) * S / 64, S * (cells[i] / 2 ? 0.73 : 0.27) + r.range(-2, 2) * S / 64,
+            diameter, catalogue, r);
     }
     return s;
   }
@@ -177,8 +185,9 @@ std::string caption_of(const Scene& s, const Catalogue& catalogue, SceneSplit sp
   const bool unseen = split == SceneSplit::templates;
   const Concept& a = catalogue.concepts()[size_t(s.first)];
   if (s.kind == Scene::kSingle) {
-    std::string pattern = unseen ? pick({"here you can see %1", "this shows %1 in front of %2"}, r)
-                                 : pick({"%1", "a picture of %1", "a photo of %1.", "an image of %1", "%1 on a %2 background", "%1 on %2", "there is %1"}, r);
+    std::string pattern =
+        unseen ? pick({"here you can see %1", "this shows %1 in front of %2"}, r)
+               : pick({"%1", "a picture of %1", "a photo of %1.", "an image of %1", "%1 on a %2 background", "%1 on %2", "there is %1"}, r);
     return fill_in(pattern, article(a.name), s.background);
   }
   if (s.kind == Scene::kCount) {
@@ -205,8 +214,9 @@ std::string truth_json(const Scene& s, const Catalogue& catalogue, const std::ve
   for (const Placed& o : s.objects) {
     const Concept& c = catalogue.concepts()[size_t(o.concept_index)];
     auto pixel = [](double v) { return std::round(v * 10) / 10; };
+    const double half = o.diameter / 2;
     j["objects"].push_back({{"concept", c.name}, {"category", c.category},
-                            {"box", {pixel(o.x - o.diameter / 2), pixel(o.y - o.diameter / 2), pixel(o.x + o.diameter / 2), pixel(o.y + o.diameter / 2)}}});
+                            {"box", {pixel(o.x - half), pixel(o.y - half), pixel(o.x + half), pixel(o.y + half)}}});
   }
   return j.dump();
 }

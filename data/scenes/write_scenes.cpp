@@ -65,7 +65,8 @@ class Writer {
     std::string names;
     for (const Concept& c : catalogue_.concepts()) { names += c.name + "\n"; }
     write_file_atomic(path("eval-objects/classnames.txt"), names);
-    write_file_atomic(path("eval-objects/zeroshot_classification_templates.txt"), "a {c}\na picture of a {c}\na photo of a {c}.\nan image of a {c}\nthere is a {c}\n");
+    write_file_atomic(path("eval-objects/zeroshot_classification_templates.txt"),
+                      "a {c}\na picture of a {c}\na photo of a {c}.\nan image of a {c}\nthere is a {c}\n");
     write_side("eval-objects/test", SceneSplit::eval_test, o_.eval_per_class);
     write_side("eval-objects/train", SceneSplit::eval_train, 2 * o_.eval_per_class);
   }
@@ -136,9 +137,12 @@ void prepare_directory(const SceneOptions& o) {
   const bool filled = fs::exists(o.out) && !fs::is_empty(o.out, error);
   REQUIRE(UsageError, !filled || o.overwrite, "[scenes] ", o.out, " is not empty. Choose another --out, or replace what is there with --overwrite");
   if (!filled) { return; }
-  REQUIRE(UsageError, fs::exists(fs::path(o.out) / "dataset.json"), "[scenes] ", o.out, " does not look like a set of sample scenes (no dataset.json), so --overwrite leaves it alone. "
+  REQUIRE(UsageError, fs::exists(fs::path(o.out) / "dataset.json"), "[scenes] ", o.out,
+          " does not look like a set of sample scenes (no dataset.json), so --overwrite leaves it alone. "
           "Choose another --out");
-  for (const char* part : {"train", "val", "val_images", "val.csv", "compositional", "templates", "eval-objects", "dataset.json"}) { fs::remove_all(fs::path(o.out) / part, error); }
+  for (const char* part : {"train", "val", "val_images", "val.csv", "compositional", "templates", "eval-objects", "dataset.json"}) {
+    fs::remove_all(fs::path(o.out) / part, error);
+  }
 }
 
 }  // namespace
@@ -146,9 +150,11 @@ void prepare_directory(const SceneOptions& o) {
 SceneReport write_scenes(const SceneOptions& options, const std::function<void(double)>& progress) {
   REQUIRE(UsageError, !options.out.empty(), "[scenes] --out is required: the directory to fill, for example --out datasets/scenes");
   REQUIRE(UsageError, options.size >= 16 && options.size <= 1024, "[scenes] --size must be in [16, 1024], got ", options.size);
-  REQUIRE(UsageError, options.concepts >= 8, "[scenes] --concepts must be at least 8, got ", options.concepts, ": with fewer, no combination could be held out");
+  REQUIRE(UsageError, options.concepts >= 8, "[scenes] --concepts must be at least 8, got ", options.concepts,
+          ": with fewer, no combination could be held out");
   REQUIRE(UsageError, options.train >= 0 && options.val >= 1 && options.eval_per_class >= 1,
-          "[scenes] --train must not be negative, --val and --eval-per-class must be at least 1, got ", options.train, ", ", options.val, " and ", options.eval_per_class);
+          "[scenes] --train must not be negative, --val and --eval-per-class must be at least 1, got ", options.train, ", ", options.val, " and ",
+          options.eval_per_class);
   SceneReport report;
   report.font = options.shapes ? "" : find_emoji_font(options.font);
   report.version = report.font.empty() ? "shapes-v1" : "emoji-v1";

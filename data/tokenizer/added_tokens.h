@@ -26,8 +26,8 @@ class AddedTokens {
   // `list` is the array; null is an empty one.
   static AddedTokens parse(const JsonPart& list, const Normalizer& normalizer);
 
-  // Calls ordinary(begin, end) and token(id) in the order of `text`, which must be valid UTF-8. The longest of the tokens at the leftmost
-  // place wins.
+  // Calls ordinary(begin, end) and token(id) in the order of `text`. The longest of the tokens at the leftmost place wins. Bytes that are
+  // not UTF-8 are neither white space nor parts of words.
   using Ordinary = std::function<void(size_t begin, size_t end)>;
   using Found = std::function<void(const AddedToken&)>;
   void cut(std::string_view text, bool normalized, const Ordinary& ordinary, const Found& token) const;

@@ -8,6 +8,7 @@ struct Tokenizer::Impl {
   std::vector<int32_t> prefix, suffix;  // around one text
   std::string eos;                      // the token that tokenizer_config.json names; "" for none
   std::string file;                     // tokenizer.json or tokenizer.model, whole
+  std::string added;                    // what the files beside a tokenizer.model add to it: the text of an added_tokens_decoder; "" for nothing
 
   virtual ~Impl() = default;
   virtual void encode(std::string_view text, std::vector<int32_t>& out) const = 0;

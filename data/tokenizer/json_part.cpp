@@ -1,8 +1,16 @@
 #include "pumice/data/tokenizer/json_part.h"
 
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/strict_json.h"
 
 namespace pumice {
+
+nlohmann::json parse_json(std::string_view text, const std::string& source, int depth) {
+  nlohmann::json j;
+  const std::string wrong = parse_strict_json(text, depth, j);
+  REQUIRE(FormatError, wrong.empty(), "[tokenizer] ", source, ": the file ", wrong);
+  return j;
+}
 
 void JsonPart::fail(const std::string& why) const {
   throw FormatError(concat_text("[tokenizer] ", source_, ": ", path_, " ", why), __FILE__, __LINE__);

@@ -11,7 +11,6 @@
 #include "pumice/data/tokenizer/vocabularies.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
-#include "pumice/tensor/strict_json.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {
@@ -19,17 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-constexpr int kMaxDepth = 32;
 constexpr uint64_t kMostUnpacked = uint64_t(64) << 20;
 
-json read_json(const fs::path& path) {
-  json j;
-  const std::string wrong = parse_strict_json(read_file(path), kMaxDepth, j);
-  REQUIRE(FormatError, wrong.empty(), "[tokenizer] ", path.string(), ": the file ", wrong);
-  return j;
-}
-
-json read_json_if_there(const fs::path& path) { return fs::is_regular_file(path) ? read_json(path) : json(); }
+json read_json_if_there(const std::string& path) { return fs::is_regular_file(path) ? parse_json(read_file(path), path) : json(); }
 
 // "</s>" or {"content": "</s>", ...}; "" for null.
 std::string content_of(const JsonPart& part) {
@@ -49,6 +40,10 @@ VocabularySettings settings_beside(const fs::path& directory) {
     for (const JsonPart& from : {c, m}) {
       if (std::string token = content_of(from.at(role)); !token.empty()) { s.special.push_back(token); }
     }
+  }
+  for (const JsonPart& from : {c, m}) {
+    if (!from.has("additional_special_tokens")) { continue; }
+    from.at("additional_special_tokens").each([&](const JsonPart& token) { s.special.push_back(content_of(token)); });
   }
   for (const auto& [token, id] : added.items()) {
     const bool special = std::find(s.special.begin(), s.special.end(), token) != s.special.end();
@@ -85,10 +80,6 @@ std::string eos_beside(const fs::path& directory, const Tokenizer::Impl& t) {
   return eos;
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 // vocab.json beside merges.txt, clip-vocab.json beside clip-merges.txt.
 std::string partner(const std::string& name, const std::string& end, const std::string& other) {
   return name.substr(0, name.size() - end.size()) + other;
@@ -96,14 +87,14 @@ std::string partner(const std::string& name, const std::string& end, const std::
 
 std::shared_ptr<Tokenizer::Impl> load_file(const fs::path& path) {
   const std::string name = path.string();
-  if (ends_with(name, "vocab.json")) { return parse_tokenizer_json(from_vocab_and_merges(path, partner(name, "vocab.json", "merges.txt")), name); }
-  if (ends_with(name, "merges.txt")) { return parse_tokenizer_json(from_vocab_and_merges(partner(name, "merges.txt", "vocab.json"), path), name); }
-  if (ends_with(name, ".model")) { return load_sentencepiece(read_file(name), name); }
+  if (name.ends_with("vocab.json")) { return parse_tokenizer_json(from_vocab_and_merges(path, partner(name, "vocab.json", "merges.txt")), name); }
+  if (name.ends_with("merges.txt")) { return parse_tokenizer_json(from_vocab_and_merges(partner(name, "merges.txt", "vocab.json"), path), name); }
+  if (name.ends_with(".model")) { return load_sentencepiece(read_file(name), name, settings_beside(path.parent_path()).added); }
   const std::string content = read_file(name);
   if (content.rfind("\x1f\x8b", 0) == 0) { return parse_tokenizer_json(json_of_clip_merges(gunzip(content, name, kMostUnpacked), name), name); }
-  if (ends_with(name, ".tiktoken")) { return parse_tokenizer_json(json_of_tiktoken(content, name), name); }
+  if (name.ends_with(".tiktoken")) { return parse_tokenizer_json(json_of_tiktoken(content, name), name); }
   const size_t begin = content.find_first_not_of(" \t\r\n");
-  REQUIRE(FormatError, ends_with(name, ".json") || (begin != std::string::npos && content[begin] == '{'), "[tokenizer] ", name,
+  REQUIRE(FormatError, name.ends_with(".json") || (begin != std::string::npos && content[begin] == '{'), "[tokenizer] ", name,
           " is no tokenizer: a tokenizer.json, vocab.json with merges.txt, gzip-packed CLIP vocabulary, .tiktoken or SentencePiece .model is wanted");
   return parse_tokenizer_json(content, name);
 }
@@ -120,15 +111,15 @@ fs::path file_in(const fs::path& directory) {
   }
   REQUIRE(FormatError, ranks.size() <= 1, "[tokenizer] ", directory.string(), " holds several: ", join(ranks), "; name one");
   REQUIRE(IoError, ranks.size() == 1, "[tokenizer] ", directory.string(),
-      " holds no tokenizer: none of tokenizer.json, tokenizer.model, spiece.model, vocab.json (with "
-          "merges.txt), bpe_simple_vocab_16e6.txt.gz and *.tiktoken is there, nor a run's checkpoints/latest");
+          " holds no tokenizer: none of tokenizer.json, tokenizer.model, spiece.model, vocab.json (with merges.txt), "
+          "bpe_simple_vocab_16e6.txt.gz and *.tiktoken is there, nor a run's checkpoints/latest");
   return ranks[0];
 }
 
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::string& path) {
-  REQUIRE(IoError, fs::exists(path), "[tokenizer] ", path, " does not exist");
+  REQUIRE(IoError, fs::exists(path), "[tokenizer] ", path, " does not exist. Give a tokenizer file, a directory with one, or a training run");
   const fs::path file = fs::is_directory(path) ? file_in(path) : fs::path(path);
   std::shared_ptr<Impl> t = load_file(file);
   t->eos = eos_beside(file.parent_path(), *t);

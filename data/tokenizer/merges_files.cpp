@@ -7,7 +7,6 @@
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/vocabularies.h"
 #include "pumice/tensor/error.h"
-#include "pumice/tensor/strict_json.h"
 
 namespace pumice {
 namespace {
@@ -32,7 +31,7 @@ Json merges_in(std::string_view text, const std::string& source, const Json& voc
     auto [left, right] = pair_in(line, source, number);
     for (const std::string& piece : {left, right, left + right}) {
       REQUIRE(FormatError, vocab.contains(piece), "[tokenizer] ", source, ": line ", number, " needs the piece '", piece,
-          "', which the vocabulary lacks");
+              "', which the vocabulary lacks");
     }
     merges.push_back({left, right});
   });
@@ -43,7 +42,7 @@ enum class Family { gpt2, qwen2, clip, roberta };
 
 Family family_of(const VocabularySettings& settings, const Json& vocab, const std::string& source) {
   std::string name = settings.tokenizer_class;
-  if (name.size() > 4 && name.compare(name.size() - 4, 4, "Fast") == 0) { name.resize(name.size() - 4); }
+  if (name.ends_with("Fast")) { name.resize(name.size() - 4); }
   if (name == "CLIPTokenizer") { return Family::clip; }
   if (name == "Qwen2Tokenizer") { return Family::qwen2; }
   if (name == "RobertaTokenizer" || name == "BartTokenizer") { return Family::roberta; }
@@ -52,7 +51,7 @@ Family family_of(const VocabularySettings& settings, const Json& vocab, const st
           "' of tokenizer_config.json is not supported with vocab.json (GPT2Tokenizer, CodeGenTokenizer, GPTNeoXTokenizer, RobertaTokenizer, "
           "BartTokenizer, Qwen2Tokenizer, CLIPTokenizer). A tokenizer.json beside it would say how it works");
   for (const auto& [piece, id] : vocab.items()) {
-    if (piece.size() > 4 && piece.compare(piece.size() - 4, 4, kWordEnd) == 0) { return Family::clip; }
+    if (piece.ends_with(kWordEnd)) { return Family::clip; }
   }
   return Family::gpt2;
 }
@@ -80,9 +79,7 @@ Json around(const Json& vocab, const char* start, const char* end) {
 }
 
 Json vocabulary_in(const std::string& text, const std::string& source) {
-  Json vocab;
-  const std::string wrong = parse_strict_json(text, 1, vocab);
-  REQUIRE(FormatError, wrong.empty(), "[tokenizer] ", source, ": the file ", wrong);
+  Json vocab = parse_json(text, source, 1);
   REQUIRE(FormatError, vocab.is_object(), "[tokenizer] ", source, ": the file must be an object {piece: id}");
   const JsonPart whole(vocab, source, "vocab");
   for (const auto& [piece, id] : vocab.items()) { whole.entry(piece, id).integer(0, kMaxTokenId, "an id"); }
@@ -145,9 +142,10 @@ std::string json_of_clip_merges(std::string_view text, const std::string& source
     REQUIRE(FormatError, vocab.contains(left) && vocab.contains(right), "[tokenizer] ", source, ": line ", number,
             " merges a piece that no line before it has made. Is it OpenAI's bpe_simple_vocab_16e6.txt.gz?");
     REQUIRE(FormatError, vocab.emplace(left + right, next++).second, "[tokenizer] ", source, ": line ", number, " makes the piece '", left + right,
-        "' again");
+            "' again");
     merges.push_back({left, right});
   });
+  REQUIRE(FormatError, !merges.empty(), "[tokenizer] ", source, ": no merge follows the first line. Is it OpenAI's bpe_simple_vocab_16e6.txt.gz?");
   const char *start = "<|startoftext|>", *end = "<|endoftext|>";
   vocab[start] = next;
   vocab[end] = next + 1;

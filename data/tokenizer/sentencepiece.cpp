@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <iterator>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 
 #include "pumice/data/text.h"
+#include "pumice/data/tokenizer/added_tokens.h"
+#include "pumice/data/tokenizer/json_part.h"
+#include "pumice/data/tokenizer/normalizer.h"
 #include "pumice/data/tokenizer/sentencepiece_abi.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/flags.h"
@@ -62,7 +65,8 @@ const pumice_sentencepiece& functions() {
   std::lock_guard lock(mutex);
   if (!found.functions) { found = find_plugin(); }
   REQUIRE(UsageError, found.functions, "[tokenizer] SentencePiece models need the plug-in ", kFile, ", which could not be loaded:\n  ",
-          join(found.tried, "\n  "), "\nIt is built when libsentencepiece-dev is installed (-DPUMICE_SENTENCEPIECE=ON); PUMICE_SENTENCEPIECE=FILE says "
+          join(found.tried, "\n  "),
+          "\nIt is built when libsentencepiece-dev is installed (-DPUMICE_SENTENCEPIECE=ON); PUMICE_SENTENCEPIECE=FILE says "
           "where it is. Without it, use the model's tokenizer.json");
   return *found.functions;
 }
@@ -71,63 +75,114 @@ void append(void* context, const char* text, size_t bytes) { static_cast<std::st
 
 class SentencePieceTokenizer final : public Tokenizer::Impl {
  public:
-  SentencePieceTokenizer(const std::string& bytes, const std::string& source) : plugin_(functions()) {
+  SentencePieceTokenizer(const std::string& bytes, const std::string& source, const std::map<int64_t, std::string>& added_tokens)
+      : plugin_(functions()) {
     std::string error;
-    REQUIRE(FormatError, plugin_.load(bytes.data(), bytes.size(), &model_, &error, append) == 0, "[tokenizer] ", source,
-        " is no SentencePiece model: ", error);
+    void* model = nullptr;
+    const bool read = plugin_.load(bytes.data(), bytes.size(), &model, &error, append) == 0;
+    model_ = {model, plugin_.release};
+    REQUIRE(FormatError, read, "[tokenizer] ", source, " is no SentencePiece model: ", error);
     file = bytes;
-    for (int32_t id = 0; id < plugin_.size(model_); ++id) { ids_.emplace(piece(id), id); }
-    if (const int32_t id = plugin_.eos(model_); id >= 0) { eos_ = id; }
+    size_ = plugin_.size(model_.get());
+    for (int32_t id = 0; id < size_; ++id) { ids_.emplace(own_piece(id), id); }
+    if (const int32_t id = plugin_.eos(model_.get()); id >= 0) { eos_ = id; }
+    if (!added_tokens.empty()) { add(added_tokens, source); }
   }
-  ~SentencePieceTokenizer() override {
-    if (model_) { plugin_.release(model_); }
-  }
-  SentencePieceTokenizer(const SentencePieceTokenizer&) = delete;
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override {
-    struct Context { std::string error; std::vector<int32_t>& out; } context{"", out};
-    auto id = [](void* c, int32_t one) { static_cast<Context*>(c)->out.push_back(one); };
-    auto failed = [](void* c, const char* why, size_t bytes) { static_cast<Context*>(c)->error.append(why, bytes); };
-    REQUIRE(FormatError, plugin_.encode(model_, text.data(), text.size(), &context, id, failed) == 0,
-        "[tokenizer] SentencePiece cannot encode this text: ", context.error);
+    auto ordinary = [&](size_t begin, size_t end) { encode_ordinary(text.substr(begin, end - begin), out); };
+    tokens_.cut(text, false, ordinary, [&](const AddedToken& t) { out.push_back(t.id); });
   }
 
-  std::string decode(std::span<const int32_t> ids, bool) const override {  // control tokens are no text
-    std::vector<int32_t> known;
-    std::copy_if(ids.begin(), ids.end(), std::back_inserter(known), [&](int32_t id) { return id >= 0 && id < vocab_size(); });
+  std::string decode(std::span<const int32_t> ids, bool skip_special) const override {  // the model's control tokens are no text
     std::string text;
-    REQUIRE(FormatError, plugin_.decode(model_, known.data(), known.size(), &text, append, append) == 0,
-        "[tokenizer] SentencePiece cannot decode these ids: ", text);
+    std::vector<int32_t> run;
+    for (const int32_t id : ids) {
+      const AddedToken* token = tokens_.find(id);
+      if (!token && id >= 0 && id < size_) { run.push_back(id); }
+      if (!token) { continue; }
+      decode_ordinary(run, text);
+      run.clear();
+      if (!skip_special || !token->special) { text += token->content; }
+    }
+    decode_ordinary(run, text);
     return text;
   }
 
-  int32_t vocab_size() const override { return int32_t(ids_.size()); }
+  int32_t vocab_size() const override {
+    int32_t size = size_;
+    for (const AddedToken& token : tokens_.all()) { size = std::max(size, token.id + 1); }
+    return size;
+  }
   std::optional<int32_t> id_of(const std::string& token) const override {
+    if (const AddedToken* t = tokens_.find(token)) { return t->id; }
     auto found = ids_.find(token);
     return found == ids_.end() ? std::nullopt : std::optional(found->second);
   }
   std::string piece(int32_t id) const override {
-    std::string text;
-    if (id >= 0 && id < plugin_.size(model_)) { plugin_.piece(model_, id, &text, append); }
-    return text;
+    const AddedToken* token = tokens_.find(id);
+    return token ? token->content : own_piece(id);
   }
   std::optional<int32_t> own_eos() const override { return eos_; }
-  bool is_special(int32_t id) const override { return id >= 0 && id < vocab_size() && plugin_.is_control(model_, id) != 0; }
+  bool is_special(int32_t id) const override {
+    const AddedToken* token = tokens_.find(id);
+    return (token && token->special) || (id >= 0 && id < size_ && plugin_.is_control(model_.get(), id) != 0);
+  }
   std::string kind() const override { return "SentencePiece"; }
   uint64_t fingerprint() const override { return hash_of(file); }
   std::string file_name() const override { return "tokenizer.model"; }
 
  private:
+  void add(const std::map<int64_t, std::string>& added_tokens, const std::string& source) {
+    nlohmann::json list = nlohmann::json::array(), by_id;
+    for (const auto& [id, text] : added_tokens) {
+      nlohmann::json token = nlohmann::json::parse(text);
+      const std::string content = token["content"], own = id < size_ ? own_piece(int32_t(id)) : content;
+      REQUIRE(FormatError, own == content, "[tokenizer] ", source, ": the files beside it give the id ", id, " to '", content,
+              "', the model to '", own, "'. Tokenizers that number a model's pieces anew (as XLM-R's does) are not supported");
+      token["normalized"] = false;  // there is no normalizer before the model's own
+      list.push_back(token);
+      by_id[std::to_string(id)] = token;
+    }
+    added = by_id.dump();
+    tokens_ = AddedTokens::parse(JsonPart(list, source, "the added tokens beside it"), Normalizer());
+  }
+
+  void encode_ordinary(std::string_view text, std::vector<int32_t>& out) const {
+    struct Context { std::string error; std::vector<int32_t>& out; } context{"", out};
+    auto id = [](void* c, int32_t one) { static_cast<Context*>(c)->out.push_back(one); };
+    auto failed = [](void* c, const char* why, size_t bytes) { static_cast<Context*>(c)->error.append(why, bytes); };
+    REQUIRE(FormatError, plugin_.encode(model_.get(), text.data(), text.size(), &context, id, failed) == 0,
+            "[tokenizer] SentencePiece cannot encode this text: ", context.error);
+  }
+
+  // Appends to `text`.
+  void decode_ordinary(const std::vector<int32_t>& ids, std::string& text) const {
+    std::string part;
+    REQUIRE(FormatError, plugin_.decode(model_.get(), ids.data(), ids.size(), &part, append, append) == 0,
+            "[tokenizer] SentencePiece cannot decode these ids: ", part);
+    text += part;
+  }
+
+  std::string own_piece(int32_t id) const {
+    std::string text;
+    if (id >= 0 && id < size_) { plugin_.piece(model_.get(), id, &text, append); }
+    return text;
+  }
+
   const pumice_sentencepiece& plugin_;
-  void* model_ = nullptr;
+  std::unique_ptr<void, decltype(pumice_sentencepiece::release)> model_{nullptr, nullptr};
+  int32_t size_ = 0;  // of the model alone
+  AddedTokens tokens_;
   std::unordered_map<std::string, int32_t> ids_;
   std::optional<int32_t> eos_;
 };
 
 }  // namespace
 
-std::shared_ptr<Tokenizer::Impl> load_sentencepiece(const std::string& model, const std::string& source) {
-  return std::make_shared<SentencePieceTokenizer>(model, source);
+std::shared_ptr<Tokenizer::Impl> load_sentencepiece(const std::string& model, const std::string& source,
+                                                    const std::map<int64_t, std::string>& added) {
+  return std::make_shared<SentencePieceTokenizer>(model, source, added);
 }
 
 std::string train_sentencepiece(const std::vector<std::string>& texts, SentencePieceKind kind, int vocab_size) {

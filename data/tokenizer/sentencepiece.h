@@ -1,6 +1,7 @@
 // SentencePiece models (Kudo, Richardson 2018, arXiv:1808.06226) through the plug-in libpumice_sentencepiece.so, which is looked for as the
 // environment variable PUMICE_SENTENCEPIECE says, beside the program, in the library folder of its installation, and where the system's loader looks.
 #pragma once
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,8 +11,11 @@
 namespace pumice {
 
 // Of the bytes of a .model; `source` names it in errors. Bytes of a text that are not UTF-8 become U+FFFD, as SentencePiece does it.
-// Throws UsageError when there is no plug-in, saying where it was looked for; FormatError for a file that is no model.
-std::shared_ptr<Tokenizer::Impl> load_sentencepiece(const std::string& model, const std::string& source);
+// `added` is what the files beside it add, by id, as in VocabularySettings. These tokens are cut out of the text first; what follows one is
+// encoded like a text of its own, as Transformers' LlamaTokenizer does with "legacy". Throws UsageError when there is no plug-in, saying where
+// it was looked for; FormatError for a file that is no model, and for an added token whose id the model gives to another piece.
+std::shared_ptr<Tokenizer::Impl> load_sentencepiece(const std::string& model, const std::string& source,
+                                                    const std::map<int64_t, std::string>& added = {});
 
 enum class SentencePieceKind { unigram, bpe };
 

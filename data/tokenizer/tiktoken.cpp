@@ -50,8 +50,7 @@ Kind kind_of(const std::string& source) {
                                                    {100260, "<|fim_suffix|>"}, {100276, "<|endofprompt|>"}}},
       {"r50k", kGpt2Pattern, false, {{50256, "<|endoftext|>"}}},
   }};
-  std::string file = source.substr(source.find_last_of('/') + 1);
-  std::transform(file.begin(), file.end(), file.begin(), [](unsigned char c) { return char(std::tolower(c)); });
+  const std::string file = ascii_lower(source.substr(source.find_last_of('/') + 1));
   for (const Kind& kind : kinds) {
     if (file.find(kind.name) != std::string::npos) { return kind; }
   }
@@ -93,8 +92,8 @@ Ranks ranks_in(std::string_view text, const std::string& source) {
     const std::string_view digits = space == std::string_view::npos ? "" : line.substr(space + 1);
     std::string piece;
     const bool counts = !digits.empty() && digits.size() <= 8 && digits.find_first_not_of("0123456789") == std::string_view::npos;
-    REQUIRE(FormatError, counts && from_base64(line.substr(0, space), piece) && piece.size() <= kLongestPiece, "[tokenizer] ", source, ": line ", number,
-            " must be the base64 of at most ", kLongestPiece, " bytes, a space and a rank");
+    REQUIRE(FormatError, counts && from_base64(line.substr(0, space), piece) && piece.size() <= kLongestPiece, "[tokenizer] ", source, ": line ",
+            number, " must be the base64 of at most ", kLongestPiece, " bytes, a space and a rank");
     const int64_t rank = std::stoll(std::string(digits));
     REQUIRE(FormatError, rank <= kMaxTokenId, "[tokenizer] ", source, ": line ", number, ": the rank ", rank, " is larger than ", kMaxTokenId);
     REQUIRE(FormatError, ranks.of.emplace(piece, rank).second, "[tokenizer] ", source, ": line ", number, " holds a piece that an earlier line has");

@@ -131,7 +131,7 @@ struct Vocabulary {
 
 Tokenizer Tokenizer::train(const std::vector<std::string>& texts, const TokenizerTraining& options) {
   REQUIRE(UsageError, options.vocab_size >= 257, "[tokenizer] a vocabulary needs the 256 bytes and end-of-text, at least 257 tokens, got ",
-      options.vocab_size);
+          options.vocab_size, ". Raise --vocab-size (TokenizerTraining::vocab_size)");
   Vocabulary vocabulary;
   std::vector<Word> words;
   for (const auto& [text, count] : words_of(texts, options.lowercase)) {

@@ -23,10 +23,11 @@ TEST(Gradcheck, AcceptsWhatIsRight) {
 TEST(Gradcheck, FindsOneWrongElement) {
   auto almost = [](const std::vector<Tensor>& in) {
     const Tensor &a = in[0], &b = in[1];
-    return std::vector<Tensor>{record("almost", mul(a.detach(), b.detach()), {a, b}, [a = a.detach(), b = b.detach()](const Tensor& dy, std::span<GradSink> dx) {
-      dx[0].put(mul(dy, b));
-      dx[1].put(mul(mul(dy, a), values({3}, {1, 1.001, 1})));
-    })};
+    return std::vector<Tensor>{
+        record("almost", mul(a.detach(), b.detach()), {a, b}, [a = a.detach(), b = b.detach()](const Tensor& dy, std::span<GradSink> dx) {
+          dx[0].put(mul(dy, b));
+          dx[1].put(mul(mul(dy, a), values({3}, {1, 1.001, 1})));
+        })};
   };
   GradcheckResult r = gradcheck(almost, {values({3}, {0.3, -5, 2}), values({3}, {1, 2, -0.5})});
   EXPECT_FALSE(r.ok);
@@ -39,14 +40,16 @@ TEST(Gradcheck, FindsMissingAndNanGradients) {
   EXPECT_FALSE(r.ok);
   EXPECT_NE(r.message.find("input 1 (1) got no gradient"), std::string::npos) << r.message;
   r = gradcheck([](const std::vector<Tensor>& in) {
-    return std::vector<Tensor>{record("nan", mul(in[0].detach(), in[0].detach()), {in[0]}, [](const Tensor&, std::span<GradSink> dx) { dx[0].put(values({1}, {NAN})); })};
+    auto gradient = [](const Tensor&, std::span<GradSink> dx) { dx[0].put(values({1}, {NAN})); };
+    return std::vector<Tensor>{record("nan", mul(in[0].detach(), in[0].detach()), {in[0]}, gradient)};
   }, {values({1}, {2})});
   EXPECT_FALSE(r.ok);
   EXPECT_TRUE(std::isinf(r.worst));
 }
 
 TEST(Gradcheck, WantsF64) {
-  EXPECT_NE(message_of<DTypeError>([] { gradcheck([](const std::vector<Tensor>& in) { return in; }, {full({1}, 1)}); }).find("must be f64, got f32"), std::string::npos);
+  EXPECT_NE(message_of<DTypeError>([] { gradcheck([](const std::vector<Tensor>& in) { return in; }, {full({1}, 1)}); }).find("must be f64, got f32"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -137,7 +137,8 @@ TEST(Graph, ASecondPassSaysWhy) {
 TEST(Graph, MisuseIsNamed) {
   Tensor x = requires_grad(values({2}, {1, 2}));
   EXPECT_NE(message_of<ShapeError>([&] { backward(mul(x, x)); }).find("[backward] a scalar is required, got (2)"), std::string::npos);
-  EXPECT_NE(message_of<AutogradError>([&] { backward(full({}, 1, DType::f64)); }).find("made from nothing that requires a gradient"), std::string::npos);
+  EXPECT_NE(message_of<AutogradError>([&] { backward(full({}, 1, DType::f64)); }).find("made from nothing that requires a gradient"),
+            std::string::npos);
   EXPECT_NE(message_of<AutogradError>([&] { grad(mul(x, x)); }).find("got the result of an op"), std::string::npos);
   EXPECT_NE(message_of<AutogradError>([&] { grad(x.detach()); }).find("requires no gradient"), std::string::npos);
   EXPECT_NE(message_of<DTypeError>([&] { requires_grad(full({2}, 1, DType::i32)); }).find("integer tensors have no gradient"), std::string::npos);
@@ -175,7 +176,8 @@ TEST(Graph, SkippedInputsReceiveNothing) {
 TEST(Graph, LowPrecisionLeavesSumInF32) {
   Tensor x = requires_grad(full({1}, 1, DType::bf16));
   for (int i = 0; i < 512; ++i) {
-    backward(record("small", full({1}, 0, DType::bf16), {x}, [](const Tensor&, std::span<GradSink> dx) { dx[0].put(full({1}, 1.0 / 256, DType::bf16)); }));
+    backward(
+        record("small", full({1}, 0, DType::bf16), {x}, [](const Tensor&, std::span<GradSink> dx) { dx[0].put(full({1}, 1.0 / 256, DType::bf16)); }));
   }
   EXPECT_EQ(grad(x).dtype(), DType::f32);
   EXPECT_EQ(grad(x).item(), 2);

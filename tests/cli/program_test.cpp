@@ -40,6 +40,10 @@ TEST(Program, HelpAndMistypedNames) {
   o = run("trian limoe");
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "error: pumice: there is no command 'trian limoe'. Did you mean 'train limoe'?")) << o.text;
+  o = run("tokenizer");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "Usage: pumice tokenizer COMMAND") && holds(o, "  tokenizer encode  print the token ids") && !holds(o, "train limoe")) << o.text;
+  EXPECT_EQ(run("data --help").code, 0);
   o = run("train limoe --batchsize 3");
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "there is no flag --batchsize. Did you mean 'batch-size'?")) << o.text;
@@ -74,7 +78,8 @@ TEST(Program, DryRunShowsWhereValuesComeFrom) {
 
 TEST(Program, WordsOfOtherPrograms) {
   testing::Temporary d;
-  Outcome o = run("train limoe --dry-run --learning_rate 0.002 --bf16 True --per_device_train_batch_size=64 --siglip --warmup_steps 7 --no-grad-checkpointing");
+  Outcome o = run(
+      "train limoe --dry-run --learning_rate 0.002 --bf16 True --per_device_train_batch_size=64 --siglip --warmup_steps 7 --no-grad-checkpointing");
   EXPECT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "lr                     0.002                        from --learning_rate")) << o.text;
   EXPECT_TRUE(holds(o, "precision              bf16                         from --bf16")) << o.text;
@@ -102,8 +107,10 @@ TEST(Program, WordsOfOtherPrograms) {
 TEST(Program, FailedWritesAndBrokenNumbers) {
   testing::Temporary d;
   ASSERT_EQ(run("data template csv --out " + (d / "csv")).code, 0);
-  const std::string small = " --preset tiny --image-size 16 --patch 4 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 12 --group-examples 12 "
-                            "--vocab-size 300 --train-data " + (d / "csv/train.csv") + " --out ";
+  const std::string small =
+      " --preset tiny --image-size 16 --patch 4 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 12 --group-examples 12 "
+      "--vocab-size 300 --train-data " +
+      (d / "csv/train.csv") + " --out ";
   Outcome o = run("__complete train limoe --bf1");
   EXPECT_TRUE(holds(o, "--bf16")) << o.text;
   FILE* limited = popen(("ulimit -f 100; '" PUMICE_PROGRAM "' train limoe --steps 2" + small + (d / "full") + " 2>&1").c_str(), "r");
@@ -146,8 +153,10 @@ TEST(Program, TheWholePath) {
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "is not empty")) << o.text;
 
-  const std::string small = " --preset tiny --image-size 32 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 32 --group-examples 16 --seed 3";
-  o = run("train limoe --train-data '" + (d / "scenes/train/train-{000000..000003}.tar") + "' --out " + (d / "run") + small + " --steps 6 --warmup 2");
+  const std::string small =
+      " --preset tiny --image-size 32 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 32 --group-examples 16 --seed 3";
+  o = run("train limoe --train-data '" + (d / "scenes/train/train-{000000..000003}.tar") + "' --out " + (d / "run") + small +
+          " --steps 6 --warmup 2");
   EXPECT_EQ(o.code, 1);
   EXPECT_TRUE(holds(o, "train-000001.tar does not exist (1 of 4 shards")) << o.text;
   const std::string data = " --train-data " + (d / "scenes/train/train-000000.tar");
@@ -172,7 +181,8 @@ TEST(Program, TheWholePath) {
   EXPECT_NE(json.find("\"colour_histogram_1nn\""), std::string::npos);
   EXPECT_LT(json.find("\"per_class\""), json.find("\"recall\"")) << json;
   EXPECT_EQ(json.find("\"confusions\"") != std::string::npos, holds(o, "most often taken for another class:")) << o.text;
-  EXPECT_FALSE(holds(run("eval zeroshot --confusions 0 --canonicalize --model " + (d / "run") + " --data " + (d / "scenes/eval-objects")), "taken for"));
+  EXPECT_FALSE(
+      holds(run("eval zeroshot --confusions 0 --canonicalize --model " + (d / "run") + " --data " + (d / "scenes/eval-objects")), "taken for"));
   o = run("eval retrieval --model " + (d / "run") + " --data " + (d / "scenes/val.csv"));
   ASSERT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "20 pictures, 60 captions")) << o.text;
@@ -215,8 +225,9 @@ TEST(Program, SignalsLoseNothing) {
   Outcome o = run("data scenes --shapes --train 64 --val 4 --eval-per-class 1 --concepts 8 --size 32 --out " + (d / "scenes"));
   ASSERT_EQ(o.code, 0) << o.text;
   const std::string data = d / "scenes/train/train-000000.tar";
-  const std::string flags = " --preset tiny --image-size 32 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 16 --group-examples 16 "
-                            "--steps 2000 --log-every 1 --save-every 0";
+  const std::string flags =
+      " --preset tiny --image-size 32 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 16 --group-examples 16 "
+      "--steps 2000 --log-every 1 --save-every 0";
   // SIGTERM and SIGINT end after the step and save it.
   for (int signal : {SIGTERM, SIGINT}) {
     const std::string out = d / std::to_string(signal);
@@ -239,12 +250,14 @@ TEST(Program, SignalsLoseNothing) {
   EXPECT_TRUE(holds(o, "trained 5 steps")) << o.text;
 }
 
-const char* kSmall = " --preset tiny --image-size 16 --patch 4 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 12 --group-examples 12 --steps 2 --vocab-size 300 ";
+const char* kSmall =
+    " --preset tiny --image-size 16 --patch 4 --width 32 --heads 2 --mlp 64 --depth 2 --moe-layers 1 --batch-size 12 --group-examples 12 --steps 2 "
+    "--vocab-size 300 ";
 
 TEST(Program, EveryTemplateIsCheckedAndTrainsAsItSays) {
   testing::Temporary d;
-  const std::pair<const char*, const char*> kinds[] = {{"csv", "/train.csv"}, {"coco", "/captions.json"}, {"folder", ""}, {"webdataset", "/train-{000000..000001}.tar"},
-                                                       {"clip-benchmark", ""}};
+  const std::pair<const char*, const char*> kinds[] = {
+      {"csv", "/train.csv"}, {"coco", "/captions.json"}, {"folder", ""}, {"webdataset", "/train-{000000..000001}.tar"}, {"clip-benchmark", ""}};
   for (auto [kind, file] : kinds) {
     const std::string out = d / kind, source = "'" + out + file + "'";
     Outcome o = run("data template " + std::string(kind) + " --out " + out);
@@ -256,7 +269,8 @@ TEST(Program, EveryTemplateIsCheckedAndTrainsAsItSays) {
     o = run("train limoe" + std::string(kSmall) + "--train-data " + source + " --out " + out + "-run");
     EXPECT_EQ(o.code, 0) << o.text;
   }
-  Outcome o = run("data inspect " + (d / "csv") + "/train.csv --n 3 --size 32 --out " + (d / "sheet.png") + " --tokenizer " + (d / "csv-run/checkpoints/latest/tokenizer.json"));
+  Outcome o = run("data inspect " + (d / "csv") + "/train.csv --n 3 --size 32 --out " + (d / "sheet.png") + " --tokenizer " +
+                  (d / "csv-run/checkpoints/latest/tokenizer.json"));
   EXPECT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "train.csv line 3 (")) << o.text;
   EXPECT_TRUE(holds(o, "[<|endoftext|>]")) << o.text;
@@ -339,7 +353,8 @@ TEST(Program, RivalsAndWhatIsMadeOfThem) {
   EXPECT_EQ(o.code, 2) << o.text;
   EXPECT_TRUE(holds(o, "is a classifier of 3 classes: it reads no text")) << o.text;
 
-  o = run("train clip --init-from " + (d / "vmoe") + " --freeze 'image.blocks.*' --batch-size 12 --group-examples 12 --steps 2 --log-format json " + data + "--out " + (d / "lit"));
+  o = run("train clip --init-from " + (d / "vmoe") + " --freeze 'image.blocks.*' --batch-size 12 --group-examples 12 --steps 2 --log-format json " +
+          data + "--out " + (d / "lit"));
   ASSERT_EQ(o.code, 0) << o.text;
   EXPECT_TRUE(holds(o, "{\"message\":\"started from ")) << o.text;
   EXPECT_TRUE(holds(o, "frozen: ")) << o.text;
@@ -387,11 +402,64 @@ TEST(Program, TokenizersAreTrainedAndTried) {
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(holds(o, "'263' is no id of this tokenizer; ids go from 0 to 262")) << o.text;
   o = run("tokenizer info " + (d / "t"));
-  EXPECT_TRUE(holds(o, "kind         byte-level BPE\ntokens       263\nend of text  <|endoftext|> (262)\nspecial      1: <|endoftext|> (262)\n")) << o.text;
+  EXPECT_TRUE(holds(o, "kind         byte-level BPE\ntokens       263\nend of text  <|endoftext|> (262)\nspecial      1: <|endoftext|> (262)\n"))
+      << o.text;
   o = run("tokenizer info " + d.path());
   EXPECT_EQ(o.code, 1);
   EXPECT_TRUE(holds(o, "holds no tokenizer: none of tokenizer.json")) << o.text;
   EXPECT_TRUE(holds(run("__complete tokenizer train --type ''"), "sentencepiece-bpe"));
+  o = run("tokenizer info " + (d / "t") + " --out " + (d / "copies/deep"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(std::filesystem::exists(d / "copies/deep/tokenizer.json"));
+}
+
+TEST(Program, TokenizersSayWhatIsWrong) {
+  testing::Temporary d;
+  write_file_atomic(d / "a.txt", "two red apples\n");
+  write_file_atomic(d / "binary.txt", std::string("fine\na\xff\n"));
+  write_file_atomic(d / "corpus.dat", "two red apples\n");
+  auto expect = [&](const std::string& words, int code, const std::string& part) {
+    Outcome o = run(words);
+    EXPECT_EQ(o.code, code) << words;
+    EXPECT_TRUE(holds(o, part)) << words << "\n" << o.text;
+  };
+  const std::string train = "tokenizer train ", out = " --out " + (d / "new");
+  expect(train + (d / "none.txt") + out, 1, "none.txt cannot be opened: No such file or directory");
+  expect(train + (d / "binary.txt") + out, 1, "binary.txt line 2 is not UTF-8 (byte 1 is 0xff). Save the text as UTF-8");
+  expect(train + (d / "corpus.dat") + out, 2, "Text, one per line, is read from files that end in .txt");
+  expect(train + (d / "a.txt") + " --vocab-size 10" + out, 2, "at least 257 tokens, got 10. Raise --vocab-size");
+  expect(train + (d / "a.txt") + " --type foo" + out, 2, "--type must be one of bpe, sentencepiece, sentencepiece-bpe, got 'foo'");
+  EXPECT_FALSE(std::filesystem::exists(d / "new")) << "nothing is left behind by what failed";
+
+  expect(train + (d / "a.txt") + out, 0, "byte-level BPE");
+  const std::string use = " --tokenizer " + (d / "new") + " ";
+  expect("tokenizer encode a", 2, "pumice tokenizer encode: --tokenizer is required");
+  expect("tokenizer encode --tokenizer " + (d / "gone") + " a", 1, "does not exist. Give a tokenizer file, a directory with one, or a training run");
+  expect("tokenizer encode --tokenizer " + (d / "corpus.dat") + " a", 1, "corpus.dat is no tokenizer: a tokenizer.json, vocab.json with merges.txt");
+  EXPECT_EQ(run("tokenizer encode" + use + "< /dev/null").text, "");
+  EXPECT_EQ(run("tokenizer encode" + use + "< '" + (d / "binary.txt") + "' | '" PUMICE_PROGRAM "' tokenizer decode" + use).text, "fine\na\xff\n");
+  expect("tokenizer decode" + use + "< '" + (d / "a.txt") + "'", 2, "line 1 of standard input: 'two' is no id of this tokenizer; ids go from 0 to ");
+
+  Outcome o = run("data template csv --out " + (d / "set"));
+  const std::string data = "train limoe --preset tiny --dry-run --train-data " + (d / "set/train.csv") + use;
+  expect(data, 0, "parameters ");
+  expect(data + "--vocab-size 99", 2, " tokens; the model's text embedding has 99 rows. Raise --vocab-size or choose another tokenizer");
+  expect("train limoe --preset tiny --dry-run --tokenizer " + (d / "gone"), 1, "gone does not exist");
+}
+
+TEST(Program, AnotherTokenizerThanThatOfTheWeightsIsNoted) {
+  testing::Temporary d;
+  run("data template csv --out " + (d / "set"));
+  write_file_atomic(d / "a.txt", "two red apples\n");
+  run("tokenizer train " + (d / "a.txt") + " --out " + (d / "words"));
+  const std::string train = "train limoe --train-data " + (d / "set/train.csv") + kSmall;
+  Outcome o = run(train + "--out " + (d / "first"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  o = run(train + "--init-from " + (d / "first") + " --out " + (d / "second") + " --tokenizer " + (d / "words"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "words is not the tokenizer of " + (d / "first") + ", whose word embeddings were learned for other tokens")) << o.text;
+  o = run(train + "--init-from " + (d / "first") + " --out " + (d / "third") + " --tokenizer " + (d / "first"));
+  EXPECT_FALSE(holds(o, "is not the tokenizer of")) << o.text;
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ TEST(LabelledSet, ClipBenchmarkDirectory) {
   EXPECT_TRUE(has_train_side(d.path()));
 
   write_file_atomic(d / "test/nshards.txt", "many\n");
-  EXPECT_NE(message_of<FormatError>([&] { open_labelled_set(d.path(), "test"); }).find("must hold the number of shards, got 'many'"), std::string::npos);
+  EXPECT_NE(message_of<FormatError>([&] { open_labelled_set(d.path(), "test"); }).find("must hold the number of shards, got 'many'"),
+            std::string::npos);
   write_file_atomic(d / "test/nshards.txt", "3\n");
   EXPECT_NE(message_of<IoError>([&] { open_labelled_set(d.path(), "test"); }).find("2.tar does not exist (2 of 3 shards"), std::string::npos);
 }
@@ -92,12 +93,14 @@ TEST(RetrievalSet, CsvGroupsRowsOfOnePicture) {
   EXPECT_NE(message_of<IoError>([&] { set.sample(1); }).find("2.png"), std::string::npos);
   write_file_atomic(d / "empty.csv", "filepath,caption\n");
   EXPECT_NE(message_of<FormatError>([&] { open_retrieval_set(d / "empty.csv"); }).find("has a header and no rows"), std::string::npos);
-  EXPECT_NE(message_of<UsageError>([&] { open_retrieval_set(d / "val.csv", {.image_column = "photo"}); }).find("no column 'photo'"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { open_retrieval_set(d / "val.csv", {.image_column = "photo"}); }).find("no column 'photo'"),
+            std::string::npos);
 }
 
 TEST(RetrievalSet, ShardsWithOneOrManyCaptions) {
   Temporary d;
-  write_shard(d / "x.tar", {{"0.json", R"({"captions": ["a", "b"]})"}, {"0.png", picture(1)}, {"0.txt", "unused"}, {"1.png", picture(2)}, {"1.txt", "c\nd\n"},
+  write_shard(d / "x.tar", {{"0.json", R"({"captions": ["a", "b"]})"}, {"0.png", picture(1)}, {"0.txt", "unused"},
+                            {"1.png", picture(2)}, {"1.txt", "c\nd\n"},
                             {"2.json", R"({"captions": 3})"}, {"2.png", picture(2)}});
   RetrievalSet set = open_retrieval_set(d / "x.tar");
   ASSERT_EQ(set.size(), 3);

@@ -48,7 +48,8 @@ TEST(Image, ManyPicturesAreDecodedAsPillowDoes) {
     const std::string file = e["file"];
     if (!reads_webp() && file.find(".webp") != std::string::npos) { continue; }
     Image image = decode_image(read_file(folder + "/" + file), file);
-    const bool equal = image.width == e["width"] && fnv(image) == e["rgb"] && (!e.contains("crop_8") || fnv(resize_and_crop(image, 8)) == e["crop_8"]) &&
+    const bool equal = image.width == e["width"] && fnv(image) == e["rgb"] &&
+                       (!e.contains("crop_8") || fnv(resize_and_crop(image, 8)) == e["crop_8"]) &&
                        fnv(decode_image(read_file(folder + "/" + file), file, {.exif_orientation = true})) == e["upright"];
     EXPECT_TRUE(equal) << file;
     auto& [same, all] = kinds[file.substr(5)];
@@ -75,7 +76,9 @@ TEST(Image, ResizeToTheSameSizeIsTheIdentity) {
 TEST(Image, TruncatedFilesAreErrorsAtEveryLength) {
   for (const char* file : {"rgb.png", "rgb.jpg", "progressive.jpg"}) {
     std::string bytes = read_file(kFixtures + file);
-    for (size_t n = 0; n + 12 < bytes.size(); n += 7) { EXPECT_THROW(decode_image(bytes.substr(0, n), file), FormatError) << file << " cut to " << n; }
+    for (size_t n = 0; n + 12 < bytes.size(); n += 7) {
+      EXPECT_THROW(decode_image(bytes.substr(0, n), file), FormatError) << file << " cut to " << n;
+    }
   }
 }
 
@@ -84,23 +87,28 @@ TEST(Image, MessagesSayWhatTheFileIs) {
   const std::string wanted = "; a PNG, JPEG or WebP picture is required";
   EXPECT_EQ(text(""), "[image] a/b.png is an empty file" + wanted);
   EXPECT_EQ(text("GIF89a..."), "[image] a/b.png is a GIF picture" + wanted);
-  EXPECT_EQ(text("version https://git-lfs.github.com/spec/v1\n"), "[image] a/b.png is a git-lfs pointer, not the file itself: run git lfs pull" + wanted);
+  EXPECT_EQ(text("version https://git-lfs.github.com/spec/v1\n"),
+            "[image] a/b.png is a git-lfs pointer, not the file itself: run git lfs pull" + wanted);
   EXPECT_EQ(text("PK\x03\x04..."), "[image] a/b.png is a zip archive (a PyTorch or NumPy .npz file is one too)" + wanted);
   EXPECT_EQ(text(std::string("\0\0\0\x1c" "ftypavif....", 16)), "[image] a/b.png is an AVIF, HEIC or MP4 file" + wanted);
   EXPECT_EQ(text("hello"), "[image] a/b.png starts with unknown bytes" + wanted);
-  EXPECT_EQ(text(read_file(kFixtures + "rgb.png").substr(0, 60)), "[image] a/b.png is not a readable PNG: the file ends too early. Replace or remove the file");
+  EXPECT_EQ(text(read_file(kFixtures + "rgb.png").substr(0, 60)),
+            "[image] a/b.png is not a readable PNG: the file ends too early. Replace or remove the file");
 }
 
 TEST(Image, WebpIsReadWholeOrRefusedByName) {
   const std::string folder = PUMICE_FIXTURES "/data/fixtures/pictures/";
   if (!reads_webp()) {
     EXPECT_EQ(message_of<FormatError>([&] { decode_image(read_file(folder + "0023_rgb.webp"), "a.webp"); }),
-              "[image] a.webp is a WebP picture, and this build has no libwebp. Install libwebp-dev and build again with -DPUMICE_WEBP=ON, or convert the picture to PNG");
+              "[image] a.webp is a WebP picture, and this build has no libwebp. Install libwebp-dev and build again with -DPUMICE_WEBP=ON, or "
+              "convert the picture to PNG");
     return;
   }
   for (const char* file : {"0023_rgb.webp", "0024_rgba.webp", "0025_lossless.webp", "0030_animation.webp"}) {
     const std::string bytes = read_file(folder + file);
-    for (size_t n = 12; n + 1 < bytes.size(); n += 7) { EXPECT_THROW(decode_image(bytes.substr(0, n), file), FormatError) << file << " cut to " << n; }
+    for (size_t n = 12; n + 1 < bytes.size(); n += 7) {
+      EXPECT_THROW(decode_image(bytes.substr(0, n), file), FormatError) << file << " cut to " << n;
+    }
   }
   EXPECT_EQ(message_of<FormatError>([&] { decode_image(read_file(folder + "0023_rgb.webp").substr(0, 40), "a.webp"); }),
             "[image] a.webp is not a readable WebP: it was cut short, or its chunks do not fit together. Replace or remove the file");

@@ -42,7 +42,9 @@ const Tokenizer& tokenizer() {
   return t;
 }
 
-LoaderOptions options(int64_t batch, int64_t prefetch = 2) { return {.batch_size = batch, .image_size = 8, .text_length = 16, .seed = 7, .prefetch = prefetch}; }
+LoaderOptions options(int64_t batch, int64_t prefetch = 2) {
+  return {.batch_size = batch, .image_size = 8, .text_length = 16, .seed = 7, .prefetch = prefetch};
+}
 
 std::vector<int> take(Loader& loader, int batches) {  // the grey levels, in order
   std::vector<int> seen;

@@ -49,7 +49,8 @@ TEST(Pairs, OfACsv) {
 
   write(d / "elsewhere/y.csv", "photo,words\na.png,one\nb.png,two\n");
   EXPECT_EQ(open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words", .image_folder = d / "img"})->size(), 2);
-  EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "elsewhere/y.csv"); }), "no column 'filepath' or 'image' or 'path' or 'file_name'. Columns: photo, words"));
+  EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "elsewhere/y.csv"); }),
+                       "no column 'filepath' or 'image' or 'path' or 'file_name'. Columns: photo, words"));
   EXPECT_TRUE(contains(message_of<FormatError>([&] { open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words"}); }),
                        "Relative paths start at the file's folder; --image-folder names another"));
   write(d / "h.csv", "image,caption\n");
@@ -92,8 +93,8 @@ TEST(Pairs, OfACsvWithLabels) {
   write(d / "lines/x.csv", "image,label\na.png,1\na.png,0\n");
   EXPECT_EQ(open_pairs(d / "lines/x.csv")->caption(0), "a photo of a dog.");
   write(d / "lines/y.csv", "image,label\na.png,1\na.png,2\n");
-  EXPECT_EQ(message_of<FormatError>([&] { open_pairs(d / "lines/y.csv"); }), "[csv] " + (d / "lines/y.csv") + " line 3: the label is 2, but " + (d / "lines/classnames.txt") +
-            " names 2 classes, counted from 0");
+  EXPECT_EQ(message_of<FormatError>([&] { open_pairs(d / "lines/y.csv"); }),
+            "[csv] " + (d / "lines/y.csv") + " line 3: the label is 2, but " + (d / "lines/classnames.txt") + " names 2 classes, counted from 0");
 }
 
 TEST(Pairs, ACsvWithLabelsIsAnEvaluationSet) {
@@ -108,7 +109,8 @@ TEST(Pairs, ACsvWithLabelsIsAnEvaluationSet) {
   EXPECT_EQ(set.sample(1).name, (d / "x.csv") + " line 4 (" + (d / "b.png") + ")");
   EXPECT_FALSE(has_train_side(d / "x.csv"));
   write(d / "sub/y.tsv", "photo\tspecies\na.png\tcat\n");
-  EXPECT_EQ(open_labelled_set(d / "sub/y.tsv", "test", {.image_column = "photo", .label_column = "species", .image_folder = d / ""}).sample(0).image, picture('a'));
+  EXPECT_EQ(open_labelled_set(d / "sub/y.tsv", "test", {.image_column = "photo", .label_column = "species", .image_folder = d / ""}).sample(0).image,
+            picture('a'));
   write(d / "none.csv", "image,caption\na.png,a cat\n");
   EXPECT_EQ(message_of<UsageError>([&] { open_labelled_set(d / "none.csv", "test"); }),
             "[csv] " + (d / "none.csv") + ": no column 'label' or 'class'. Columns: image, caption (separator ','). Try: --csv-label-key image");
@@ -125,18 +127,22 @@ TEST(Pairs, ProblemsAreKeptWithTheirPlaces) {
   auto pairs = open_pairs(d / "x.csv");
   EXPECT_EQ(pairs->size(), 3);
   const std::string file = d / "x.csv", picture_at = ": the picture " + (d / "");
-  EXPECT_EQ(pairs->problems(), (std::vector<std::string>{file + " line 2: the caption is not UTF-8 (byte 3 is 0xe9)", file + " line 4" + picture_at + "e.png is empty",
-                                                         file + " line 5" + picture_at + "d.png is a directory", file + " line 6" + picture_at + "gone.png does not exist",
-                                                         file + " line 7: the caption is empty", file + " line 8: the caption holds a NUL byte (byte 1)"}));
-  EXPECT_EQ(pairs->report(), "left out 4 of 7 entries; the first: " + file + " line 4" + picture_at + "e.png is empty; captions that are no proper text: 2; the first: " + file +
-            " line 2: the caption is not UTF-8 (byte 3 is 0xe9). Save them as UTF-8");
+  const std::vector<std::string> expected = {
+      file + " line 2: the caption is not UTF-8 (byte 3 is 0xe9)", file + " line 4" + picture_at + "e.png is empty",
+      file + " line 5" + picture_at + "d.png is a directory", file + " line 6" + picture_at + "gone.png does not exist",
+      file + " line 7: the caption is empty", file + " line 8: the caption holds a NUL byte (byte 1)"};
+  EXPECT_EQ(pairs->problems(), expected);
+  EXPECT_EQ(pairs->report(), "left out 4 of 7 entries; the first: " + file + " line 4" + picture_at +
+                                 "e.png is empty; captions that are no proper text: 2; the first: " + file +
+                                 " line 2: the caption is not UTF-8 (byte 3 is 0xe9). Save them as UTF-8");
   auto message = [](const std::string& bytes) { return message_of<FormatError>([&] { parse_idx_images(bytes, "f"); }); };
   EXPECT_EQ(message("version https://git-lfs.github.com/spec/v1\n"),
             "[idx] f is a git-lfs pointer, not the file itself: run git lfs pull; an IDX file, plain or .gz, is required");
 }
 
 const char* kCoco = R"({"images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"}, {"id": 11, "file_name": "none.png"}],
-  "annotations": [{"id": 1, "image_id": 9, "caption": "b one"}, {"id": 2, "image_id": 7, "caption": " a one\n"}, {"id": 3, "image_id": 9, "caption": "b two"}]})";
+  "annotations": [{"id": 1, "image_id": 9, "caption": "b one"}, {"id": 2, "image_id": 7, "caption": " a one\n"},
+                  {"id": 3, "image_id": 9, "caption": "b two"}]})";
 
 TEST(Pairs, OfCocoAndKarpathyJson) {
   Temporary d;
@@ -150,7 +156,8 @@ TEST(Pairs, OfCocoAndKarpathyJson) {
 
   write(d / "sub/a.png", picture(3));
   write(d / "dataset.json", R"({"images": [{"filename": "a.png", "filepath": "sub", "split": "restval", "sentences": [{"raw": "r"}]},
-    {"filename": "b.png", "split": "test", "sentences": [{"raw": "t"}]}, {"filename": "a.png", "split": "train", "sentences": [{"raw": "u"}, {"raw": "v"}]}]})");
+    {"filename": "b.png", "split": "test", "sentences": [{"raw": "t"}]},
+    {"filename": "a.png", "split": "train", "sentences": [{"raw": "u"}, {"raw": "v"}]}]})");
   EXPECT_EQ(captions_of(*open_pairs(d / "dataset.json")), (std::vector<std::string>{"r", "u", "v"}));
   EXPECT_EQ(open_pairs(d / "dataset.json")->image(0), picture(3));
   EXPECT_EQ(open_retrieval_set(d / "dataset.json").sample(0).captions, (std::vector<std::string>{"t"}));
@@ -158,10 +165,12 @@ TEST(Pairs, OfCocoAndKarpathyJson) {
 
 TEST(Pairs, BrokenCocoNamesThePlace) {
   auto message = [](const std::string& text) { return message_of<FormatError>([&] { parse_caption_json(text, "c.json", "train"); }); };
-  EXPECT_EQ(message(R"({"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []})"), "[coco] c.json: images[1] has the id 1 of an earlier image");
+  EXPECT_EQ(message(R"({"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []})"),
+            "[coco] c.json: images[1] has the id 1 of an earlier image");
   EXPECT_EQ(message(R"({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "caption": "x"}]})"),
             "[coco] c.json: annotations[0] belongs to the image 2, which \"images\" does not list");
-  EXPECT_TRUE(contains(message(R"({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": []}]})"), "is this an instances or keypoints file?"));
+  EXPECT_TRUE(contains(message(R"({"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": []}]})"),
+                       "is this an instances or keypoints file?"));
   EXPECT_EQ(message(R"({"images": [{"id": "1", "file_name": "a"}], "annotations": []})"), "[coco] c.json: images[0] needs an integer \"id\"");
   EXPECT_TRUE(contains(message(R"({"images": []})"), "is neither COCO captions"));
   EXPECT_EQ(message("{}"), "[coco] c.json needs a list \"images\"");
@@ -172,7 +181,9 @@ TEST(Pairs, BrokenCocoNamesThePlace) {
 
 TEST(Pairs, OfClassFoldersAndTheirSplits) {
   Temporary d;
-  for (const char* file : {"train/red_fox/1.png", "train/red_fox/2.png", "train/cat/1.png", "test/cat/9.png", "test/red_fox/8.png"}) { write(d / file, picture(5)); }
+  for (const char* file : {"train/red_fox/1.png", "train/red_fox/2.png", "train/cat/1.png", "test/cat/9.png", "test/red_fox/8.png"}) {
+    write(d / file, picture(5));
+  }
   auto train = open_pairs(d / "");
   EXPECT_EQ(captions_of(*train), (std::vector<std::string>{"a photo of a cat.", "a photo of a red fox.", "a photo of a red fox."}));
   EXPECT_EQ(train->classnames(), (std::vector<std::string>{"cat", "red fox"}));
@@ -190,7 +201,9 @@ TEST(Pairs, WebpIsAPictureEverywhere) {
   write(d / "x.csv", "image,caption\nclasses/cat/a.webp,a cat\n");
   write(d / "coco.json", R"({"images": [{"id": 1, "file_name": "classes/cat/a.webp"}], "annotations": [{"image_id": 1, "caption": "a cat"}]})");
   TarWriter tar(d / "0.tar");
-  for (const auto& [name, content] : {std::pair<std::string, std::string>{"1.cls", "1"}, {"1.txt", "a cat"}, {"1.webp", webp}}) { tar.add(name, content); }
+  for (const auto& [name, content] : {std::pair<std::string, std::string>{"1.cls", "1"}, {"1.txt", "a cat"}, {"1.webp", webp}}) {
+    tar.add(name, content);
+  }
   tar.close();
   write(d / "classnames.txt", "dog\ncat\n");
   for (const char* source : {"classes", "x.csv", "coco.json", "0.tar"}) { EXPECT_EQ(open_pairs(d / source)->image(0), webp) << source; }

@@ -103,7 +103,8 @@ TEST(Scenes, CaptionsAreTrue) {
     } else if (s.kind == Scene::kCount) {
       ++counts;
       const char* numbers[] = {"", "", "two", "three", "four"};
-      EXPECT_NE(caption.find(std::string(numbers[s.objects.size()]) + " " + catalogue.concepts()[size_t(s.first)].plural), std::string::npos) << caption;
+      EXPECT_NE(caption.find(std::string(numbers[s.objects.size()]) + " " + catalogue.concepts()[size_t(s.first)].plural), std::string::npos)
+          << caption;
     } else {
       ++pairs;
       ASSERT_EQ(s.objects.size(), 2u);

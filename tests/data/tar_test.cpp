@@ -52,10 +52,14 @@ TEST(Tar, ErrorsNameTheByte) {
   auto text = [](const std::string& b) { return message_of<FormatError>([&] { read_tar_index(b, "x.tar"); }); };
   EXPECT_EQ(text(""), "[tar] x.tar is empty; a tar archive of at least one block of 512 bytes is required");
   EXPECT_EQ(text(bytes.substr(0, 1200)), "[tar] x.tar at byte 1024: the archive ends inside a header. It was cut short; copy it again");
-  EXPECT_EQ(text(bytes.substr(0, 514)), "[tar] x.tar at byte 0: the entry 'a.txt' has 5 bytes but only 2 follow. The archive was cut short; copy it again");
-  EXPECT_EQ(text(bytes.substr(0, 520)), "[tar] x.tar at byte 0: the archive ends before the next multiple of 512 bytes. It was cut short; copy it again");
+  EXPECT_EQ(text(bytes.substr(0, 514)),
+            "[tar] x.tar at byte 0: the entry 'a.txt' has 5 bytes but only 2 follow. The archive was cut short; copy it again");
+  EXPECT_EQ(text(bytes.substr(0, 520)),
+            "[tar] x.tar at byte 0: the archive ends before the next multiple of 512 bytes. It was cut short; copy it again");
   EXPECT_EQ(text("hello"), "[tar] x.tar at byte 0: this is not a tar archive, or its first header was cut short.");
-  EXPECT_EQ(text("version https://git-lfs.github.com/spec/v1"), "[tar] x.tar at byte 0: this is not a tar archive, or its first header was cut short. It is a git-lfs pointer, not the file itself: run git lfs pull.");
+  EXPECT_EQ(text("version https://git-lfs.github.com/spec/v1"),
+            "[tar] x.tar at byte 0: this is not a tar archive, or its first header was cut short. It is a git-lfs pointer, not the file itself: run "
+            "git lfs pull.");
   EXPECT_EQ(text("\x1f\x8b" + std::string(600, 'z')), "[tar] x.tar at byte 0: this is not a tar archive. It is gzip-compressed.");
   EXPECT_EQ(text("\x80\x04" + std::string(600, 'z')), "[tar] x.tar at byte 0: this is not a tar archive. It is a Python pickle.");
   EXPECT_EQ(text("PAR1" + std::string(600, 'z')), "[tar] x.tar at byte 0: this is not a tar archive. It is a Parquet file.");
@@ -70,7 +74,8 @@ TEST(Braces, AsAShellExpandsThem) {
   EXPECT_EQ(expand_braces("a-{008..011}.tar"), (Names{"a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"}));
   EXPECT_EQ(expand_braces("{a,b{1..2}}x"), (Names{"ax", "b1x", "b2x"}));
   EXPECT_EQ(expand_braces("p::q{2..0}"), (Names{"p", "q2", "q1", "q0"}));
-  EXPECT_EQ(message_of<UsageError>([] { expand_braces("a{1..2"); }), "[shards] 'a{1..2' has a '{' without its '}'. Write ranges as name-{000000..000019}.tar");
+  EXPECT_EQ(message_of<UsageError>([] { expand_braces("a{1..2"); }),
+            "[shards] 'a{1..2' has a '{' without its '}'. Write ranges as name-{000000..000019}.tar");
 }
 
 TEST(Gzip, DamageIsAnError) {
@@ -87,7 +92,8 @@ TEST(Gzip, DamageIsAnError) {
 
 TEST(WebDataset, GroupsByTheFirstDotAndSkipsWhatIsNoSample) {
   Temporary d;
-  write_file_atomic(d / "a.tar", archive({{"x/1.seg.PNG", "s"}, {"x/1.png", "p"}, {"x/1.txt", "one"}, {".hidden", ""}, {"nodot", ""}, {"__key__/m.json", ""}, {"2.txt", "two"}}));
+  write_file_atomic(d / "a.tar", archive({{"x/1.seg.PNG", "s"}, {"x/1.png", "p"}, {"x/1.txt", "one"}, {".hidden", ""}, {"nodot", ""},
+                                          {"__key__/m.json", ""}, {"2.txt", "two"}}));
   WebDataset set(d / "a.tar");
   ASSERT_EQ(set.size(), 2);
   EXPECT_EQ(*set.find(0, "seg.png"), "s");
@@ -142,7 +148,8 @@ TEST(WebDataset, SizesAndEndsAreCompared) {
   write_file_atomic(d / "1.tar", two);
   write_file_atomic(d / "2.tar", two.substr(0, two.size() - 1024 - 2 * 1024));  // cut between two files, before the last sample
   EXPECT_EQ(open_pairs(d / "{0..1}.tar")->report(), "");
-  const std::string no_end = "[webdataset] " + (d / "2.tar") + " has no end-of-archive block: it may have been cut short between two files. Copy it again";
+  const std::string no_end =
+      "[webdataset] " + (d / "2.tar") + " has no end-of-archive block: it may have been cut short between two files. Copy it again";
   EXPECT_EQ(open_pairs(d / "2.tar")->report(), no_end);
   write_file_atomic(d / "sizes.json", R"({"0.tar": 2, "2.tar": 2, "elsewhere.tar": 7})");
   EXPECT_EQ(open_pairs(d / "{0..1}.tar")->report(), "");
@@ -158,10 +165,13 @@ TEST(WebDataset, SizesAndEndsAreCompared) {
 TEST(WebDataset, AClassOutsideItsListIsNamed) {
   Temporary d;
   write_file_atomic(d / "0.tar", archive({{"1.cls", "0"}, {"1.png", "p"}, {"2.cls", "9\n"}, {"2.png", "p"}}));
-  EXPECT_NE(message_of<FormatError>([&] { open_pairs(d / "0.tar"); }).find("1 lacks a caption (.txt), or a classnames.txt beside the shards for its .cls"), std::string::npos);
+  EXPECT_NE(
+      message_of<FormatError>([&] { open_pairs(d / "0.tar"); }).find("1 lacks a caption (.txt), or a classnames.txt beside the shards for its .cls"),
+      std::string::npos);
   write_file_atomic(d / "classnames.txt", "cat\ndog\n");
-  EXPECT_EQ(open_pairs(d / "0.tar")->problems(),
-            (std::vector<std::string>{(d / "0.tar") + ": 2 lacks a caption (.txt) or a class: its .cls is '9', and classnames.txt has lines 0 to 1"}));
+  EXPECT_EQ(
+      open_pairs(d / "0.tar")->problems(),
+      (std::vector<std::string>{(d / "0.tar") + ": 2 lacks a caption (.txt) or a class: its .cls is '9', and classnames.txt has lines 0 to 1"}));
 }
 
 TEST(Csv, QuotesSeparatorsAndMarks) {
@@ -186,9 +196,14 @@ TEST(Csv, LineEndsOfEverySystem) {
 TEST(Csv, Errors) {
   EXPECT_EQ(message_of<FormatError>([] { parse_csv("version https://git-lfs.github.com/spec/v1\noid", "x.csv"); }),
             "[csv] x.csv is a git-lfs pointer, not the file itself: run git lfs pull; a CSV or TSV file in UTF-8 is required");
-  EXPECT_EQ(message_of<FormatError>([] { parse_csv("\xff\xfe" "a", "x.csv"); }), "[csv] x.csv is UTF-16 text; a CSV or TSV file in UTF-8 is required");
-  EXPECT_EQ(message_of<FormatError>([] { column_of(parse_csv("a.jpeg,a cat\nb.jpeg,a dog\n", "x.csv"), "x.csv", "", kImageColumns, "--csv-img-key"); }),
-            "[csv] x.csv: the first row (a.jpeg, a cat) names a picture where names of columns are required. Put a header row first, such as filepath,caption");
+  EXPECT_EQ(message_of<FormatError>([] { parse_csv("\xff\xfe" "a", "x.csv"); }),
+            "[csv] x.csv is UTF-16 text; a CSV or TSV file in UTF-8 is required");
+  EXPECT_EQ(
+      message_of<FormatError>([] { column_of(parse_csv("a.jpeg,a cat\nb.jpeg,a dog\n", "x.csv"), "x.csv", "", kImageColumns, "--csv-img-key"); }),
+      "[csv] x.csv: the first row (a.jpeg, a cat) names a picture where names of columns are required. Put a header row first, such as "
+      "filepath,caption");
+  EXPECT_EQ(message_of<FormatError>([] { parse_csv("\x8a\x01,z\nb", "x.csv"); }),
+            "[csv] x.csv is not text: its first row holds control characters; a CSV or TSV file in UTF-8 is required");
   EXPECT_EQ(message_of<FormatError>([] { parse_csv("a,b\n1,2,3\n", "x.csv"); }),
             "[csv] x.csv line 2: 3 fields, but the header has 2 (separator ','). Quote fields that contain the separator");
   EXPECT_EQ(message_of<FormatError>([] { parse_csv("a,b\n1,\"2\n", "x.csv"); }), "[csv] x.csv line 2: a quote begins here and is never closed");

@@ -55,6 +55,14 @@ void write_pair(const std::string& family, const std::string& directory, const s
   write_file_atomic(directory + "/" + before + "merges.txt", merges);
 }
 
+// Llama's files have no pre-tokenizer: a text is one word, whose cost must not grow with its square.
+TEST(TokenizerFiles, AWholeTextMayBeOneWord) {
+  const Tokenizer t = Tokenizer::load(kFixtures + "llama.json");
+  std::string text;
+  for (int i = 0; text.size() < 1 << 20; ++i) { text += "two red apples " + std::to_string(i * 7919) + (i % 3 ? " and a kite, " : "\n"); }
+  EXPECT_EQ(t.decode(t.encode(text)), text);
+}
+
 TEST(TokenizerFiles, VocabAndMergesOfGpt2) {
   Temporary d;
   write_pair("gpt2", d.path());
@@ -132,6 +140,8 @@ TEST(TokenizerFiles, ErrorsNameFileAndLine) {
   EXPECT_EQ(message("qwen.tiktoken", "YQ== 0\nYg== 0\n"), "[tokenizer] qwen.tiktoken: two pieces have the rank 0");
   EXPECT_EQ(message("qwen.tiktoken", "YQ=\n"), "[tokenizer] qwen.tiktoken: line 1 must be the base64 of at most 1024 bytes, a space and a rank");
   EXPECT_EQ(message("qwen.tiktoken", "YQ== 0\n"), "[tokenizer] qwen.tiktoken: no line holds the byte 0; a vocabulary needs all 256");
+  EXPECT_EQ(message("notes.gz", read_file(std::string(PUMICE_FIXTURES) + "/fuzz/corpus/gzip/hello.gz")),
+            "[tokenizer] notes.gz: no merge follows the first line. Is it OpenAI's bpe_simple_vocab_16e6.txt.gz?");
   EXPECT_NE(message("other.tiktoken", "YQ== 0\n").find("known for files whose names hold qwen, arcade100k, cl100k or r50k"), std::string::npos);
   Temporary empty;
   EXPECT_NE(message_of<IoError>([&] { Tokenizer::load(empty.path()); }).find("holds no tokenizer: none of tokenizer.json, tokenizer.model"),
@@ -175,6 +185,46 @@ TEST(TokenizerFiles, SentencePieceModels) {
   EXPECT_EQ(learned.decode(learned.encode("red fox 🦊")), "red fox 🦊");
   EXPECT_NE(message_of<UsageError>([] { train_sentencepiece({"ab"}, SentencePieceKind::unigram,
       5000); }).find("could not learn 5000 pieces from 1 texts: "), std::string::npos);
+  unsetenv("PUMICE_SENTENCEPIECE");
+}
+
+// As OpenChat's: a model, and tokens that added_tokens.json puts behind it.
+TEST(TokenizerFiles, SentencePieceWithAddedTokens) {
+  setenv("PUMICE_SENTENCEPIECE", PUMICE_PLUGIN, 1);
+  Temporary d;
+  std::filesystem::copy_file(kFixtures + "bpe.model", d / "tokenizer.model");
+  const Tokenizer model = Tokenizer::load(d.path());
+  const int32_t end = model.vocab_size(), tool = end + 1, control = 2;
+  write_file_atomic(d / "added_tokens.json", json{{"<|end_of_turn|>", end}, {"<tool>", tool}}.dump());
+  write_file_atomic(d / "special_tokens_map.json", R"({"additional_special_tokens": ["<|end_of_turn|>"]})");
+  write_file_atomic(d / "tokenizer_config.json", R"({"eos_token": "<|end_of_turn|>"})");
+  Tokenizer t = Tokenizer::load(d.path());
+  EXPECT_EQ(t.vocab_size(), end + 2);
+  EXPECT_EQ(t.eos_id(), end);
+  EXPECT_EQ(t.piece(tool), "<tool>");
+  EXPECT_TRUE(t.is_special(end) && t.is_special(control) && !t.is_special(tool));
+  EXPECT_NE(t.fingerprint(), model.fingerprint());
+
+  std::vector<int32_t> want = model.encode("two red");
+  want.push_back(end);
+  for (int32_t id : model.encode("apples ")) { want.push_back(id); }
+  want.push_back(tool);
+  EXPECT_EQ(t.encode("two red<|end_of_turn|>apples <tool>"), want);
+  EXPECT_EQ(t.decode(want), "two red<|end_of_turn|>apples <tool>");
+  EXPECT_EQ(t.decode(want, true), "two redapples <tool>");
+  want = model.encode("\xff");
+  want.push_back(tool);
+  for (int32_t id : model.encode("\xff")) { want.push_back(id); }
+  EXPECT_EQ(t.encode("\xff<tool>\xff"), want) << "bytes that are not UTF-8 beside a token";
+  expect_saved_the_same(t);
+  Temporary saved;
+  t.save(saved.path());
+  EXPECT_EQ(Tokenizer::load(saved.path()).encode("a<tool>b"), t.encode("a<tool>b"));
+  EXPECT_TRUE(Tokenizer::load(saved.path()).is_special(end));
+
+  write_file_atomic(d / "added_tokens.json", R"({"<s>": 0})");
+  const std::string m = message_of<FormatError>([&] { Tokenizer::load(d.path()); });
+  EXPECT_NE(m.find("tokenizer.model: the files beside it give the id 0 to '<s>', the model to '<unk>'"), std::string::npos) << m;
   unsetenv("PUMICE_SENTENCEPIECE");
 }
 #endif

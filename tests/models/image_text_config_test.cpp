@@ -11,7 +11,8 @@ namespace {
 // Totals of LIMoE's published scales with E = 32, a 32,000-word embedding and 16 text tokens, in millions.
 TEST(ImageTextConfig, ParameterCountsOfPaperScales) {
   struct Row { const char* name; double active, total; };
-  for (Row row : {Row{"s32", 43.8, 304.2}, {"s16", 42.7, 303.1}, {"b32", 113.4, 991.7}, {"b16", 111.7, 990.1}, {"l16", 338.6, 3461}, {"h14", 675.5, 5553.8}}) {
+  for (Row row :
+       {Row{"s32", 43.8, 304.2}, {"s16", 42.7, 303.1}, {"b32", 113.4, 991.7}, {"b16", 111.7, 990.1}, {"l16", 338.6, 3461}, {"h14", 675.5, 5553.8}}) {
     ImageTextCost cost = cost_of(limoe_preset(row.name));
     EXPECT_NEAR(double(cost.active_parameters) / 1e6, row.active, 0.05 + row.active * 2e-4) << row.name;
     EXPECT_NEAR(double(cost.parameters) / 1e6, row.total, 0.05 + row.total * 2e-4) << row.name;

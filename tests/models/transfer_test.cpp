@@ -97,7 +97,9 @@ TEST(Transfer, AModelKeepsTheExpertsThatAreAskedFor) {
   auto two = with_experts(*model, {{2, 0}, {1, 3}});
   EXPECT_EQ(two->config().router.experts, 2);
   EXPECT_EQ(two->parameters().size(), cost_of(two->config()).parameters);
-  auto part = [](const ImageTextModel& m, const char* name, int64_t e) { return m.parameters().find(name)->master().slice(0, e, e + 1).to_vector<double>(); };
+  auto part = [](const ImageTextModel& m, const char* name, int64_t e) {
+    return m.parameters().find(name)->master().slice(0, e, e + 1).to_vector<double>();
+  };
   EXPECT_EQ(part(*two, "blocks.1.moe.experts.up.weight", 0), part(*model, "blocks.1.moe.experts.up.weight", 2));
   EXPECT_EQ(part(*two, "blocks.2.moe.router.weight", 1), part(*model, "blocks.2.moe.router.weight", 3));
   EXPECT_EQ(message_of<UsageError>([&] { with_experts(*model, {{0, 0}, {1, 2}}); }).substr(0, 14), "[with_experts]");

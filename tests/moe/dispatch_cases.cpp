@@ -45,7 +45,9 @@ OpCase dispatch_case(int64_t T, int64_t K, int64_t C) {
           .reference = [=](const std::vector<Tensor>& in) -> std::vector<std::vector<double>> {
             std::vector<double> y(size_t(kept_of(row) * C));
             for (int64_t i = 0; i < T * K; ++i) {
-              for (int64_t c = 0; row[size_t(i)] >= 0 && c < C; ++c) { y[size_t(int64_t(row[size_t(i)]) * C + c)] = in[0].data<double>()[i / K * C + c]; }
+              for (int64_t c = 0; row[size_t(i)] >= 0 && c < C; ++c) {
+                y[size_t(int64_t(row[size_t(i)]) * C + c)] = in[0].data<double>()[i / K * C + c];
+              }
             }
             return {y};
           },

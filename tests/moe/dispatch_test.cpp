@@ -114,7 +114,8 @@ TEST(Combine, IdenticalExpertsAndRenormalisedGatesGiveTheDenseLayer) {
   RouterOptions options{.experts = 4, .experts_per_token = 2, .train = Capacity::dropless(), .gates = Gates::renormalised};
   Tensor x = random_normal_tensor({20, 6}, 0, 1, {.seed = 1}), w = random_normal_tensor({1, 5, 6}, 0, 1, {.seed = 2});
   Routing r = route(random_logits(20, 4), groups_of({0, 20}), options, true, 1);
-  std::vector<double> sparse = combine(grouped_linear(dispatch(x, r), packed(w.expand({4, 5, 6})), Tensor(), r.expert_offsets), r).to_vector<double>();
+  std::vector<double> sparse =
+      combine(grouped_linear(dispatch(x, r), packed(w.expand({4, 5, 6})), Tensor(), r.expert_offsets), r).to_vector<double>();
   std::vector<double> dense = matmul(x, w.reshape({5, 6}), false, true).to_vector<double>();
   for (size_t i = 0; i < dense.size(); ++i) { ASSERT_NEAR(sparse[i], dense[i], 1e-5); }
 }

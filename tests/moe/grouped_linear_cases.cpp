@@ -23,11 +23,13 @@ OpCase grouped_case(std::vector<double> offsets, int64_t in, int64_t out, bool b
     }
     return {y};
   };
-  return {.name = "grouped_linear E=" + std::to_string(E) + " rows=" + std::to_string(R) + " in=" + std::to_string(in) + " out=" + std::to_string(out),
+  return {.name = "grouped_linear E=" + std::to_string(E) + " rows=" + std::to_string(R) + " in=" + std::to_string(in) +
+                  " out=" + std::to_string(out),
           .inputs = inputs,
           .run = [bias](const std::vector<Tensor>& t) { return std::vector{grouped_linear(t[0], t[1], bias ? t[3] : Tensor(), t[2])}; },
-          .reference = reference, .bytes = 4.0 * double(R * (in + out) + E * in * out), .flops = 2.0 * double(R * in * out),
-          .widen = 4, .why_widened = "a sum of many products rounds more than one product"};
+          .reference = reference,
+          .bytes = 4.0 * double(R * (in + out) + E * in * out), .flops = 2.0 * double(R * in * out), .widen = 4,
+          .why_widened = "a sum of many products rounds more than one product"};
 }
 
 // one expert, empty experts at every place, no rows at all, rows beyond one tile, and the cut by depth of the weight gradient

@@ -88,7 +88,8 @@ Routing routing_of(const std::vector<Tensor>& in, const Setting& s) {
 }
 
 // modality: -1 all tokens
-OpCase loss_case(const char* name, const Setting& s, int modality, bool noise, double (*of_group)(const Group&), Tensor (*loss)(const Routing&, LossScope)) {
+OpCase loss_case(const char* name, const Setting& s, int modality, bool noise, double (*of_group)(const Group&),
+                 Tensor (*loss)(const Routing&, LossScope)) {
   const int64_t T = s.offsets.back();
   std::vector<Input> inputs = {{.shape = {T, s.E}, .low = -2, .high = 2}};
   if (noise) { inputs.push_back({.shape = {T, s.E}, .low = -.3, .high = .3, .dtype = DType::f32, .differentiable = false}); }
@@ -110,8 +111,10 @@ OpCase loss_case(const char* name, const Setting& s, int modality, bool noise, d
     return {{sum(values) / double(values.size())}};
   };
   double n = double(T * s.E);
-  return {.name = concat_text(name, " T=", T, " E=", s.E, " K=", s.K, " groups=", s.offsets.size() - 1, s.scope == LossScope::global ? " global" : ""),
-          .inputs = inputs, .run = [=](const std::vector<Tensor>& in) { return std::vector{loss(routing_of(in, s), s.scope)}; },
+  return {.name = concat_text(name, " T=", T, " E=", s.E, " K=", s.K, " groups=", s.offsets.size() - 1,
+                              s.scope == LossScope::global ? " global" : ""),
+          .inputs = inputs,
+          .run = [=](const std::vector<Tensor>& in) { return std::vector{loss(routing_of(in, s), s.scope)}; },
           .reference = reference, .bytes = 12 * n, .flops = 10 * n, .bf16 = false};
 }
 
@@ -120,8 +123,10 @@ std::vector<OpCase> cases_of(const Setting& s) {
           loss_case("load_loss", s, -1, true, load, load_loss),
           loss_case("z_loss", s, -1, false, z_of, z_loss),
           loss_case("balance_loss", s, -1, false, balance, balance_loss),
-          loss_case("local_entropy_loss image", s, 0, true, local, [](const Routing& r, LossScope scope) { return local_entropy_loss(r, Modality::image, scope); }),
-          loss_case("local_entropy_loss text", s, 1, false, local, [](const Routing& r, LossScope scope) { return local_entropy_loss(r, Modality::text, scope); }),
+          loss_case("local_entropy_loss image", s, 0, true, local,
+                    [](const Routing& r, LossScope scope) { return local_entropy_loss(r, Modality::image, scope); }),
+          loss_case("local_entropy_loss text", s, 1, false, local,
+                    [](const Routing& r, LossScope scope) { return local_entropy_loss(r, Modality::text, scope); }),
           loss_case("global_entropy_loss image", s, 0, true, global,
                     [](const Routing& r, LossScope scope) { return global_entropy_loss(r, Modality::image, 0.9 * double(r.experts()), scope); }),
           loss_case("global_entropy_loss text", s, 1, false, global,

@@ -113,7 +113,8 @@ TEST(AuxLosses, TotalIsTheWeightedMeanOfTheActiveOnes) {
 
 // With noisy_entropies the entropies are those of a router that had said the noisy logits itself; the other losses do not change.
 TEST(AuxLosses, EntropiesOfTheNoisyProbabilities) {
-  Tensor logits = requires_grad(to_dtype(random_logits(12, 5), DType::f64)), noise = to_dtype(mul(random_logits(12, 5, 2), full({}, 0.3)), DType::f32);
+  Tensor logits = requires_grad(to_dtype(random_logits(12, 5), DType::f64)),
+         noise = to_dtype(mul(random_logits(12, 5, 2), full({}, 0.3)), DType::f32);
   Routing r = route_with_noise(logits, noise, .45, groups_of({0, 12}, 5), {.experts = 5}, true, 0);
   AuxLosses clean = auxiliary_losses(r, {}), noisy = auxiliary_losses(r, {.noisy_entropies = true});
   Tensor said = requires_grad(add(logits.detach(), to_dtype(noise, DType::f64)));
@@ -121,10 +122,15 @@ TEST(AuxLosses, EntropiesOfTheNoisyProbabilities) {
   for (size_t i = 0; i < noisy.values.size(); ++i) {
     const std::string& name = noisy.values[i].first;
     const double value = noisy.values[i].second.item();
-    if (name == "local_text") { EXPECT_NEAR(value, local_entropy_loss(alone, Modality::text).item(), 1e-12); }
-    else if (name == "global_text") { EXPECT_NEAR(value, global_entropy_loss(alone, Modality::text, soft_min_of({}, Modality::text, 5)).item(), 1e-12); }
-    else if (name == "global_image") { EXPECT_NEAR(value, global_entropy_loss(alone, Modality::image, soft_min_of({}, Modality::image, 5)).item(), 1e-12); }
-    else { EXPECT_EQ(value, clean.values[i].second.item()) << name; }
+    if (name == "local_text") {
+      EXPECT_NEAR(value, local_entropy_loss(alone, Modality::text).item(), 1e-12);
+    } else if (name == "global_text") {
+      EXPECT_NEAR(value, global_entropy_loss(alone, Modality::text, soft_min_of({}, Modality::text, 5)).item(), 1e-12);
+    } else if (name == "global_image") {
+      EXPECT_NEAR(value, global_entropy_loss(alone, Modality::image, soft_min_of({}, Modality::image, 5)).item(), 1e-12);
+    } else {
+      EXPECT_EQ(value, clean.values[i].second.item()) << name;
+    }
   }
   EXPECT_NE(noisy.values[3].second.item(), clean.values[3].second.item());
   AuxOptions local{.weight = 1, .losses = {AuxLoss::local_text}, .noisy_entropies = true};

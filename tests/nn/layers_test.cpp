@@ -69,7 +69,8 @@ TEST(Layers, AttentionStaysWithinItsSequence) {
   for (size_t i = 0; i < alone.size(); ++i) { EXPECT_NEAR(alone[i], before[i], 1e-12); }
 
   ParameterStore other(1);
-  EXPECT_NE(message_of<ShapeError>([&] { SelfAttention(Scope(other) / "a", 8, 3); }).find("[a] width must be a multiple of heads, got 8 and 3"), std::string::npos);
+  EXPECT_NE(message_of<ShapeError>([&] { SelfAttention(Scope(other) / "a", 8, 3); }).find("[a] width must be a multiple of heads, got 8 and 3"),
+            std::string::npos);
 }
 
 // Every layer, the gradient with respect to its input and to each of its parameters.

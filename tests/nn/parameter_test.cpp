@@ -90,7 +90,8 @@ TEST(ParameterStore, PackLaysOutOneArena) {
   EXPECT_EQ(store.masters().to_vector<double>()[16], 7);
   EXPECT_TRUE(a->decay());
   EXPECT_FALSE(b->decay());
-  EXPECT_EQ(message_of<UsageError>([&] { root.parameter("late", {1}, Init::zeros(), false); }), "[parameters] 'late' is added after pack(); make every layer first");
+  EXPECT_EQ(message_of<UsageError>([&] { root.parameter("late", {1}, Init::zeros(), false); }),
+            "[parameters] 'late' is added after pack(); make every layer first");
   EXPECT_NE(message_of<UsageError>([&] { store.pack(); }).find("already called"), std::string::npos);
 }
 
@@ -132,7 +133,8 @@ TEST(Parameter, TheBf16CopyFollowsTheMaster) {
 
   backward(sum(mul(a->value(DType::bf16), a->value(DType::bf16))));  // the gradient is f32, in the arena
   EXPECT_EQ(store.gradients().to_vector<double>(), std::vector<double>({10, 10}));
-  EXPECT_NE(message_of<DTypeError>([&] { a->value(DType::f64); }).find("[a] parameters compute in their master type f32 or in bf16, not f64"), std::string::npos);
+  EXPECT_NE(message_of<DTypeError>([&] { a->value(DType::f64); }).find("[a] parameters compute in their master type f32 or in bf16, not f64"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ TEST(OpErrors, Shapes) {
   const Tensor x = zeros({4, 6}), v = zeros({6}), s = full({}, 1);
   const Tensor q = zeros({4, 2, 3});
   expect<ShapeError>({
-      {[&] { add(x, zeros({4, 5})); }, "[add] shapes must broadcast: lengths equal or 1 on each axis, got (4, 6) and (4, 5), which differ on axis 1 (6 and 5)"},
+      {[&] { add(x, zeros({4, 5})); },
+       "[add] shapes must broadcast: lengths equal or 1 on each axis, got (4, 6) and (4, 5), which differ on axis 1 (6 and 5)"},
       {[&] { matmul(x, x); }, "[matmul] the inner lengths must agree, got (4, 6) and (4, 6)"},
       {[&] { matmul(x, v); }, "[matmul] a and b must have at least two axes, got (4, 6) and (6)"},
       {[&] { linear(x, zeros({3, 5}), {}); }, "[linear] x (..., in) and w (out, in) are required, got x (4, 6)"},
@@ -72,13 +73,15 @@ TEST(OpErrors, Shapes) {
       {[&] { attention(q, q, zeros({4, 2, 4}), ints({0, 4})); }, "[attention] q, k and v must be (T, H, D) alike, got (4, 2, 3)"},
       {[&] { attention(q, q, q, ints({0, 3})); }, "[attention] offsets must run from 0 to T = 4, got 0 to 3"},
       {[&] { attention(q, q, q, ints({0, 3, 1, 4})); }, "[attention] offsets must not fall, sequence 1 is [3, 1)"},
-      {[&] { cross_attention(q, zeros({4, 2, 4}), zeros({4, 2, 4}), ints({0, 4}), ints({0, 4})); }, "[attention] q must be (Tq, H, D), k and v (Tk, H, D)"},
+      {[&] { cross_attention(q, zeros({4, 2, 4}), zeros({4, 2, 4}), ints({0, 4}), ints({0, 4})); },
+       "[attention] q must be (Tq, H, D), k and v (Tk, H, D)"},
       {[&] { cross_attention(q, q, q, ints({0, 1, 4}), ints({0, 0, 4})); }, "[attention] sequence 0 has 1 queries and 0 keys"},
       {[&] { cross_attention(q, q, q, ints({0, 3, 4}), ints({0, 2, 4}), {.causal = true}); }, "[attention] sequence 0 has 3 queries and 2 keys"},
       {[&] { attention_qkv(zeros({4, 2, 2, 3}), ints({0, 4})); }, "[attention] qkv must be (T, 3, H, D), got (4, 2, 2, 3)"},
       {[&] { cross_entropy(x, ints({0, 1})); }, "[cross_entropy] logits must be (N, V) and labels (N), got (4, 6) and (2)"},
       {[&] { cross_entropy(x, ints({-100, -100, -100, -100})); }, "[cross_entropy] at least one label that is not ignored is required, all 4 are"},
-      {[&] { contrastive_loss(x, zeros({3, 6}), s); }, "[contrastive_loss] image and text must be (B, C) with at least one pair, got (4, 6) and (3, 6)"},
+      {[&] { contrastive_loss(x, zeros({3, 6}), s); },
+       "[contrastive_loss] image and text must be (B, C) with at least one pair, got (4, 6) and (3, 6)"},
       {[&] { contrastive_loss(x, x, v); }, "[contrastive_loss] log_temperature must be a scalar ()"},
       {[&] { patchify(full({1, 8, 9, 3}, 0, DType::u8), 4, {}, DType::f32); }, "[patchify] patches of 4 x 4"},
       {[&] { patchify(full({1, 8, 8, 4}, 0, DType::u8), 4, {}, DType::f32); }, "[patchify] pixels must be (B, H, W, 3), got (1, 8, 8, 4)"},

@@ -35,9 +35,10 @@ def crop(image, size):
 OUT.mkdir(parents=True, exist_ok=True)
 rgba = picture(23, 17)
 rgb = rgba.convert("RGB")
-files = {"rgb.png": (rgb, {}), "rgba.png": (rgba, {}), "grey.png": (rgb.convert("L"), {}), "grey_alpha.png": (rgba.convert("LA"), {}), "palette.png": (rgb.quantize(16), {}),
-         "bits.png": (rgb.convert("1"), {}), "rgb.jpg": (rgb, {"quality": 80}), "grey.jpg": (rgb.convert("L"), {}), "cmyk.jpg": (rgb.convert("CMYK"), {}),
-         "progressive.jpg": (rgb, {"progressive": True}), "tall.png": (picture(5, 31).convert("RGB"), {})}
+files = {"rgb.png": (rgb, {}), "rgba.png": (rgba, {}), "grey.png": (rgb.convert("L"), {}), "grey_alpha.png": (rgba.convert("LA"), {}),
+         "palette.png": (rgb.quantize(16), {}),
+         "bits.png": (rgb.convert("1"), {}), "rgb.jpg": (rgb, {"quality": 80}), "grey.jpg": (rgb.convert("L"), {}),
+         "cmyk.jpg": (rgb.convert("CMYK"), {}), "progressive.jpg": (rgb, {"progressive": True}), "tall.png": (picture(5, 31).convert("RGB"), {})}
 expected = []
 for name, (image, options) in files.items():
     image.save(OUT / name, **options)

@@ -19,8 +19,8 @@ def weights(seed):
     g = torch.Generator().manual_seed(seed)
     normal = lambda *shape, std: (torch.randn(*shape, generator=g) * std).float().double().requires_grad_()
     p = {"image.patches.weight": normal(W, 3 * PATCH * PATCH, std=0.1), "image.patches.bias": normal(W, std=0.1),
-         "image.positions": normal(PER_SIDE**2, W, std=0.3), "text.words.weight": normal(WORDS, W, std=0.5), "text.positions": normal(LENGTH, W, std=0.3),
-         "image.head.weight": normal(D, W, std=0.3), "text.head.weight": normal(D, W, std=0.3)}
+         "image.positions": normal(PER_SIDE**2, W, std=0.3), "text.words.weight": normal(WORDS, W, std=0.5),
+         "text.positions": normal(LENGTH, W, std=0.3), "image.head.weight": normal(D, W, std=0.3), "text.head.weight": normal(D, W, std=0.3)}
     for name in [f"blocks.{i}.{n}" for i in range(DEPTH) for n in ("norm1", "norm2")] + ["norm"]:
         p[name + ".weight"] = (1 + torch.randn(W, generator=g) * 0.1).float().double().requires_grad_()
         p[name + ".bias"] = normal(W, std=0.1)
@@ -128,7 +128,8 @@ def contrastive(image, text, ids, log_temperature):
 def make(name, K, factor, seed):
     p, (pixels, captions, ids) = weights(seed), batch(seed + 1)
     decays = [n for n in p if n.endswith("weight") and "norm" not in n]
-    optimizer = torch.optim.AdamW([{"params": [p[n] for n in decays], "weight_decay": DECAY}, {"params": [p[n] for n in p if n not in decays], "weight_decay": 0.0}],
+    optimizer = torch.optim.AdamW([{"params": [p[n] for n in decays], "weight_decay": DECAY},
+                                   {"params": [p[n] for n in p if n not in decays], "weight_decay": 0.0}],
                                   lr=LEARNING_RATE)
     out = {f"start/{n}": v.detach().float().clone() for n, v in p.items()}
     record = []
@@ -147,8 +148,8 @@ def make(name, K, factor, seed):
         optimizer.step()
     out.update({f"final/{n}": v.detach().float().clone() for n, v in p.items()})
     lengths = [0] + [len(c) for c in captions]
-    out.update({"pixels": pixels, "tokens": torch.cat(captions).int(), "offsets": torch.tensor(lengths).cumsum(0).int(), "caption_ids": torch.tensor(ids),
-                "record": torch.tensor(record, dtype=torch.float64)})
+    out.update({"pixels": pixels, "tokens": torch.cat(captions).int(), "offsets": torch.tensor(lengths).cumsum(0).int(),
+                "caption_ids": torch.tensor(ids), "record": torch.tensor(record, dtype=torch.float64)})
     OUT.mkdir(parents=True, exist_ok=True)
     save_file(out, OUT / f"limoe-{name}.safetensors")
     print(name, "loss, auxiliary loss, gradient norm, share kept:", *(f"\n  {a:.6f} {b:.6f} {c:.4f} {d:.3f}" for a, b, c, d in record))

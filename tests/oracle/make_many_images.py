@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes hundreds of random pictures of every kind into a folder, with what Pillow makes of them: tests/data/fixtures/pictures (--count 32 --seed 3), and as
-many as wanted to check the decoder by hand:
+"""Writes hundreds of random pictures of every kind into a folder, with what Pillow makes of them:
+tests/data/fixtures/pictures (--count 32 --seed 3), and as many as wanted to check the decoder by hand:
 
     tests/oracle/make_many_images.py DIR [--count 600] [--seed 1]
     PUMICE_PICTURES=DIR build/tests/test_data --gtest_filter='Image.ManyPictures*'

@@ -136,7 +136,8 @@ def embed_pictures(p, pixels):
     x = (pixels.double() / 255 - 0.5) / 0.5
     sequences = []
     for picture in x:
-        patches = torch.stack([picture[i * PATCH:(i + 1) * PATCH, j * PATCH:(j + 1) * PATCH].reshape(-1) for i in range(PER_SIDE) for j in range(PER_SIDE)])
+        patches = torch.stack([picture[i * PATCH:(i + 1) * PATCH, j * PATCH:(j + 1) * PATCH].reshape(-1) for i in range(PER_SIDE)
+                               for j in range(PER_SIDE)])
         s = dense(p, "image.patches", patches) + p["image.positions"]
         sequences.append(torch.cat([p["image.class_token"], s]) if "image.class_token" in p else s)
     return sequences

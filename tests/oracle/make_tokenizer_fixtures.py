@@ -9,20 +9,27 @@ import random
 from tokenizers import Tokenizer
 
 OUT = pathlib.Path(__file__).parent.parent / "data/fixtures/tokenizer"
-LEARN = ["a red apple and an apple pie", "two red apples  and   three", "It's not what we've seen, they'll say: déjà vu", "emoji 🍎 and 日本語 text",
-         "12 345 numbers 2024", "def main():\n    return 0\n\n", "Привет мир, привет", "the photo of the fox and the kite", "IT'S WE'RE don't"] * 4
+LEARN = ["a red apple and an apple pie", "two red apples  and   three", "It's not what we've seen, they'll say: déjà vu",
+         "emoji 🍎 and 日本語 text",
+         "12 345 numbers 2024", "def main():\n    return 0\n\n", "Привет мир, привет", "the photo of the fox and the kite",
+         "IT'S WE'RE don't"] * 4
 
 
 def strings():
-    pieces = ["two red apples", "It's a déjà-vu!", "  spaces   and\ttabs\n\nlines ", "1234 56", "cafe\u0301", "DON'T won't I'LL they'Re", "a\u00a0b", "\u200bzero\u200dwidth",
-              "日本語テキスト", "한국어 문장", "中文，标点。", "שלום עולם", "مرحبا بالعالم", "ไทยภาษา", "नमस्ते", "Привет, мир!", "Ελληνικά ΣΑΣ", "İstanbul ǅ ß ﬁ", "Å Å Å",
-              "🏳️‍🌈", "👩‍👩‍👧‍👦", "👍🏽", "🇩🇪🇫🇷", "🍎🍏", "e\u0301\u0323o\u0308", "\u1100\u1161\u11a8", "\ufeffBOM", "\u0000nul", "\u0001\u0007\u001b[0m", "\r\n\r\n", "\r", "\n", "\t\t",
-              "\u2028line\u2029", "\u3000wide\u2003em", "x\u0085y", "1.5e-10", "٣٤٥ ४५", "½ Ⅷ ²", "$5,000.00", "a_b-c.d", "https://example.org/?q=1&r=%20", "C++ && !=", "'s 't 're",
-              "’s it’s", "''''", "\"quoted\"", "<|endoftext|>", "a<|endoftext|>b", "<|endoftext|><|endoftext|>", "  <|endoftext|>  ", "<|endoftext", "<s>", "</s> <unk>",
-              "<|im_start|>user\nhi<|im_end|>", "<mask>word <mask> in <mask>", "x<mask> y", "KeyWord KeyWords aKeyWord _KeyWord KeyWord", "keyword KEYWORD", "<0x41>", "▁", "▁▁a ▁", "a▁b", "</w>",
-              "Ġ", "aĠb", "    def f(x):", "\t\treturn x  # note", "x" * 3, "ab" * 40, "apple" * 300, "а" * 100, "1" * 50, " " * 30, "\n" * 9, " \n \n ", "a ", " a", "a  ", "  a", "", " ", "  ", "."
-              , "...", "!?!?", "-", "--", "é", "e", "\u0301", "\u0301\u0301a", "a\u0301\u0301", "𝔘𝔫𝔦", "ﷺ", "①②", "㍿", "ｆｕｌｌ", "𐍈", "\U0001f9ff", "\U000e0041", "ᏣᎳᎩ", "ǆ Ǆ", "ẞ", "ŉ", "ΐ",
-              "a\u2019b", "a\u00adb", "n't", "I'm I'M", "'S", "'ſ", "we've", "o'clock", "rock'n'roll", "x'll", "@user #tag", "(a)", "[b]{c}", "a/b\\c", "`code`", "~^|", "µ μ", "№5", "°C", "€ £ ¥", "—–-", "…"]
+    pieces = ["two red apples", "It's a déjà-vu!", "  spaces   and\ttabs\n\nlines ", "1234 56", "cafe\u0301", "DON'T won't I'LL they'Re",
+              "a\u00a0b", "\u200bzero\u200dwidth", "日本語テキスト", "한국어 문장", "中文，标点。", "שלום עולם",
+              "مرحبا بالعالم", "ไทยภาษา", "नमस्ते", "Привет, мир!", "Ελληνικά ΣΑΣ",
+              "İstanbul ǅ ß ﬁ", "Å Å Å", "🏳️‍🌈", "👩‍👩‍👧‍👦", "👍🏽", "🇩🇪🇫🇷", "🍎🍏",
+              "e\u0301\u0323o\u0308", "\u1100\u1161\u11a8", "\ufeffBOM", "\u0000nul", "\u0001\u0007\u001b[0m", "\r\n\r\n", "\r", "\n", "\t\t",
+              "\u2028line\u2029", "\u3000wide\u2003em", "x\u0085y", "1.5e-10", "٣٤٥ ४५", "½ Ⅷ ²", "$5,000.00", "a_b-c.d",
+              "https://example.org/?q=1&r=%20", "C++ && !=", "'s 't 're", "’s it’s", "''''", "\"quoted\"", "<|endoftext|>", "a<|endoftext|>b",
+              "<|endoftext|><|endoftext|>", "  <|endoftext|>  ", "<|endoftext", "<s>", "</s> <unk>", "<|im_start|>user\nhi<|im_end|>",
+              "<mask>word <mask> in <mask>", "x<mask> y", "KeyWord KeyWords aKeyWord _KeyWord KeyWord", "keyword KEYWORD", "<0x41>", "▁",
+              "▁▁a ▁", "a▁b", "</w>", "Ġ", "aĠb", "    def f(x):", "\t\treturn x  # note", "x" * 3, "ab" * 40, "apple" * 300, "а" * 100,
+              "1" * 50, " " * 30, "\n" * 9, " \n \n ", "a ", " a", "a  ", "  a", "", " ", "  ", ".", "...", "!?!?", "-", "--", "é", "e", "\u0301",
+              "\u0301\u0301a", "a\u0301\u0301", "𝔘𝔫𝔦", "ﷺ", "①②", "㍿", "ｆｕｌｌ", "𐍈", "\U0001f9ff", "\U000e0041",
+              "ᏣᎳᎩ", "ǆ Ǆ", "ẞ", "ŉ", "ΐ", "a\u2019b", "a\u00adb", "n't", "I'm I'M", "'S", "'ſ", "we've", "o'clock", "rock'n'roll",
+              "x'll", "@user #tag", "(a)", "[b]{c}", "a/b\\c", "`code`", "~^|", "µ μ", "№5", "°C", "€ £ ¥", "—–-", "…"]
     rng = random.Random(7)
     glue = ["", " ", "  ", "\n", "", " "]
     while len(pieces) < 190:
@@ -37,13 +44,14 @@ def train(normalizer, pre_tokenizer, size=420, alphabet=None, suffix=None, speci
     args = {"end_of_word_suffix": suffix} if suffix else {}
     t.model = models.BPE(**args)
     alphabet = pre_tokenizers.ByteLevel.alphabet() if alphabet is None else alphabet
-    t.train_from_iterator(LEARN, trainers.BpeTrainer(vocab_size=size, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False, **args))
+    t.train_from_iterator(LEARN,
+                          trainers.BpeTrainer(vocab_size=size, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False, **args))
     return json.loads(t.to_str())["model"]
 
 
 def document(added, model, normalizer=None, pre_tokenizer=None, post=None, decoder=None):
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added or [], "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
-            "post_processor": post, "decoder": decoder, "model": model}
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added or [], "normalizer": normalizer,
+            "pre_tokenizer": pre_tokenizer, "post_processor": post, "decoder": decoder, "model": model}
 
 
 def token(id, content, special=True, **flags):
@@ -95,7 +103,8 @@ def families():
     end = len(gpt2["vocab"])
     yield "gpt2", document([token(end, "<|endoftext|>", normalized=True)], gpt2, None, BYTES, bytes_of(), bytes_of())
     # Phi-2: runs of white space are added tokens.
-    runs = [token(end + 1 + i, " " * (9 - i), False, normalized=True) for i in range(8)] + [token(end + 9 + i, "\t" * (4 - i), False, normalized=True) for i in range(3)]
+    runs = [token(end + 1 + i, " " * (9 - i), False, normalized=True) for i in range(8)]
+    runs += [token(end + 9 + i, "\t" * (4 - i), False, normalized=True) for i in range(3)]
     yield "phi", document([token(end, "<|endoftext|>")] + runs, gpt2, None, BYTES, bytes_of(), bytes_of())
     qwen_words = seq("pretokenizers", split(QWEN), bytes_of(False))
     qwen = train(NFC, qwen_words)
@@ -112,7 +121,8 @@ def families():
     start = len(llama3["vocab"])
     yield "llama3", document([token(start, "<|begin_of_text|>"), token(start + 1, "<|end_of_text|>")], llama3, None, words3,
                              seq("processors", bytes_of(), template([("<|begin_of_text|>", start)])), bytes_of())
-    yield "llama", llama(seq("normalizers", {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}), None)
+    yield "llama", llama(seq("normalizers", {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}),
+                         None)
     yield "mistral", llama(None, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False})
     clip_norm = seq("normalizers", NFC, {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}, {"type": "Lowercase"})
     clip_words = seq("pretokenizers", split(CLIP, "Removed", True), bytes_of())
@@ -122,23 +132,28 @@ def families():
     start = len(clip["vocab"])
     clip["vocab"].update({"<|startoftext|>": start, "<|endoftext|>": start + 1})
     clip["unk_token"] = "<|endoftext|>"
-    yield "clip", document([token(start, "<|startoftext|>", normalized=True), token(start + 1, "<|endoftext|>", normalized=True)], clip, clip_norm, clip_words,
-                           {"type": "RobertaProcessing", "sep": ["<|endoftext|>", start + 1], "cls": ["<|startoftext|>", start], "trim_offsets": False, "add_prefix_space": False}, BYTES)
+    yield "clip", document([token(start, "<|startoftext|>", normalized=True), token(start + 1, "<|endoftext|>", normalized=True)], clip, clip_norm,
+                           clip_words, {"type": "RobertaProcessing", "sep": ["<|endoftext|>", start + 1], "cls": ["<|startoftext|>", start],
+                            "trim_offsets": False, "add_prefix_space": False}, BYTES)
     # StarCoder and Falcon: digits by themselves.
     digits = seq("pretokenizers", {"type": "Punctuation", "behavior": "Contiguous"}, {"type": "Digits", "individual_digits": True}, bytes_of())
     star = train(None, digits)
     yield "digits", document([token(len(star["vocab"]), "<|endoftext|>")], star, None, digits, None, bytes_of())
     # Every flag of added tokens, and the rest of the parts.
-    lower = seq("normalizers", {"type": "NFKC"}, {"type": "Strip", "strip_left": True, "strip_right": False}, {"type": "Lowercase"}, {"type": "StripAccents"})
-    words = seq("pretokenizers", {"type": "WhitespaceSplit"}, {"type": "Digits", "individual_digits": False}, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True})
+    lower = seq("normalizers", {"type": "NFKC"}, {"type": "Strip", "strip_left": True, "strip_right": False}, {"type": "Lowercase"},
+                {"type": "StripAccents"})
+    words = seq("pretokenizers", {"type": "WhitespaceSplit"}, {"type": "Digits", "individual_digits": False},
+                {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True})
     odd = {**train(lower, words, 200, []), "unk_token": "[UNK]", "fuse_unk": True}
     odd["vocab"]["[UNK]"] = n = len(odd["vocab"])
-    flags = [token(n, "[UNK]"), token(n + 1, "<mask>", lstrip=True), token(n + 2, "<|endoftext|>", rstrip=True), token(n + 3, "keyword", False, single_word=True, normalized=True),
+    flags = [token(n, "[UNK]"), token(n + 1, "<mask>", lstrip=True), token(n + 2, "<|endoftext|>", rstrip=True),
+             token(n + 3, "keyword", False, single_word=True, normalized=True),
              token(n + 4, "</s>", lstrip=True, rstrip=True)]
     yield "odd", document(flags, odd, lower, words, {"type": "BertProcessing", "sep": ["</s>", n + 4], "cls": ["<|endoftext|>", n + 2]},
                           {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True})
     plain = {**train(None, {"type": "Whitespace"}, 160, [], "</w>"), "unk_token": None}
-    yield "words", document([], plain, None, seq("pretokenizers", {"type": "Whitespace"}, {"type": "CharDelimiterSplit", "delimiter": "-"}), None, {"type": "BPEDecoder", "suffix": "</w>"})
+    yield "words", document([], plain, None, seq("pretokenizers", {"type": "Whitespace"}, {"type": "CharDelimiterSplit", "delimiter": "-"}), None,
+                            {"type": "BPEDecoder", "suffix": "</w>"})
 
 
 def unspelled(piece):
@@ -201,7 +216,8 @@ def write_openai_clip(texts):
         parts = [p for part in apart for w in words.findall(part) for p in spell(w)]
         text = b"".join(p.encode() if p.startswith("<|") else unspelled(p.replace("</w>", "")) + (b" " if p.endswith("</w>") else b"") for p in parts)
         rows.append({"ids": [ids[p] for p in parts], "text": text.decode().removesuffix(" ")})
-    (OUT / "small-clip.ids.json").write_text(json.dumps({"prefix": [len(pieces) - 2], "suffix": [len(pieces) - 1], "rows": rows}, separators=(",", ":")))
+    (OUT / "small-clip.ids.json").write_text(json.dumps({"prefix": [len(pieces) - 2], "suffix": [len(pieces) - 1], "rows": rows},
+                                                        separators=(",", ":")))
 
 
 def write_sentencepiece(texts):
@@ -209,7 +225,8 @@ def write_sentencepiece(texts):
     import sentencepiece
     for kind in ["bpe", "unigram"]:
         model = io.BytesIO()
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(LEARN), model_writer=model, vocab_size=330, model_type=kind, byte_fallback=True,
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(LEARN), model_writer=model, vocab_size=330, model_type=kind,
+                                                 byte_fallback=True,
                                                  normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
         (OUT / f"{kind}.model").write_bytes(model.getvalue())
         t = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
@@ -235,7 +252,8 @@ def main():
             if name == "clip":  # as CLIP's tokenizers do
                 text = text.replace("</w>", " ").removesuffix(" ")
             rows.append({"ids": e, "text": text})
-        (OUT / f"{name}.ids.json").write_text(json.dumps({"prefix": whole[:at], "suffix": whole[at + len(e):], "rows": rows}, ensure_ascii=True, separators=(",", ":")))
+        (OUT / f"{name}.ids.json").write_text(json.dumps({"prefix": whole[:at], "suffix": whole[at + len(e):], "rows": rows}, ensure_ascii=True,
+                                                         separators=(",", ":")))
 
     write_tiktoken(texts)
     write_openai_clip(texts)

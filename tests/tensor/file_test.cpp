@@ -48,7 +48,8 @@ TEST(File, ErrorsNameTheFileAndTheReason) {
   Temporary d;
   EXPECT_EQ(message_of<IoError>([&] { read_file(d / "none"); }), "[file] " + (d / "none") + " cannot be opened: No such file or directory");
   EXPECT_EQ(message_of<IoError>([&] { read_file(d.path()); }), "[file] " + d.path() + " cannot be read: it is a directory");
-  EXPECT_EQ(message_of<IoError>([&] { AtomicFile f(d / "no/where"); }), "[file] " + (d / "no/where") + " cannot be written: No such file or directory");
+  EXPECT_EQ(message_of<IoError>([&] { AtomicFile f(d / "no/where"); }),
+            "[file] " + (d / "no/where") + " cannot be written: No such file or directory");
   write_file_atomic(d / "empty", "");
   EXPECT_EQ(MappedFile(d / "empty").bytes().size(), 0u);
 }

@@ -40,13 +40,16 @@ TEST(Safetensors, VectorsOfTheReferenceImplementation) {
   EXPECT_EQ(parse_safetensors(file_of(R"({"t":{"dtype":"I32","shape":[],"data_offsets":[0,4]}})", 4), "f").entries[0].shape.rank(), 0);
   EXPECT_EQ(parse_safetensors(file_of(R"({"t":{"dtype":"I32","shape":[2,0],"data_offsets":[0,0]}})", 0), "f").entries[0].end, 0u);
   std::string attack = "{";
-  for (int i = 0; i < 10; ++i) { attack += (i ? "," : "") + std::string("\"t") + std::to_string(i) + R"(":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]})"; }
+  for (int i = 0; i < 10; ++i) {
+    attack += (i ? "," : "") + std::string("\"t") + std::to_string(i) + R"(":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]})";
+  }
   EXPECT_EQ(rule(file_of(attack + "}", 16)), "InvalidOffset");
 }
 
 TEST(Safetensors, HolesDuplicatesAndOddHeaders) {
   EXPECT_EQ(rule(file_of(R"({"t":{"dtype":"I32","shape":[1],"data_offsets":[4,8]}})", 8)), "InvalidOffset");
-  EXPECT_EQ(rule(file_of(R"({"t":{"dtype":"I32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"I32","shape":[1],"data_offsets":[4,8]}})", 8)), "InvalidHeaderDeserialization");
+  EXPECT_EQ(rule(file_of(R"({"t":{"dtype":"I32","shape":[1],"data_offsets":[0,4]},"t":{"dtype":"I32","shape":[1],"data_offsets":[4,8]}})", 8)),
+            "InvalidHeaderDeserialization");
   EXPECT_EQ(rule(file_of(R"({"t":{"dtype":"I31","shape":[1],"data_offsets":[0,4]}})", 4)), "InvalidHeaderDeserialization");
   EXPECT_EQ(rule(file_of(R"({"t":{"dtype":"I32","shape":[-1],"data_offsets":[0,4]}})", 4)), "InvalidHeaderDeserialization");
   EXPECT_EQ(rule(file_of(R"({"t":{"dtype":"I32","shape":[1.5],"data_offsets":[0,4]}})", 4)), "InvalidHeaderDeserialization");

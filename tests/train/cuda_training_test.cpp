@@ -139,7 +139,8 @@ TEST_F(OnCuda, TrainsResumesAndRepeatsItself) {
   LoadedImageText here = load_image_text(d / "cuda"), there = load_image_text(d / "cuda", Weights::trained, Device::cuda());
   ImageTextInput input;
   input.pixels = toy_batch(t).pixels;
-  const std::vector<double> a = here.model->forward(input, {}).image.to_vector<double>(), b = there.model->forward(input, {}).image.to_vector<double>();
+  const std::vector<double> a = here.model->forward(input, {}).image.to_vector<double>(),
+                            b = there.model->forward(input, {}).image.to_vector<double>();
   EXPECT_LT(distance(b, a), 1e-4);
 }
 

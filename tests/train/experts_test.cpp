@@ -53,7 +53,9 @@ class Experts : public ::testing::Test {
     state.options = "{}";
     save_model(out, *model, Tokenizer::train({}, {.vocab_size = 257}), state);
   }
-  std::unique_ptr<PairSource> pairs() { return open_pairs(std::filesystem::exists(d / "set") ? d / "set/train.csv" : write_template("csv", d / "set")); }
+  std::unique_ptr<PairSource> pairs() {
+    return open_pairs(std::filesystem::exists(d / "set") ? d / "set/train.csv" : write_template("csv", d / "set"));
+  }
   Temporary d;
 };
 
@@ -95,7 +97,8 @@ TEST_F(Experts, ADenseModelHasNone) {
   TrainState state;
   state.options = "{}";
   save_model(d / "dense", *make_model(c, 1), Tokenizer::train({}, {.vocab_size = 257}), state);
-  EXPECT_NE(message_of<UsageError>([&] { profile_experts(ImageTextPipeline(d / "dense"), *pairs(), {}); }).find("has no sparse blocks"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { profile_experts(ImageTextPipeline(d / "dense"), *pairs(), {}); }).find("has no sparse blocks"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ TEST(Fewshot, RidgeIsTheSameFromBothSides) {
   // n >= d + 1 solves for weights, n < d + 1 for multipliers: duplicating every row and the penalty with it must change nothing,
   // and moves the problem from the one to the other.
   const int64_t n = 5, d = 7;
-  Tensor x = random_uniform_tensor({n, d}, -1, 1, {.seed = 3}), twice = empty({2 * n, d}), asked = random_uniform_tensor({200, d}, -2, 2, {.seed = 4});
+  Tensor x = random_uniform_tensor({n, d}, -1, 1, {.seed = 3}), twice = empty({2 * n, d}),
+         asked = random_uniform_tensor({200, d}, -2, 2, {.seed = 4});
   copy_into(twice.slice(0, 0, n), x);
   copy_into(twice.slice(0, n, 2 * n), x);
   const std::vector<int> labels = {0, 1, 2, 1, 0};

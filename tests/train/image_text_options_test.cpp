@@ -85,18 +85,19 @@ TEST(TrainingOptions, SwitchesSetAnotherOption) {
     EXPECT_EQ(t.json()[option], on);
     t.options.set_from_json("{\"" + key + "\": false}", "c.json");
     EXPECT_EQ(t.json()[option], Table().json()[option]);
-    EXPECT_EQ(message_of<UsageError>([&] { t.options.set_from_json("{\"" + key + "\": 3}", "c.json"); }), "c.json: '" + key + "' must be true or false, got 3");
+    EXPECT_EQ(message_of<UsageError>([&] { t.options.set_from_json("{\"" + key + "\": 3}", "c.json"); }),
+              "c.json: '" + key + "' must be true or false, got 3");
   }
 }
 
 // What has no counterpart says what to do instead, and names options that exist.
 TEST(TrainingOptions, ForeignNamesAreExplained) {
   const char* names[] = {"warmup_ratio", "train-num-samples", "skip-scheduler", "lr-cooldown-end", "epochs-cooldown", "dataset-type", "csv-separator",
-                         "dataset-resampled", "workers", "dataloader_num_workers", "aug-cfg", "model", "lock-image", "lock-text", "moe_enable", "moe_mode",
-                         "min_capacity", "ep_size", "fp16", "tf32", "local-loss", "gather-with-grad", "local_rank", "deepspeed", "fsdp", "logs", "name", "run_name",
-                         "resume_from_checkpoint", "save-frequency", "save_strategy", "save-most-recent", "report_to", "wandb-project-name", "logging_dir",
-                         "val-data", "val-frequency", "imagenet-val", "zeroshot-frequency", "evaluation_strategy", "eval_strategy", "eval_steps",
-                         "load_best_model_at_end"};
+                         "dataset-resampled", "workers", "dataloader_num_workers", "aug-cfg", "model", "lock-image", "lock-text", "moe_enable",
+                         "moe_mode", "min_capacity", "ep_size", "fp16", "tf32", "local-loss", "gather-with-grad", "local_rank", "deepspeed", "fsdp",
+                         "logs", "name", "run_name", "resume_from_checkpoint", "save-frequency", "save_strategy", "save-most-recent", "report_to",
+                         "wandb-project-name", "logging_dir", "val-data", "val-frequency", "imagenet-val", "zeroshot-frequency",
+                         "evaluation_strategy", "eval_strategy", "eval_steps", "load_best_model_at_end"};
   Table t;
   for (const char* name : names) {
     EXPECT_FALSE(t.options.find(name)) << name;

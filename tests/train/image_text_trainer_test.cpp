@@ -49,7 +49,9 @@ TEST(Trainer, OverfitsABatch) {
 std::string metrics_of(const std::string& run) {
   std::string text = read_file(run + "/metrics.jsonl");
   for (const std::string key : {",\"pairs_per_second\":", ",\"seconds_waited\":"}) {
-    for (size_t at = text.find(key); at != std::string::npos; at = text.find(key, at)) { text.erase(at, text.find_first_of(",}", at + key.size()) - at); }
+    for (size_t at = text.find(key); at != std::string::npos; at = text.find(key, at)) {
+      text.erase(at, text.find_first_of(",}", at + key.size()) - at);
+    }
   }
   return text;
 }
@@ -110,7 +112,8 @@ TEST(Trainer, ThreadsDoNotChangeBits) {
 
 Batch first_batch(const ImageTextTraining& t, const Tokenizer& tokenizer) {
   auto source = open_pairs(t.train_data);
-  Loader loader(*source, tokenizer, {.batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = 1, .prefetch = 0});
+  Loader loader(*source, tokenizer,
+                {.batch_size = t.batch_size, .image_size = t.model.image_size, .text_length = t.model.text_length, .seed = 1, .prefetch = 0});
   return loader.next();
 }
 
@@ -221,7 +224,8 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   getrlimit(RLIMIT_FSIZE, &old);
   small = {4096, old.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
-  std::string text = message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, {.newest = 3}); });
+  std::string text =
+      message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, {.newest = 3}); });
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
@@ -268,7 +272,8 @@ TEST(Checkpoint, TheNewestIsFoundWithoutItsLink) {
 TEST(Checkpoint, ErrorsSayWhatIsMissing) {
   Temporary d;
   EXPECT_EQ(message_of<IoError>([&] { find_checkpoint(d / "nowhere"); }),
-            "[checkpoint] " + (d / "nowhere") + " does not exist. Give a run directory (runs/a) or one of its checkpoints (runs/a/checkpoints/step-000500)");
+            "[checkpoint] " + (d / "nowhere") +
+                " does not exist. Give a run directory (runs/a) or one of its checkpoints (runs/a/checkpoints/step-000500)");
   ImageTextTraining t = toy(d / "run");
   t.schedule.steps = 1;
   t.schedule.warmup = 0;
@@ -305,7 +310,9 @@ TEST(Checkpoint, DamagedFilesAreNamed) {
     std::filesystem::rename(d / "aside", at + file);
   };
   for (const char* file : {"tokenizer.json", "config.json", "state.json"}) {
-    without(file, [&] { expect(evaluate(), std::string("/checkpoints/latest is incomplete: ") + file + " is missing. To evaluate it must hold model.safetensors, "); });
+    without(file, [&] {
+      expect(evaluate(), std::string("/checkpoints/latest is incomplete: ") + file + " is missing. To evaluate it must hold model.safetensors, ");
+    });
   }
   without("optimizer.safetensors", [&] { expect(resume(), "is incomplete: optimizer.safetensors is missing. To resume it must hold"); });
   without("optimizer.safetensors", [&] { EXPECT_EQ(load_image_text(d / "run").state.step, 2) << "needs no optimizer"; });
@@ -392,7 +399,8 @@ TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
   Temporary d;
   for (int i = 0; i < 32; ++i) {
     std::filesystem::create_directories(d / (i % 2 ? "data/light" : "data/dark"));
-    write_file_atomic(d / (i % 2 ? "data/light/" : "data/dark/") + std::to_string(i) + ".png", encode_png({16, 16, std::vector<uint8_t>(768, uint8_t(i % 2 ? 200 + i : 20 + i))}));
+    write_file_atomic(d / (i % 2 ? "data/light/" : "data/dark/") + std::to_string(i) + ".png",
+                      encode_png({16, 16, std::vector<uint8_t>(768, uint8_t(i % 2 ? 200 + i : 20 + i))}));
   }
   ImageTextTraining t = toy(d / "classifier");
   t.train_data = d / "data";
@@ -417,7 +425,9 @@ TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
   lit.schedule.steps = 3;
   std::vector<std::string> messages;
   train_image_text(lit, {.message = [&](const std::string& m) { messages.push_back(m); }});
-  auto tower = [&](const char* run) { return load_image_text(d / run).model->parameters().find("image.blocks.1.moe.experts.up.weight")->master().to_vector<float>(); };
+  auto tower = [&](const char* run) {
+    return load_image_text(d / run).model->parameters().find("image.blocks.1.moe.experts.up.weight")->master().to_vector<float>();
+  };
   EXPECT_EQ(tower("classifier"), tower("lit"));
   EXPECT_NE(std::find_if(messages.begin(), messages.end(), [](const std::string& m) { return m.rfind("started from ", 0) == 0; }), messages.end());
   t.train_data = scenes();
@@ -449,7 +459,8 @@ TEST(Surgery, AverageUpcycleAndPrune) {
   EXPECT_GE(use.share[0], 0.5);
   prune_checkpoint(sparse, use, d / "text");
   EXPECT_EQ(load_image_text(d / "text").model->config().router.experts, 2);
-  EXPECT_NE(message_of<UsageError>([&] { upcycle_checkpoint(d / "sparse", {1}, router, 7, d / "again"); }).find("has sparse blocks already"), std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] { upcycle_checkpoint(d / "sparse", {1}, router, 7, d / "again"); }).find("has sparse blocks already"),
+            std::string::npos);
   EXPECT_NE(message_of<UsageError>([&] { average_checkpoints({b, d / "sparse"}, d / "mixed"); }).find("is another model than"), std::string::npos);
 }
 

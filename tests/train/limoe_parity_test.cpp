@@ -18,9 +18,10 @@ using testing::largest_difference;
 
 void expect_parity(const std::string& name, int K, double capacity_factor) {
   SafetensorsFile file = SafetensorsFile::open(PUMICE_FIXTURES "/train/fixtures/limoe-" + name + ".safetensors");
-  const ImageTextConfig c{.image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16, .heads = 2, .hidden = 24, .embedding = 8,
-                      .moe_layers = {1}, .router = {.experts = 4, .experts_per_token = K, .train = {.factor = capacity_factor, .multiple_of = 1}, .noise_std = 0},
-                      .group_examples = 4};
+  const ImageTextConfig c{.image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16, .heads = 2, .hidden = 24,
+                          .embedding = 8, .moe_layers = {1},
+                          .router = {.experts = 4, .experts_per_token = K, .train = {.factor = capacity_factor, .multiple_of = 1}, .noise_std = 0},
+                          .group_examples = 4};
   Limoe model(c, 0);
   for (const auto& p : model.parameters().all()) { copy_into(p->change(), file.load("start/" + p->name())); }
   AdamW optimizer(model.parameters(), {.weight_decay = 0.1});

@@ -44,7 +44,8 @@ TEST(Adafactor, MomentumInBf16Golden) {
   EXPECT_EQ(m.to_vector<double>(), (std::vector<double>{0.1171875, 0.1796875, 0.216796875, 0.2001953125, 0.1923828125, 0.1845703125}));
   const double moved[] = {0.1792602, 0.2746267, 0.3308671, 0.3058531, 0.2928389, 0.2819201};
   for (int i = 0; i < 6; ++i) { EXPECT_NEAR(-store.masters().data<float>()[i], moved[i], 1e-6) << i; }
-  EXPECT_EQ(message_of<DTypeError>([&] { Adafactor broken(store, {.momentum = DType::f64}); }), "[adafactor] the momentum is kept in f32 or bf16, got f64");
+  EXPECT_EQ(message_of<DTypeError>([&] { Adafactor broken(store, {.momentum = DType::f64}); }),
+            "[adafactor] the momentum is kept in f32 or bf16, got f64");
 }
 
 // Five steps against the formula in f64: experts are factored one by one, biases and small matrices are not.
@@ -153,7 +154,8 @@ TEST(Glob, StarsAndQuestionMarks) {
 struct Names {
   ParameterStore store{1};
   Names() {
-    for (const char* name : {"image.patches.weight", "blocks.0.mlp.up.weight", "blocks.1.mlp.up.weight", "blocks.2.mlp.up.weight", "norm.weight", "image.head.weight"}) {
+    for (const char* name :
+         {"image.patches.weight", "blocks.0.mlp.up.weight", "blocks.1.mlp.up.weight", "blocks.2.mlp.up.weight", "norm.weight", "image.head.weight"}) {
       store.add(name, {4, 4}, Init::ones(), std::string(name) != "norm.weight");
     }
     store.pack();
@@ -162,7 +164,8 @@ struct Names {
 
 TEST(Groups, RatesDecayAndFreezing) {
   Names n;
-  std::vector<ParameterPlan> plan = plan_parameters(n.store, {.lr_mult = {"blocks.*=0.5", "blocks.1.*=2"}, .freeze = {"image.patches.*"}, .layer_decay = 0.5});
+  std::vector<ParameterPlan> plan =
+      plan_parameters(n.store, {.lr_mult = {"blocks.*=0.5", "blocks.1.*=2"}, .freeze = {"image.patches.*"}, .layer_decay = 0.5});
   std::vector<double> lr;
   for (const ParameterPlan& p : plan) { lr.push_back(p.lr); }
   EXPECT_EQ(lr, (std::vector<double>{0.125, 0.125, 1, 0.5, 1, 1}));

@@ -71,8 +71,10 @@ TEST(Retrieval, ChunksChangeNothingAndChanceIsExact) {
 
 TEST(Retrieval, ErrorsSayWhatDoesNotFit) {
   Tensor two = rows(2, {1, 0, 0, 1});
-  EXPECT_NE(testing::message_of<ShapeError>([&] { rank_retrieval(two, two, {0}, {0, 1}); }).find("got 2 texts, 1 ids and 2 images"), std::string::npos);
-  EXPECT_NE(testing::message_of<ShapeError>([&] { rank_retrieval(two, two, {0, 1}, {0, 0}); }).find("every image needs a caption"), std::string::npos);
+  EXPECT_NE(testing::message_of<ShapeError>([&] { rank_retrieval(two, two, {0}, {0, 1}); }).find("got 2 texts, 1 ids and 2 images"),
+            std::string::npos);
+  EXPECT_NE(testing::message_of<ShapeError>([&] { rank_retrieval(two, two, {0, 1}, {0, 0}); }).find("every image needs a caption"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ namespace {
 using testing::largest_difference;
 
 ImageTextConfig two_towers() {
-  return {.architecture = Architecture::two_tower, .image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16, .heads = 2,
-          .hidden = 24, .embedding = 8, .text_depth = 1, .text_width = 12, .text_heads = 3, .text_hidden = 20};
+  return {.architecture = Architecture::two_tower, .image_size = 16, .patch = 4, .text_length = 6, .vocabulary = 24, .depth = 2, .width = 16,
+          .heads = 2, .hidden = 24, .embedding = 8, .text_depth = 1, .text_width = 12, .text_heads = 3, .text_hidden = 20};
 }
 
 // `tolerance` is relative to the largest value of each gradient.

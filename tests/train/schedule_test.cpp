@@ -38,8 +38,9 @@ TEST(Schedule, RsqrtHeldInTheCooldown) {
   Schedule held{.kind = Schedule::kRsqrt, .peak = 1, .steps = 1000, .warmup = 100, .cooldown = 200, .timescale = 300, .hold = true};
   Schedule falling = held;
   falling.hold = false;
-  const double table[][3] = {{0, 0.01, 0.01}, {99, 1, 1}, {400, 0.7071068, 0.7071068}, {700, 0.5773503, 0.5773503}, {800, 0.5477226, 0.5477226},
-                             {801, 0.5449839, 0.5447117}, {900, 0.2738613, 0.2611165}, {950, 0.1369306, 0.1276885}, {999, 0.0027386, 0.0025010}, {1000, 0, 0}};
+  const double table[][3] = {{0, 0.01, 0.01}, {99, 1, 1}, {400, 0.7071068, 0.7071068}, {700, 0.5773503, 0.5773503},
+                             {800, 0.5477226, 0.5477226}, {801, 0.5449839, 0.5447117}, {900, 0.2738613, 0.2611165},
+                             {950, 0.1369306, 0.1276885}, {999, 0.0027386, 0.0025010}, {1000, 0, 0}};
   for (const auto& [step, with, without] : table) {
     EXPECT_NEAR(learning_rate(held, int64_t(step)), with, 1e-7) << step;
     EXPECT_NEAR(learning_rate(falling, int64_t(step)), without, 1e-7) << step;

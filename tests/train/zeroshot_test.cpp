@@ -27,7 +27,8 @@ class Zeroshot : public ::testing::Test {
     AdamW optimizer(model.parameters(), {});
     TokenizerTraining t;
     t.vocab_size = 300;
-    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t), {.step = 1, .options = "{}"}, {});
+    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t),
+                    {.step = 1, .options = "{}"}, {});
     pipeline_ = std::make_unique<ImageTextPipeline>(directory_.path());
   }
 
@@ -132,8 +133,9 @@ TEST_F(Zeroshot, BaselinesComeFromTheTrainingSide) {
 TEST_F(Zeroshot, NothingReadableIsAnError) {
   LabelledSet s = set();
   s.read = [](int64_t i) { return LabelledSample{"no picture", "picture " + std::to_string(i), 0}; };
-  EXPECT_NE(message_of<FormatError>([&] { evaluate_zeroshot(*pipeline_, s, nullptr); }).find("none of the 30 pictures could be read; the first problem: "),
-            std::string::npos);
+  EXPECT_NE(
+      message_of<FormatError>([&] { evaluate_zeroshot(*pipeline_, s, nullptr); }).find("none of the 30 pictures could be read; the first problem: "),
+      std::string::npos);
   s.count = 0;
   EXPECT_NE(message_of<FormatError>([&] { evaluate_zeroshot(*pipeline_, s, nullptr); }).find("0 pictures"), std::string::npos);
 }

@@ -123,8 +123,8 @@ void finish(const Tally& tally, const Tokenizer& tokenizer, int64_t top, LayerPr
       const double lift = double(count) / double(x.text_tokens) / (double(all[id]) / double(texts));
       x.top_tokens.push_back({tokenizer.decode(std::vector<int32_t>{id}), count, lift});
     }
-    std::stable_sort(x.top_tokens.begin(), x.top_tokens.end(), [](const TokenCount& a,
-                                                                  const TokenCount& b) { return a.lift != b.lift ? a.lift > b.lift : a.count > b.count; });
+    std::stable_sort(x.top_tokens.begin(), x.top_tokens.end(),
+                     [](const TokenCount& a, const TokenCount& b) { return a.lift != b.lift ? a.lift > b.lift : a.count > b.count; });
     if (int64_t(x.top_tokens.size()) > top) { x.top_tokens.resize(size_t(top)); }
     x.top_patches = tally.patches[e];
   }
@@ -143,7 +143,8 @@ ExpertReport profile_experts(const ImageTextPipeline& pipeline, const PairSource
   const ImageTextConfig& config = pipeline.config();
   const bool sparse = !config.dense_twin && (!config.moe_layers.empty() || !config.text_tower().moe_layers.empty());
   REQUIRE(UsageError, sparse, "[experts] ", pipeline.checkpoint(), " has no sparse blocks: there are no experts to look at");
-  REQUIRE(UsageError, options.max_examples > 0 && options.maps >= 0 && options.top > 0, "[experts] numbers of examples and of what to show must be positive");
+  REQUIRE(UsageError, options.max_examples > 0 && options.maps >= 0 && options.top > 0,
+          "[experts] numbers of examples and of what to show must be positive");
   ExpertReport report;
   report.grid = config.image_size / config.patch;
   const int64_t total = std::min(options.max_examples, source.size()), chunk_size = std::min<int64_t>(config.group_examples, 128);
@@ -180,14 +181,16 @@ ExpertReport profile_experts(const ImageTextPipeline& pipeline, const PairSource
 std::string to_json(const ExpertReport& report) {
   using Json = nlohmann::ordered_json;
   auto number = [](double x) { return std::isnan(x) ? Json("nan") : Json(x); };
-  Json j = {{"examples", report.examples}, {"grid", report.grid}, {"pictures", report.pictures}, {"left_out", report.problems}, {"layers", Json::array()}};
+  Json j = {{"examples", report.examples}, {"grid", report.grid}, {"pictures", report.pictures}, {"left_out", report.problems},
+            {"layers", Json::array()}};
   for (const LayerProfile& layer : report.layers) {
     Json l = {{"block", layer.block}, {"tower", layer.tower}, {"mutual_information_bits", number(layer.mutual_information)}, {"experts",
         Json::array()}, {"maps", layer.maps}};
     for (const auto& [name, value] : layer.stats.values()) { l["stats"][name] = number(value); }
     for (const ExpertProfile& x : layer.experts) {
-      Json e = {{"kind", x.kind}, {"image_tokens", x.image_tokens}, {"text_tokens", x.text_tokens}, {"image_load", x.image_load}, {"text_load", x.text_load},
-                {"image_share", x.image_share}, {"kept", x.kept}, {"mean_gate", x.mean_gate}, {"top_tokens", Json::array()}, {"top_patches", Json::array()}};
+      Json e = {{"kind", x.kind}, {"image_tokens", x.image_tokens}, {"text_tokens", x.text_tokens}, {"image_load", x.image_load},
+                {"text_load", x.text_load}, {"image_share", x.image_share}, {"kept", x.kept}, {"mean_gate", x.mean_gate},
+                {"top_tokens", Json::array()}, {"top_patches", Json::array()}};
       for (const TokenCount& t : x.top_tokens) { e["top_tokens"].push_back({{"piece", t.piece}, {"count", t.count}, {"lift", t.lift}}); }
       for (const PatchPlace& p : x.top_patches) { e["top_patches"].push_back({{"picture", p.picture}, {"row", p.row}, {"column", p.column}, {"gate",
           p.gate}}); }
@@ -217,7 +220,8 @@ Image draw_maps(const ExpertReport& report, int scale) {
         for (int x = 0; x < size; ++x) {
           const uint8_t* from = &report.thumbnails[size_t(row)].rgb[size_t((y / scale * report.thumbnails[0].width + x / scale) * 3)];
           uint8_t* to = &image.rgb[size_t(((gap + row * (size + gap) + y) * image.width + gap + column * (size + gap) + x) * 3)];
-          const uint8_t* tint = column ? kColours[size_t(shown[size_t(column - 1)]->maps[size_t(row)][size_t(y / patch * report.grid + x / patch)]) % std::size(kColours)] : nullptr;
+          const size_t cell = size_t(y / patch * report.grid + x / patch);
+          const uint8_t* tint = column ? kColours[size_t(shown[size_t(column - 1)]->maps[size_t(row)][cell]) % std::size(kColours)] : nullptr;
           for (int c = 0; c < 3; ++c) { to[c] = tint ? uint8_t((2 * from[c] + 3 * tint[c]) / 5) : from[c]; }
         }
       }

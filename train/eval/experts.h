@@ -33,7 +33,8 @@ struct LayerProfile {
   std::string tower;
   std::vector<ExpertProfile> experts;
   RoutingStats stats;
-  double mutual_information = 0;  // of expert and modality in bits, modalities weighing the same: sum_me p(m, e) log2(p(m, e) / (p(m) p(e))), p(m) = 1/2.
+  double mutual_information = 0;  // of expert and modality in bits, modalities weighing the same:
+                                  // sum_me p(m, e) log2(p(m, e) / (p(m) p(e))), p(m) = 1/2.
                                   // 0: an expert says nothing about the modality; 1: each expert reads one. NaN with one modality
   std::vector<std::vector<int>> maps;  // of the first pictures: the expert of every patch, row by row
 };

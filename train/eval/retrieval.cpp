@@ -40,7 +40,9 @@ Recall recall_of(const Tensor& rows, const Tensor& columns, const std::vector<st
   for (int64_t begin = 0; begin < rows.dim(0); begin += chunk) {
     int64_t end = std::min(begin + chunk, rows.dim(0));
     Tensor scores = matmul(rows.slice(0, begin, end), columns, false, true);
-    for (int64_t r = begin; r < end; ++r) { count_hit(recall, best_rank(scores.data<float>() + (r - begin) * columns.dim(0), columns.dim(0), right[r])); }
+    for (int64_t r = begin; r < end; ++r) {
+      count_hit(recall, best_rank(scores.data<float>() + (r - begin) * columns.dim(0), columns.dim(0), right[r]));
+    }
   }
   divide(recall, double(rows.dim(0)));
   return recall;

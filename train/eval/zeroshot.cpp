@@ -46,8 +46,8 @@ void measure_baselines(const LabelledSet& set, const LabelledSet& train_side, co
 
 void require_same_classes(const ImageTextPipeline& pipeline, const LabelledSet& set) {
   const std::vector<std::string>& own = pipeline.config().classnames;
-  REQUIRE(UsageError, set.classnames == own, "[zeroshot] ", pipeline.checkpoint(), " is a classifier of ", own.size(), " classes beginning with '", own[0],
-          "'; the set has ", set.classnames.size(), " beginning with '", set.classnames[0], "'. Classes must be the same");
+  REQUIRE(UsageError, set.classnames == own, "[zeroshot] ", pipeline.checkpoint(), " is a classifier of ", own.size(), " classes beginning with '",
+          own[0], "'; the set has ", set.classnames.size(), " beginning with '", set.classnames[0], "'. Classes must be the same");
 }
 
 // Right and wrong answers, class by class.
@@ -122,7 +122,8 @@ Tensor class_embeddings(const ImageTextPipeline& pipeline, const std::vector<std
   return l2_normalize(means);
 }
 
-ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const ZeroshotOptions& options) {
+ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side,
+                                 const ZeroshotOptions& options) {
   NoGrad no_grad;
   const int64_t classes = int64_t(set.classnames.size());
   REQUIRE(FormatError, classes > 0 && !set.templates.empty() && set.size() > 0, "[zeroshot] the set has ", classes, " classes, ",

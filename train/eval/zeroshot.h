@@ -36,6 +36,7 @@ struct ZeroshotResult {
   std::vector<std::string> problems;        // pictures left out
 };
 // `train_side` may be null: no baselines are measured.
-ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side, const ZeroshotOptions& options = {});
+ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet* train_side,
+                                 const ZeroshotOptions& options = {});
 
 }  // namespace pumice

@@ -27,7 +27,9 @@ void AdamW::step(const StepScale& scale) {
   a.gradient_scale = float(scale.gradient_scale);
   // Neighbours in the arena whose plans agree are updated as one range.
   const auto& all = parameters_.all();
-  auto alike = [&](size_t i, size_t k) { return plan_[i].lr == plan_[k].lr && plan_[i].decay == plan_[k].decay && plan_[i].frozen == plan_[k].frozen; };
+  auto alike = [&](size_t i, size_t k) {
+    return plan_[i].lr == plan_[k].lr && plan_[i].decay == plan_[k].decay && plan_[i].frozen == plan_[k].frozen;
+  };
   for (size_t i = 0; i < all.size();) {
     size_t last = i;
     while (last + 1 < all.size() && alike(i, last + 1)) { ++last; }

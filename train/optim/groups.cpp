@@ -23,8 +23,8 @@ template <class F> void for_matches(const ParameterStore& parameters, const std:
       any = true;
     }
   }
-  REQUIRE(UsageError, any, "[groups] ", flag, " '", glob, "' matches no parameter.", did_you_mean(glob, names), " Names are like '", names[0], "' and '", names.back(),
-          "'; pumice model info --tensors lists them");
+  REQUIRE(UsageError, any, "[groups] ", flag, " '", glob, "' matches no parameter.", did_you_mean(glob, names), " Names are like '", names[0],
+          "' and '", names.back(), "'; pumice model info --tensors lists them");
 }
 
 // The number after "blocks." in a name, or -1; `prefix` is what stands before.
@@ -95,7 +95,8 @@ std::vector<ParameterPlan> plan_parameters(const ParameterStore& parameters, con
     const size_t equals = rule.rfind('=');
     double factor = -1;
     if (equals != std::string::npos) { std::from_chars(rule.data() + equals + 1, rule.data() + rule.size(), factor); }
-    REQUIRE(UsageError, factor >= 0 && std::isfinite(factor), "[groups] --lr-mult must be GLOB=FACTOR with a factor of at least 0, such as 'text.*=0.1', got '", rule, "'");
+    REQUIRE(UsageError, factor >= 0 && std::isfinite(factor),
+            "[groups] --lr-mult must be GLOB=FACTOR with a factor of at least 0, such as 'text.*=0.1', got '", rule, "'");
     for_matches(parameters, rule.substr(0, equals), "--lr-mult", [&](size_t i) { plan[i].lr = factor; });
   }
   REQUIRE(UsageError, options.layer_decay > 0 && options.layer_decay <= 1, "[groups] --layer-decay must be in (0, 1], got ", options.layer_decay);
@@ -103,7 +104,8 @@ std::vector<ParameterPlan> plan_parameters(const ParameterStore& parameters, con
   for (const std::string& glob : options.freeze) {
     for_matches(parameters, glob, "--freeze", [&](size_t i) { plan[i].frozen = true; });
   }
-  REQUIRE(UsageError, std::any_of(plan.begin(), plan.end(), [](const ParameterPlan& p) { return !p.frozen; }), "[groups] --freeze leaves no parameter to train");
+  REQUIRE(UsageError, std::any_of(plan.begin(), plan.end(), [](const ParameterPlan& p) { return !p.frozen; }),
+          "[groups] --freeze leaves no parameter to train");
   return plan;
 }
 
@@ -119,8 +121,8 @@ std::vector<std::string> describe(const std::vector<ParameterPlan>& plan, const 
   for (const auto& [kind, c] : kinds) {
     const auto& [frozen, lr] = kind;
     if (kinds.size() == 1 && !frozen && lr == 1) { break; }
-    lines.push_back(concat_text(frozen ? "frozen" : concat_text("learning rate x ", lr), ": ", c.tensors, " parameters, ", c.elements, " elements (", c.first,
-                                c.tensors > 1 ? ", ...)" : ")"));
+    lines.push_back(concat_text(frozen ? "frozen" : concat_text("learning rate x ", lr), ": ", c.tensors, " parameters, ", c.elements, " elements (",
+                                c.first, c.tensors > 1 ? ", ...)" : ")"));
   }
   return lines;
 }

@@ -19,7 +19,8 @@ template <class ErrorType> std::string message_for(const std::vector<int32_t>& o
 }
 
 TEST(GroupedLinearOffsets, OnTheDeviceEndTheKernel) {
-  for (const std::vector<int32_t>& offsets : std::vector<std::vector<int32_t>>{{0, 3, 2, 5}, {0, 2, 3, 4}, {0, 2, 3, 6}, {1, 2, 3, 5}, {0, -1, 3, 5}}) {
+  for (const std::vector<int32_t>& offsets :
+       std::vector<std::vector<int32_t>>{{0, 3, 2, 5}, {0, 2, 3, 4}, {0, 2, 3, 6}, {1, 2, 3, 5}, {0, -1, 3, 5}}) {
     EXPECT_NE(message_for<KernelError>(offsets, Device::cuda()).find("multiply_rows"), std::string::npos) << offsets[1] << " to " << offsets[3];
   }
 }

@@ -65,7 +65,9 @@ OpCase cross_case(std::vector<double> q_offsets, std::vector<double> k_offsets, 
   Input keys = c.inputs[3];
   keys.values = k_offsets;
   c.inputs = {{.shape = {Tq, H, D}}, {.shape = {Tk, H, D}}, {.shape = {Tk, H, D}}, c.inputs[3], keys};
-  c.run = [causal](const std::vector<Tensor>& t) { return std::vector{cross_attention(t[0], t[1], t[2], packed(t[3]), packed(t[4]), {.causal = causal})}; };
+  c.run = [causal](const std::vector<Tensor>& t) {
+    return std::vector{cross_attention(t[0], t[1], t[2], packed(t[3]), packed(t[4]), {.causal = causal})};
+  };
   c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
     return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, q_offsets, k_offsets, H, D, causal)};
   };

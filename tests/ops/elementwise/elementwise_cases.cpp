@@ -75,7 +75,8 @@ std::vector<OpCase> map_cases() {
 }
 
 OpCase cast_case(Shape x) {
-  OpCase c = map_case("cast", [](const Tensor& t) { return cast(t, t.dtype() == DType::f64 ? DType::f64 : DType::f32); }, [](double v) { return v; }, x, -1, 1);
+  OpCase c = map_case(
+      "cast", [](const Tensor& t) { return cast(t, t.dtype() == DType::f64 ? DType::f64 : DType::f32); }, [](double v) { return v; }, x, -1, 1);
   return c;
 }
 

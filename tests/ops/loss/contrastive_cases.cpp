@@ -76,8 +76,9 @@ OpCase sigmoid_case(int64_t B, int64_t C, int64_t ids, double log_temperature, d
 // columns (128) and block of rows (64) with a rest; on CUDA more features than a tile is wide
 AddCases cases({contrastive_case(1, 3, 9), contrastive_case(2, 1, 9), contrastive_case(7, 16, 4), contrastive_case(9, 33, 1),
                 contrastive_case(16, 31, 1000), contrastive_case(33, 8, 1000, -1), contrastive_case(130, 17, 100, 0.5),
-                contrastive_case(193, 40, 1000, 0), contrastive_case(3, 150, 9), sigmoid_case(1, 3, 9, 1, -1), sigmoid_case(9, 33, 3, 0, 0.5), sigmoid_case(16, 8, 1000, 1, -10),
-                sigmoid_case(130, 17, 100, 0.5, -2), sigmoid_case(193, 40, 1000, 0, 1), sigmoid_case(3, 260, 9, 0, 1)});
+                contrastive_case(193, 40, 1000, 0), contrastive_case(3, 150, 9), sigmoid_case(1, 3, 9, 1, -1), sigmoid_case(9, 33, 3, 0, 0.5),
+                sigmoid_case(16, 8, 1000, 1, -10), sigmoid_case(130, 17, 100, 0.5, -2), sigmoid_case(193, 40, 1000, 0, 1),
+                sigmoid_case(3, 260, 9, 0, 1)});
 
 }  // namespace
 }  // namespace pumice::testing

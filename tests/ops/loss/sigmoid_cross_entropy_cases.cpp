@@ -15,7 +15,9 @@ OpCase sigmoid_case(int64_t N, int64_t V) {
             const double* x = in[0].data<double>();
             double loss = 0;
             for (int64_t n = 0; n < N; ++n) {
-              for (int64_t v = 0; v < V; ++v) { loss += std::log1p(std::exp(v == in[1].data<int32_t>()[n] ? -x[n * V + v] : x[n * V + v])) / double(N); }
+              for (int64_t v = 0; v < V; ++v) {
+                loss += std::log1p(std::exp(v == in[1].data<int32_t>()[n] ? -x[n * V + v] : x[n * V + v])) / double(N);
+              }
             }
             return {{loss}};
           },

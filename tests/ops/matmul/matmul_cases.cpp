@@ -41,9 +41,10 @@ OpCase matmul_case(const Form& f) {
 }
 
 AddCases cases({matmul_case({{1, 1}, {1, 1}, false, false}), matmul_case({{3, 5}, {5, 2}, false, false}), matmul_case({{5, 3}, {5, 2}, true, false}),
-                matmul_case({{3, 5}, {2, 5}, false, true}), matmul_case({{5, 3}, {2, 5}, true, true}), matmul_case({{2, 3, 4}, {2, 4, 5}, false, false}),
-                matmul_case({{2, 1, 3, 4}, {3, 4, 5}, false, false}), matmul_case({{3, 4}, {2, 4, 5}, false, false}),
-                matmul_case({{33, 17}, {17, 65}, false, false}), matmul_case({{2, 15, 33}, {2, 31, 33}, false, true})});
+                matmul_case({{3, 5}, {2, 5}, false, true}), matmul_case({{5, 3}, {2, 5}, true, true}),
+                matmul_case({{2, 3, 4}, {2, 4, 5}, false, false}), matmul_case({{2, 1, 3, 4}, {3, 4, 5}, false, false}),
+                matmul_case({{3, 4}, {2, 4, 5}, false, false}), matmul_case({{33, 17}, {17, 65}, false, false}),
+                matmul_case({{2, 15, 33}, {2, 31, 33}, false, true})});
 
 // Products large enough for the tiles of 128 of a card, with rows of whole 16-byte chunks and without; and a depth that is cut into parts.
 OpCase forward_only(OpCase c) {  // its gradient and strided forms are products like those above; at this size they would only cost time

@@ -23,7 +23,8 @@ OpCase dropout_case(const Shape& shape, double p) {
           .bytes = 8 * n, .flops = n};
 }
 
-const AddCases cases{dropout_case({1}, 0.5), dropout_case({3, 5}, 0.1), dropout_case({2, 31, 33}, 0.25), dropout_case({4099}, 0.9), dropout_case({0, 3}, 0.5)};
+const AddCases cases{dropout_case({1}, 0.5), dropout_case({3, 5}, 0.1), dropout_case({2, 31, 33}, 0.25), dropout_case({4099}, 0.9),
+                     dropout_case({0, 3}, 0.5)};
 
 }  // namespace
 }  // namespace pumice::testing

@@ -41,7 +41,8 @@ TEST(AttentionOffsets, AQueryWithoutKeysEndsTheKernel) {
 }
 
 TEST(AttentionOffsets, OnTheCpuAreRefusedBeforeAnythingRuns) {
-  EXPECT_NE(self_message<ShapeError>({0, 2, 3, 4}, DType::f32, Device::cpu()).find("offsets must run from 0 to T = 5, got 0 to 4"), std::string::npos);
+  EXPECT_NE(self_message<ShapeError>({0, 2, 3, 4}, DType::f32, Device::cpu()).find("offsets must run from 0 to T = 5, got 0 to 4"),
+            std::string::npos);
 }
 
 TEST(AttentionOffsets, OnTheCpuServeRowsOnTheDevice) {

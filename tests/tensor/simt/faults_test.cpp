@@ -41,7 +41,8 @@ void expect_caught(const Fault& f) {
 TEST(Simt, FaultsThatEveryBuildCatches) {
   for (const Fault& f : std::vector<Fault>{
            {"divergent_barrier", {"wait at different __syncthreads", "faults_cuda.cu:"}},
-           {"early_return", {"deadlock", "200 threads (first (0,0,0)) wait at __syncthreads", "56 threads (first (200,0,0)) have returned", "early_return"}},
+           {"early_return",
+            {"deadlock", "200 threads (first (0,0,0)) wait at __syncthreads", "56 threads (first (200,0,0)) have returned", "early_return"}},
            {"half_shuffle", {"have returned", "__shfl_sync"}},
            {"partial_warp", {"full-mask warp operation in a partial warp: make blockDim a multiple of 32"}},
            {"misaligned_copy", {"cp.async: an address is not 16-byte aligned"}},

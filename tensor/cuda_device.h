@@ -2,7 +2,7 @@
 //   cuda_device_off.cpp       no CUDA in this build
 //   cuda_device_emulated.cpp  *.cu files compiled for the CPU under the SIMT emulator (tensor/simt/)
 //   cuda_device_card.cpp      a card, through the CUDA runtime
-// All work of the device goes to one stream, in order; copies to the host wait for it.
+// All work of the device goes to one stream, in order; copies to the host wait for it, copies to the device have read their source when they return.
 #pragma once
 #include <cstddef>
 #include <string>

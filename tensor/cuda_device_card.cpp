@@ -3,10 +3,15 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstring>
+#include <mutex>
+
 #include "pumice/tensor/error.h"
 
 namespace pumice::cuda_device {
 namespace {
+
+constexpr size_t kSmallCopy = size_t(64) << 10, kRing = size_t(4) << 20;
 
 struct Probe { int devices = 0; std::string text; size_t shared_memory = 0; };
 
@@ -94,7 +99,28 @@ void* allocate(size_t bytes) {
 }
 void release(void* p) noexcept { cudaFree(p); }
 
+// Small copies (offsets, scalars, labels) go through a ring of pinned memory, so that the host need not wait for the kernels before them: it waits
+// once per turn of the ring, when what it overwrites must have arrived.
+void copy_small_to_device(void* dst, const void* src, size_t bytes) {
+  static std::mutex mutex;
+  static char* ring = nullptr;
+  static size_t used = 0;
+  std::lock_guard lock(mutex);
+  if (!ring) {
+    void* made = nullptr;
+    check(cudaMallocHost(&made, kRing), "an allocation of pinned memory");
+    ring = static_cast<char*>(made);
+  }
+  if (used + bytes > kRing) {
+    synchronize();
+    used = 0;
+  }
+  std::memcpy(ring + used, src, bytes);
+  check(cudaMemcpyAsync(dst, ring + used, bytes, cudaMemcpyHostToDevice, stream()), "a copy to the device");
+  used += (bytes + 63) / 64 * 64;
+}
 void copy_to_device(void* dst, const void* src, size_t bytes) {
+  if (bytes <= kSmallCopy) { return copy_small_to_device(dst, src, bytes); }
   check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream()), "a copy to the device");
   synchronize();  // src may be pageable and freed by the caller
 }

@@ -4,7 +4,7 @@
 //          inputs; one and two threads give the same bits; no tensor leaks
 //   cuda   the same op on the CUDA device, a card or the SIMT emulator, f32 and bf16: forward, gradients, layouts. Cases
 //          that need a kernel defined without a CUDA form (PUMICE_DEFINE_CPU_KERNEL) are left out and counted
-//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32; cuda-perf the same on the CUDA device
+//   perf   time per call, GB/s and GFLOP/s of the forward pass in f32; cuda-perf the same on the CUDA device, in f32 and bf16
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -278,10 +278,11 @@ bool device_is_lost() {
   }
 }
 
-void perf(const OpCase& c, Device device) {
+// The bytes of a case are those of f32: in bf16, half of them, as if everything were bf16.
+void perf(const OpCase& c, Device device, DType dtype) {
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < c.inputs.size(); ++i) {
-    inputs.push_back(to_device(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], DType::f32)), device));
+    inputs.push_back(to_device(to_dtype(make(c.inputs[i], i), dtype_in(c.inputs[i], dtype)), device));
   }
   NoGrad no_grad;
   using Clock = std::chrono::steady_clock;
@@ -295,7 +296,8 @@ void perf(const OpCase& c, Device device) {
   int64_t calls = std::max<int64_t>(1, int64_t(0.05 / std::max(once, 1e-7)));
   double s = INFINITY;
   for (int round = 0; round < 5; ++round) { s = std::min(s, seconds(calls) / double(calls)); }
-  std::printf("%-48s %10.2f us %8.2f GB/s %8.2f GFLOP/s\n", c.name.c_str(), s * 1e6, c.bytes / s / 1e9, c.flops / s / 1e9);
+  const double bytes = dtype == DType::bf16 ? c.bytes / 2 : c.bytes;
+  std::printf("%-48s %-4s %10.2f us %8.2f GB/s %8.2f GFLOP/s\n", c.name.c_str(), name(dtype), s * 1e6, bytes / s / 1e9, c.flops / s / 1e9);
 }
 
 }  // namespace
@@ -314,10 +316,11 @@ int run_program(int argc, char** argv) {
   for (const OpCase& c : op_cases()) {
     if (c.name.find(pick) == std::string::npos) { continue; }
     if (mode == "list") { std::printf("%s\n", c.name.c_str()); continue; }
-    if (mode == "perf") { perf(c, Device::cpu()); continue; }
+    if (mode == "perf") { perf(c, Device::cpu(), DType::f32); continue; }
     if (cuda_perf) {
       try {
-        perf(c, Device::cuda());
+        perf(c, Device::cuda(), DType::f32);
+        if (c.bf16) { perf(c, Device::cuda(), DType::bf16); }
       } catch (const KernelMissing& e) {
         std::printf("%-48s no CUDA kernel: %s\n", c.name.c_str(), e.kernel);
       }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "pumice/data/file_kind.h"
 #include "pumice/data/gzip.h"
 #include "pumice/data/tokenizer/document.h"
 #include "pumice/data/tokenizer/impl.h"
@@ -19,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 constexpr uint64_t kMostUnpacked = uint64_t(64) << 20;
+constexpr const char* kWanted =
+    "a tokenizer.json, vocab.json with merges.txt, gzip-packed CLIP vocabulary, .tiktoken or SentencePiece .model is wanted";
 
 json read_json_if_there(const std::string& path) { return fs::is_regular_file(path) ? parse_json(read_file(path), path) : json(); }
 
@@ -89,13 +92,15 @@ std::shared_ptr<Tokenizer::Impl> load_file(const fs::path& path) {
   const std::string name = path.string();
   if (name.ends_with("vocab.json")) { return parse_tokenizer_json(from_vocab_and_merges(path, partner(name, "vocab.json", "merges.txt")), name); }
   if (name.ends_with("merges.txt")) { return parse_tokenizer_json(from_vocab_and_merges(partner(name, "merges.txt", "vocab.json"), path), name); }
-  if (name.ends_with(".model")) { return load_sentencepiece(read_file(name), name, settings_beside(path.parent_path()).added); }
   const std::string content = read_file(name);
   if (content.rfind("\x1f\x8b", 0) == 0) { return parse_tokenizer_json(json_of_clip_merges(gunzip(content, name, kMostUnpacked), name), name); }
+  const std::string kind = kind_of_file(content);
+  REQUIRE(FormatError, kind.empty(), "[tokenizer] ", name, " is ", kind, "; ", kWanted);
+  if (name.ends_with(".model")) { return load_sentencepiece(content, name, settings_beside(path.parent_path()).added); }
   if (name.ends_with(".tiktoken")) { return parse_tokenizer_json(json_of_tiktoken(content, name), name); }
   const size_t begin = content.find_first_not_of(" \t\r\n");
   REQUIRE(FormatError, name.ends_with(".json") || (begin != std::string::npos && content[begin] == '{'), "[tokenizer] ", name,
-          " is no tokenizer: a tokenizer.json, vocab.json with merges.txt, gzip-packed CLIP vocabulary, .tiktoken or SentencePiece .model is wanted");
+          " is no tokenizer: ", kWanted);
   return parse_tokenizer_json(content, name);
 }
 

@@ -71,6 +71,12 @@ const pumice_sentencepiece& functions() {
   return *found.functions;
 }
 
+// What SentencePiece says after the place in its source: "Internal: ./src/trainer_interface.cc(660) [(a) == (b)] Vocabulary size too high".
+std::string reason_in(const std::string& error) {
+  const size_t place = error.find("] ");
+  return place == std::string::npos || place + 2 == error.size() ? error : error.substr(place + 2);
+}
+
 void append(void* context, const char* text, size_t bytes) { static_cast<std::string*>(context)->append(text, bytes); }
 
 class SentencePieceTokenizer final : public Tokenizer::Impl {
@@ -81,7 +87,8 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
     void* model = nullptr;
     const bool read = plugin_.load(bytes.data(), bytes.size(), &model, &error, append) == 0;
     model_ = {model, plugin_.release};
-    REQUIRE(FormatError, read, "[tokenizer] ", source, " is no SentencePiece model: ", error);
+    REQUIRE(FormatError, read, "[tokenizer] ", source, " is no SentencePiece model: it was cut short, or is of another kind. Copy it again, or ",
+            "use the model's tokenizer.json");
     file = bytes;
     size_ = plugin_.size(model_.get());
     for (int32_t id = 0; id < size_; ++id) { ids_.emplace(own_piece(id), id); }
@@ -198,7 +205,7 @@ std::string train_sentencepiece(const std::vector<std::string>& texts, SentenceP
   auto model = [](void* r, const char* bytes, size_t n) { static_cast<Result*>(r)->model.append(bytes, n); };
   auto error = [](void* r, const char* why, size_t n) { static_cast<Result*>(r)->error.append(why, n); };
   REQUIRE(UsageError, plugin.train(begins.data(), sizes.data(), texts.size(), type, vocab_size, &result, model, error) == 0,
-          "[tokenizer] SentencePiece could not learn ", vocab_size, " pieces from ", texts.size(), " texts: ", result.error);
+          "[tokenizer] SentencePiece could not learn ", vocab_size, " pieces from ", texts.size(), " texts: ", reason_in(result.error));
   return result.model;
 }
 

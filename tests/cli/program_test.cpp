@@ -42,7 +42,8 @@ TEST(Program, HelpAndMistypedNames) {
   EXPECT_TRUE(holds(o, "error: pumice: there is no command 'trian limoe'. Did you mean 'train limoe'?")) << o.text;
   o = run("tokenizer");
   EXPECT_EQ(o.code, 2);
-  EXPECT_TRUE(holds(o, "Usage: pumice tokenizer COMMAND") && holds(o, "  tokenizer encode  print the token ids") && !holds(o, "train limoe")) << o.text;
+  EXPECT_TRUE(holds(o, "Usage: pumice tokenizer COMMAND") && holds(o, "  tokenizer encode  print the token ids")) << o.text;
+  EXPECT_FALSE(holds(o, "train limoe")) << o.text;
   EXPECT_EQ(run("data --help").code, 0);
   o = run("train limoe --batchsize 3");
   EXPECT_EQ(o.code, 2);

@@ -25,7 +25,7 @@ TEST(Adafactor, Golden) {
   optimizer.step({.learning_rate = 1});
   for (int i = 0; i < 6; ++i) { EXPECT_NEAR(-store.masters().data<float>()[i], 0.1 * u[i], 1e-6); }
   optimizer.step({.learning_rate = 1});
-  const Tensor m = optimizer.state()[1].second;
+  const Tensor m = optimizer.state()[1].second.slice(0, 0, 6);
   for (int i = 0; i < 6; ++i) { EXPECT_NEAR(m.data<float>()[i], m2[i], 1e-6); }
 }
 
@@ -36,7 +36,7 @@ TEST(Adafactor, MomentumInBf16Golden) {
   store.pack();
   Adafactor optimizer(store, {.momentum = DType::bf16, .min_dim_to_factor = 2, .weight_decay = 0});
   for (int i = 0; i < 6; ++i) { store.gradients().data<float>()[i] = float(i + 1); }
-  const Tensor m = optimizer.state()[1].second;
+  const Tensor m = optimizer.state()[1].second.slice(0, 0, 6);
   ASSERT_EQ(m.dtype(), DType::bf16);
   optimizer.step({.learning_rate = 1});
   EXPECT_EQ(m.to_vector<double>(), (std::vector<double>{0.061767578125, 0.0947265625, 0.1142578125, 0.10546875, 0.10107421875, 0.09716796875}));

@@ -7,9 +7,9 @@
 namespace pumice::simt::emu {
 namespace {
 
-[[noreturn]] void fail_with(const std::string& what) {
-  processor->error = what;
-  processor->error += place_text();
+// what() makes the text here, because an abandoned fiber destroys nothing: temporaries of the caller would leak.
+template <class F> [[noreturn]] void fail_with(const F& what) {
+  processor->error = what() + place_text();
   processor->give_up();
 }
 
@@ -36,7 +36,7 @@ Meeting* arrive(Kind kind, uint32_t mask, Loc loc) {
                      : "a warp operation's mask names lanes that do not exist");
   }
   if (mask & p.exited[warp]) {
-    fail_with(std::string("a warp operation's mask names lanes that have returned: ") + name_of(kind) + " at " + text_of(loc));
+    fail_with([&] { return std::string("a warp operation's mask names lanes that have returned: ") + name_of(kind) + " at " + text_of(loc); });
   }
   Meeting* m = p.meetings[warp];
   while (m && m->mask != mask) { m = m->next; }
@@ -55,8 +55,10 @@ Meeting* arrive(Kind kind, uint32_t mask, Loc loc) {
     m->next = p.meetings[warp];
     p.meetings[warp] = m;
   } else if (m->kind != kind || (kind != Kind::syncwarp && !same(m->loc, loc))) {
-    fail_with(std::string("lanes of one warp in different warp operations: ") + name_of(m->kind) + " at " + text_of(m->loc) + " and " +
-              name_of(kind) + " at " + text_of(loc));
+    fail_with([&] {
+      return std::string("lanes of one warp in different warp operations: ") + name_of(m->kind) + " at " + text_of(m->loc) + " and " + name_of(kind) +
+             " at " + text_of(loc);
+    });
   }
   m->arrived |= bit;
   p.running_thread->loc = loc;
@@ -144,8 +146,8 @@ void ldmatrix_combine(Meeting* m, bool transposed) {
 }
 
 void ldmatrix_check(const void* row, Loc loc) {  // each lane answers for the row it names
-  if (reinterpret_cast<uintptr_t>(row) & 15) { fail_with("ldmatrix: the row's address is not 16-byte aligned, at " + text_of(loc)); }
-  if (!processor->in_shared_memory(row)) { fail_with("ldmatrix: the row is not in shared memory, at " + text_of(loc)); }
+  if (reinterpret_cast<uintptr_t>(row) & 15) { fail_with([&] { return "ldmatrix: the row's address is not 16-byte aligned, at " + text_of(loc); }); }
+  if (!processor->in_shared_memory(row)) { fail_with([&] { return "ldmatrix: the row is not in shared memory, at " + text_of(loc); }); }
   check_poison(row, 16, "ldmatrix reads out of bounds");
   check_access(row, 16, Access::read, loc);
 }
@@ -173,9 +175,9 @@ bool compare_exchange(uint64_t* p, uint64_t& old, uint64_t want) {
 
 void cp_async(void* dst, const void* src, int bytes, Loc loc) {
   if ((reinterpret_cast<uintptr_t>(dst) | reinterpret_cast<uintptr_t>(src)) & 15) {  // src of an empty copy as well
-    fail_with("cp.async: an address is not 16-byte aligned, at " + text_of(loc));
+    fail_with([&] { return "cp.async: an address is not 16-byte aligned, at " + text_of(loc); });
   }
-  if (!processor->in_shared_memory(dst)) { fail_with("cp.async: the destination is not shared memory, at " + text_of(loc)); }
+  if (!processor->in_shared_memory(dst)) { fail_with([&] { return "cp.async: the destination is not shared memory, at " + text_of(loc); }); }
   check_poison(src, size_t(bytes), "cp.async reads out of bounds");
   check_poison(dst, 16, "cp.async writes outside its shared array");
   processor->running_thread->copies.push_back({dst, src, bytes, loc});

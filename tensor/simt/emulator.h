@@ -84,7 +84,7 @@ struct Processor {
   Fiber main_;
   Fiber* running_ = nullptr;
 };
-extern thread_local Processor* processor;  // non-null while a kernel runs on this OS thread
+extern constinit thread_local Processor* processor;  // non-null while a kernel runs on this OS thread
 
 // Report text.
 std::string text_of(Loc);

@@ -15,7 +15,7 @@
 
 namespace pumice::simt::emu {
 
-thread_local Processor* processor = nullptr;
+constinit thread_local Processor* processor = nullptr;
 
 namespace {
 thread_local std::unique_ptr<Processor> own_processor;

@@ -32,7 +32,11 @@ __attribute__((naked, noinline)) void swap_stacks(void** /*save*/, void* /*load*
 }  // namespace
 
 Fiber::~Fiber() {
-  if (stack_) { munmap(stack_, kStack); }
+  if (!stack_) { return; }
+#if PUMICE_SIMT_ASAN
+  __asan_unpoison_memory_region(bottom_, size_);  // the next mapping at this address, a file say, is not a stack
+#endif
+  munmap(stack_, kStack);
 }
 
 void Fiber::prepare(void (*entry)()) {

@@ -1,5 +1,6 @@
 #include "pumice/moe/policy.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "pumice/tensor/error.h"
@@ -13,12 +14,14 @@ int64_t capacity_of(int64_t tokens, int experts, int experts_per_token, const Ca
   REQUIRE(UsageError, std::isfinite(capacity.factor) && capacity.factor >= 0 && capacity.multiple_of >= 1,
           "[capacity] factor must be a finite number >= 0 (0 drops nothing) and multiple_of >= 1, got factor ", capacity.factor,
           " and multiple_of ", capacity.multiple_of);
+  REQUIRE(UsageError, capacity.least >= 0, "[capacity] the least number of places must be at least 0, got ", capacity.least);
   if (capacity.factor == 0 || tokens == 0) { return tokens; }
   double places = double(tokens * experts_per_token) * capacity.factor / experts;
   REQUIRE(UsageError, places <= 0x1p30, "[capacity] factor ", capacity.factor, " gives ", places,
           " places per expert, more than 2^30: use factor 0 to drop nothing");
   // nearbyint rounds halves to even in the default rounding mode
   int64_t Q = int64_t(capacity.rounding == Capacity::Rounding::ceil ? std::ceil(places) : std::nearbyint(places));
+  Q = std::max(Q, capacity.least);
   REQUIRE(UsageError, Q >= 1, "[capacity] an expert needs at least 1 place, but ", tokens, " tokens * ", experts_per_token, " choices * factor ",
           capacity.factor, " / ", experts, " experts = ", places, " rounds to ", Q, ": raise the factor, group more tokens, or round up (ceil)");
   return (Q + capacity.multiple_of - 1) / capacity.multiple_of * capacity.multiple_of;

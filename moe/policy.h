@@ -18,6 +18,7 @@ struct Capacity {
   double factor = 1.05;  // 0: dropless, every choice is kept
   Rounding rounding = Rounding::ceil;
   int multiple_of = 4;   // 1: as computed
+  int64_t least = 0;     // at least this many places (DeepSpeed's min_capacity)
 
   static Capacity dropless() { return {.factor = 0}; }
 };

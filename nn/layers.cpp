@@ -4,10 +4,12 @@
 
 #include "pumice/ops/attention/attention.h"
 #include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/ops/elementwise/swiglu.h"
 #include "pumice/ops/embedding/embedding.h"
 #include "pumice/ops/index/view.h"
 #include "pumice/ops/matmul/linear.h"
 #include "pumice/ops/norm/layer_norm.h"
+#include "pumice/ops/norm/rms_norm.h"
 #include "pumice/tensor/error.h"
 
 namespace pumice {
@@ -31,6 +33,10 @@ LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)
 
 Tensor LayerNorm::operator()(const Tensor& x) const { return layer_norm(x, weight->value(), bias->value(), eps); }
 
+RmsNorm::RmsNorm(const Scope& scope, int64_t width, double eps) : weight(scope.parameter("weight", {width}, Init::ones(), false)), eps(eps) {}
+
+Tensor RmsNorm::operator()(const Tensor& x) const { return rms_norm(x, weight->value(), eps); }
+
 Embedding::Embedding(const Scope& scope, int64_t vocabulary, int64_t width, const Init& init)
     : table(scope.parameter("weight", {vocabulary, width}, init, true)) {}
 
@@ -51,12 +57,17 @@ Tensor SelfAttention::operator()(const Tensor& x, const Tensor& sequences) const
   return out(reshape(attention_qkv(packed_qkv, sequences, {.causal = causal}), {T, C}));
 }
 
-Mlp::Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation)
-    : up(scope / "up", width, hidden, Init::xavier_uniform(), true, kMlpBias),
-      down(scope / "down", hidden, width, Init::xavier_uniform(), true, kMlpBias),
+Mlp::Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation, const Init& init)
+    : up(scope / "up", width, hidden, init, true, kMlpBias),
+      down(scope / "down", hidden, width, init, true, kMlpBias),
       activation(activation) {}
 
 Tensor Mlp::operator()(const Tensor& x) const { return down(gelu(up(x), activation)); }
+
+SwigluMlp::SwigluMlp(const Scope& scope, int64_t width, int64_t hidden, const Init& init)
+    : gate(scope / "gate", width, hidden, init, false), up(scope / "up", width, hidden, init, false), down(scope / "down", hidden, width, init, false) {}
+
+Tensor SwigluMlp::operator()(const Tensor& x) const { return down(swiglu(gate(x), up(x))); }
 
 AttentionPool::AttentionPool(const Scope& scope, int64_t width, int64_t heads, int64_t hidden)
     : probe(scope.parameter("probe", {1, width}, Init::xavier_uniform(), false)),

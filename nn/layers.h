@@ -23,6 +23,14 @@ struct LayerNorm {
   Tensor operator()(const Tensor& x) const;  // (..., C) -> (..., C)
 };
 
+struct RmsNorm {
+  Parameter* weight = nullptr;  // (C)
+  double eps = 1e-6;
+  RmsNorm() = default;
+  RmsNorm(const Scope& scope, int64_t width, double eps = 1e-6);
+  Tensor operator()(const Tensor& x) const;  // (..., C) -> (..., C)
+};
+
 struct Embedding {
   Parameter* table = nullptr;  // (V, C)
   Embedding() = default;
@@ -44,7 +52,15 @@ struct Mlp {
   Linear up, down;  // (F, C), (C, F)
   Gelu activation = Gelu::tanh;
   Mlp() = default;
-  Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation = Gelu::tanh);
+  Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation = Gelu::tanh, const Init& init = Init::xavier_uniform());
+  Tensor operator()(const Tensor& x) const;  // (T, C) -> (T, C)
+};
+
+// down(silu(gate(x)) up(x)), no biases: the MLP of most language models.
+struct SwigluMlp {
+  Linear gate, up, down;  // (F, C), (F, C), (C, F)
+  SwigluMlp() = default;
+  SwigluMlp(const Scope& scope, int64_t width, int64_t hidden, const Init& init = Init::xavier_uniform());
   Tensor operator()(const Tensor& x) const;  // (T, C) -> (T, C)
 };
 

@@ -46,37 +46,81 @@ Tensor initial(const Shape& shape, const Init& init, const RandomKey& key) {
 
 }  // namespace
 
-Parameter::Parameter(std::string name, const Shape& shape, DType dtype, bool decay)
-    : name_(std::move(name)), master_(empty(shape, dtype)), leaf_(std::make_shared<Leaf>()), decay_(decay) {}
+Parameter::Parameter(std::string name, const Shape& shape, DType dtype, bool decay, bool filled)
+    : name_(std::move(name)), shape_(shape), dtype_(dtype), leaf_(std::make_shared<Leaf>()), decay_(decay), frozen_(!filled) {
+  if (filled) { master_ = empty(shape, dtype); }
+}
 
 Tensor Parameter::value(DType dtype) const {
-  if (dtype == master_.dtype()) { return frozen_ ? master_.detach() : attach_leaf(master_, leaf_); }
-  REQUIRE(DTypeError, dtype == DType::bf16, "[", name_, "] parameters compute in their master type ", pumice::name(master_.dtype()),
+  REQUIRE(UsageError, master_.defined() || in_slices(), "[", name_, "] has no value yet: bind it");
+  if (!in_slices() && dtype == master_.dtype()) { return frozen_ ? master_.detach() : attach_leaf(master_, leaf_); }
+  REQUIRE(DTypeError, dtype == DType::bf16 || frozen_, "[", name_, "] parameters compute in their master type ", pumice::name(master_.dtype()),
           " or in bf16, not ", pumice::name(dtype));
-  if (copied_version_ != version_) {
-    MemoryTag tag("bf16 weights");
-    if (!compute_copy_.defined()) { compute_copy_ = empty(shape(), dtype, master_.device()); }
-    copy_into(compute_copy_, master_);
+  const bool another_type = !compute_copy_.defined() || compute_copy_.dtype() != dtype;
+  if (copied_version_ != version_ || another_type) {
+    MemoryTag tag(dtype == DType::bf16 ? "bf16 weights" : "converted weights");
+    if (another_type) { compute_copy_ = empty(shape_, dtype, in_slices() ? slices_[0].device() : master_.device()); }
+    if (!in_slices()) { copy_into(compute_copy_, master_); }
+    for (size_t i = 0; i < slices_.size(); ++i) { copy_into(compute_copy_.slice(0, int64_t(i), int64_t(i) + 1).reshape(slice_shape()), slices_[i]); }
     copied_version_ = version_;
   }
   return frozen_ ? compute_copy_.detach() : attach_leaf(compute_copy_, leaf_);
+}
+
+namespace {
+
+void require_bindable(const std::string& name, const Tensor& t, const Shape& shape) {
+  REQUIRE(ShapeError, t.shape() == shape, "[", name, "] a tensor ", shape, " is required, got ", t.shape());
+  REQUIRE(DTypeError, is_float(t.dtype()) && t.dtype() != DType::f64, "[", name, "] weights are f32, bf16 or f16, got ", pumice::name(t.dtype()));
+}
+
+}  // namespace
+
+void Parameter::bind(const Tensor& t) {
+  require_bindable(name_, t, shape_);
+  master_ = t.detach();
+  slices_.clear();
+  ++version_;
+}
+
+void Parameter::bind_slices(std::vector<Tensor> slices) {
+  REQUIRE(ShapeError, int64_t(slices.size()) == shape_[0], "[", name_, "] ", shape_[0], " slices are required, got ", slices.size());
+  for (const Tensor& t : slices) { require_bindable(name_, t, slice_shape()); }
+  slices_ = std::move(slices);
+  slice_copies_.assign(slices_.size(), Tensor());
+  ++version_;
+}
+
+Tensor Parameter::slice(int64_t i, DType dtype) const {
+  if (!in_slices()) { return value(dtype).slice(0, i, i + 1).reshape(slice_shape()); }
+  if (slices_[i].dtype() == dtype) { return slices_[i]; }
+  Tensor& copy = slice_copies_[i];
+  if (!copy.defined() || copy.dtype() != dtype) { copy = to_dtype(slices_[i], dtype); }
+  return copy;
 }
 
 ParameterStore::ParameterStore(uint64_t seed, DType master, Device device) : seed_(seed), dtype_(master), device_(device) {
   if (device.kind == Device::kCuda) { cuda_device::require(device); }
 }
 
+std::unique_ptr<ParameterStore> ParameterStore::unfilled() {
+  auto store = std::make_unique<ParameterStore>(0);
+  store->unfilled_ = true;
+  return store;
+}
+
 Parameter* ParameterStore::add(const std::string& name, const Shape& shape, const Init& init, bool decay) {
   REQUIRE(UsageError, !packed_, "[parameters] '", name, "' is added after pack(); make every layer first");
   REQUIRE(UsageError, !find(name), "[parameters] the name '", name, "' is taken");
   MemoryTag tag("weights");
-  parameters_.push_back(std::make_unique<Parameter>(name, shape, dtype_, decay));
-  copy_into(parameters_.back()->master_, initial(shape, init, {.seed = seed_, .site = site_of(name.c_str())}));
+  parameters_.push_back(std::make_unique<Parameter>(name, shape, dtype_, decay, !unfilled_));
+  if (!unfilled_) { copy_into(parameters_.back()->master_, initial(shape, init, {.seed = seed_, .site = site_of(name.c_str())})); }
   return parameters_.back().get();
 }
 
 void ParameterStore::pack() {
   REQUIRE(UsageError, !packed_, "[parameters] pack() was already called");
+  REQUIRE(UsageError, !unfilled_, "[parameters] an unfilled store has no arena: bind its parameters instead");
   packed_ = true;
   const int64_t step = 64 / size_of(dtype_);
   int64_t offset = 0;

@@ -5,6 +5,12 @@
 //   Scope root(store);
 //   Linear head(root / "head", 128, 64);      // makes head.weight and head.bias
 //   store.pack();                             // lay the arena out; no parameters can be added after this
+//
+// A model that is only used needs no arena: its parameters are bound to tensors that lie in a mapped file, each in the type it has there.
+//
+//   ParameterStore store = ParameterStore::unfilled();
+//   ... layers ...
+//   for (auto& p : store.all()) { p->bind(file.load(p->name())); }
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -34,17 +40,25 @@ struct Init {
 
 class Parameter {
  public:
-  Parameter(std::string name, const Shape& shape, DType dtype, bool decay);
+  Parameter(std::string name, const Shape& shape, DType dtype, bool decay, bool filled);
 
   const std::string& name() const { return name_; }
-  const Shape& shape() const { return master_.shape(); }
-  int64_t size() const { return master_.size(); }
+  const Shape& shape() const { return shape_; }
+  int64_t size() const { return shape_.elements(); }
   bool decay() const { return decay_; }  // whether weight decay applies: matrices yes; norms, biases and scalars no
 
   // The value to compute with in `dtype`, as a leaf whose gradient lands in the arena (a constant when frozen): the master itself, or a
   // copy in bf16 that is refreshed when the master has changed since.
   Tensor value(DType dtype) const;
-  Tensor value() const { return value(master_.dtype()); }
+  Tensor value() const { return value(dtype_); }
+  DType dtype() const { return dtype_; }  // of the master; what layers that compute in f32 whatever the activations ask for
+
+  // Of an unfilled store: the value is `t`, f32, bf16 or f16, which is not copied; or, for a stack along the first axis (experts), one tensor
+  // each. value(dtype) is the tensor itself where it has that type, else a converted copy that is kept. Throws ShapeError.
+  void bind(const Tensor& t);
+  void bind_slices(std::vector<Tensor> slices);
+  bool in_slices() const { return !slices_.empty(); }
+  Tensor slice(int64_t i, DType dtype) const;  // value(dtype)[i] without making a stack
 
   // The master, to read, and to write: every mutation goes through change(), which makes the compute copy stale.
   const Tensor& master() const { return master_; }
@@ -58,12 +72,18 @@ class Parameter {
 
  private:
   friend class ParameterStore;
+  Shape slice_shape() const { return Shape(shape_.begin() + 1, shape_.rank() - 1); }
+
   std::string name_;
-  Tensor master_;
+  Shape shape_;
+  DType dtype_;
+  Tensor master_;  // undefined in an unfilled store
   std::shared_ptr<Leaf> leaf_;
   bool decay_, frozen_ = false;
   int64_t arena_offset_ = 0;
   uint64_t version_ = 1;
+  std::vector<Tensor> slices_;
+  mutable std::vector<Tensor> slice_copies_;
   mutable Tensor compute_copy_;
   mutable uint64_t copied_version_ = 0;
 };
@@ -72,6 +92,8 @@ class ParameterStore {
  public:
   // The arena lies on `device` from pack() on. Throws DeviceError if there is no such device.
   explicit ParameterStore(uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
+  // Parameters without values, to be bound one by one; there is no arena and no gradient.
+  static std::unique_ptr<ParameterStore> unfilled();
   ParameterStore(const ParameterStore&) = delete;
   ParameterStore& operator=(const ParameterStore&) = delete;
 
@@ -95,7 +117,7 @@ class ParameterStore {
   uint64_t seed_;
   DType dtype_;
   Device device_;
-  bool packed_ = false;
+  bool packed_ = false, unfilled_ = false;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   Tensor masters_, gradients_;
 };

@@ -32,8 +32,14 @@ void require_operands(const Tensor& q, const Tensor& k, const Tensor& v) {
   require_dtype("attention", "v", v, q.dtype());
   require_same_device("attention", q, k);
   require_same_device("attention", q, v);
-  REQUIRE(ShapeError, q.rank() == 3 && k.rank() == 3 && k.shape() == v.shape() && q.dim(1) == k.dim(1) && q.dim(2) == k.dim(2),
-          "[attention] q must be (Tq, H, D), k and v (Tk, H, D) with the same H and D, got ", q.shape(), ", ", k.shape(), " and ", v.shape());
+  REQUIRE(ShapeError, q.rank() == 3 && k.rank() == 3 && k.shape() == v.shape() && q.dim(2) == k.dim(2) &&
+                          (q.dim(1) == k.dim(1) || (k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0)),
+          "[attention] q must be (Tq, H, D), k and v (Tk, Hkv, D) with the same D and H a multiple of Hkv, got ", q.shape(), ", ", k.shape(), " and ",
+          v.shape());
+}
+void require_options(const AttentionOptions& options) {
+  REQUIRE(UsageError, options.window >= 0 && (options.window == 0 || options.causal), "[attention] a window needs `causal` and is at least 0, got ",
+          options.window);
 }
 
 void require_pairing(const Tensor& q_offsets, const Tensor& k_offsets, bool causal) {
@@ -57,6 +63,7 @@ double scale_of(const AttentionOptions& options, int64_t D) { return options.sca
 Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, const Tensor& q_offsets_in, const Tensor& k_offsets_in,
                        const AttentionOptions& options) {
   require_operands(q_in, k_in, v_in);
+  require_options(options);
   require_offsets(q_offsets_in, "q_offsets", q_in.dim(0));
   require_offsets(k_offsets_in, "k_offsets", k_in.dim(0));
   require_pairing(q_offsets_in, k_offsets_in, options.causal);
@@ -65,14 +72,15 @@ Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_i
   const double scale = scale_of(options, q.dim(2));
   Tensor out = empty(q.shape(), q.dtype(), q.device());
   Tensor lse = empty({q.dim(0), q.dim(1)}, q.dtype() == DType::f64 ? DType::f64 : DType::f32, q.device());
-  attention_fwd(q.device(), {out, lse, q, k, v, q_offsets, k_offsets, scale, options.causal});
+  attention_fwd(q.device(), {out, lse, q, k, v, q_offsets, k_offsets, scale, options.causal, options.window});
 
   // p_ij = exp(scale <q_i, k_j> - lse_i)     dv_j = sum_i p_ij do_i     ds_ij = p_ij (<do_i, v_j> - <do_i, out_i>)
   // dq_i = scale sum_j ds_ij k_j     dk_j = scale sum_i ds_ij q_i
   return record("attention", out, {q_in, k_in, v_in},
-                [q, k, v, out, lse, q_offsets, k_offsets, scale, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
+                [q, k, v, out, lse, q_offsets, k_offsets, scale, causal = options.causal,
+                 window = options.window](const Tensor& dout, std::span<GradSink> dx) {
     Tensor dq = empty(q.shape(), q.dtype(), q.device()), dk = empty(k.shape(), k.dtype(), k.device()), dv = empty_like(dk);
-    attention_bwd(q.device(), {dq, dk, dv, dense_rows(dout), out, lse, q, k, v, q_offsets, k_offsets, scale, causal});
+    attention_bwd(q.device(), {dq, dk, dv, dense_rows(dout), out, lse, q, k, v, q_offsets, k_offsets, scale, causal, window});
     dx[0].put(dq);
     dx[1].put(dk);
     dx[2].put(dv);
@@ -80,8 +88,8 @@ Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_i
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets, const AttentionOptions& options) {
-  REQUIRE(ShapeError, q.rank() == 3 && q.shape() == k.shape() && q.shape() == v.shape(), "[attention] q, k and v must be (T, H, D) alike, got ",
-          q.shape(), ", ", k.shape(), " and ", v.shape());
+  REQUIRE(ShapeError, q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0), "[attention] q, k and v must be (T, H, D) of one T, got ", q.shape(), ", ",
+          k.shape(), " and ", v.shape());
   require_operands(q, k, v);
   require_offsets(offsets, "offsets", q.dim(0));
   return cross_attention(q, k, v, offsets, offsets, options);
@@ -94,18 +102,21 @@ Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets_in, const Atten
     return t.as_strided({t.dim(0), t.dim(2), t.dim(3)}, {t.strides()[0], t.strides()[2], t.strides()[3]}, i * t.strides()[1]);
   };
   require_operands(part(qkv, 0), part(qkv, 1), part(qkv, 2));
+  require_options(options);
   require_offsets(offsets_in, "offsets", qkv.dim(0));
   Tensor offsets = to_device(offsets_in, qkv.device());
   const double scale = scale_of(options, qkv.dim(3));
   Tensor out = empty({qkv.dim(0), qkv.dim(2), qkv.dim(3)}, qkv.dtype(), qkv.device());
   Tensor lse = empty({qkv.dim(0), qkv.dim(2)}, qkv.dtype() == DType::f64 ? DType::f64 : DType::f32, qkv.device());
-  attention_fwd(qkv.device(), {out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets, offsets, scale, options.causal});
+  attention_fwd(qkv.device(), {out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets, offsets, scale, options.causal,
+                              options.window});
 
   // as above, written into one gradient
-  return record("attention_qkv", out, {qkv_in}, [qkv, out, lse, offsets, scale, part, causal = options.causal](const Tensor& dout, std::span<GradSink> dx) {
+  return record("attention_qkv", out, {qkv_in}, [qkv, out, lse, offsets, scale, part, causal = options.causal,
+                                         window = options.window](const Tensor& dout, std::span<GradSink> dx) {
     Tensor d = empty_like(qkv);
     attention_bwd(qkv.device(), {part(d, 0), part(d, 1), part(d, 2), dense_rows(dout), out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets,
-                                 offsets, scale, causal});
+                                 offsets, scale, causal, window});
     dx[0].put(d);
   });
 }

@@ -21,7 +21,8 @@ __global__ void __launch_bounds__(128) row_dots(AttentionShape s, float* delta, 
   if ((threadIdx.x & 31) == 0) { delta[row] = sum; }
 }
 
-void require_head(const AttentionShape& s) {
+template <class Args> void require_supported(const Args& a, const AttentionShape& s) {
+  if (a.window || a.k.shape[1] != a.q.shape[1]) { kernel_missing("attention with a window or grouped heads", Device::cuda()); }
   REQUIRE(ShapeError, s.D <= kMostAttentionD, "[attention] heads of at most ", kMostAttentionD, " elements are computed on a CUDA device, got ", s.D);
 }
 
@@ -93,14 +94,14 @@ template <class T, bool kKeys> void launch_backward(const AttentionBwd& a, const
 
 void attention_fwd(const AttentionFwd& a) {
   const AttentionShape s = shape_of(a);
-  require_head(s);
+  require_supported(a, s);
   if (s.queries == 0 || s.heads == 0) { return; }
   simt::launch_typed(a.q.dtype, [&]<class T>() { launch_forward<T>(a, s); });
 }
 
 void attention_bwd(const AttentionBwd& a) {
   const AttentionShape s = shape_of(a);
-  require_head(s);
+  require_supported(a, s);
   if (s.heads == 0) { return; }
   simt::DeviceScratch<float> delta(s.queries * s.heads + 1);
   simt::launch_typed(a.q.dtype, [&]<class T>() {

@@ -1,4 +1,4 @@
-// What the kernels of attention share. q, out and their gradients are (Tq, H, D) views with dense D, k and v (Tk, H, D); the rows of
+// What the kernels of attention share. q, out and their gradients are (Tq, H, D) views with dense D, k and v (Tk, Hkv, D); the rows of
 // sequence n are [q_offsets[n], q_offsets[n + 1]) and [k_offsets[n], k_offsets[n + 1]).
 #pragma once
 #include "pumice/tensor/kernel.h"
@@ -10,12 +10,14 @@ struct AttentionFwd {
   View q, k, v, q_offsets, k_offsets;
   double scale;
   bool causal;
+  int64_t window;  // 0: none
 };
 struct AttentionBwd {
   View dq, dk, dv;
   View dout, out, lse, q, k, v, q_offsets, k_offsets;
   double scale;
   bool causal;
+  int64_t window;
 };
 
 PUMICE_DECLARE_KERNEL(attention_fwd, AttentionFwd);

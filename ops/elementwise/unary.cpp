@@ -39,6 +39,10 @@ Tensor square(const Tensor& x) { return apply("square", x, Unary::square, Save::
 Tensor tanh(const Tensor& x) { return apply("tanh", x, Unary::tanh, Save::y); }       // dx = dy (1 - y^2)
 Tensor sigmoid(const Tensor& x) { return apply("sigmoid", x, Unary::sigmoid, Save::y); }  // dx = dy y (1 - y)
 Tensor relu(const Tensor& x) { return apply("relu", x, Unary::relu, Save::x); }       // dx = dy [x > 0]
-Tensor gelu(const Tensor& x, Gelu form) { return apply("gelu", x, form == Gelu::tanh ? Unary::gelu_tanh : Unary::gelu_erf, Save::x); }
+Tensor silu(const Tensor& x) { return apply("silu", x, Unary::silu, Save::x); }       // s = sigmoid(x): dx = dy s (1 + x (1 - s))
+Tensor gelu(const Tensor& x, Gelu form) {
+  const Unary f = form == Gelu::tanh ? Unary::gelu_tanh : form == Gelu::erf ? Unary::gelu_erf : Unary::gelu_quick;
+  return apply("gelu", x, f, Save::x);
+}
 
 }  // namespace pumice

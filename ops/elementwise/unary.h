@@ -12,5 +12,6 @@ Tensor square(const Tensor& x);
 Tensor tanh(const Tensor& x);
 Tensor sigmoid(const Tensor& x);
 Tensor relu(const Tensor& x);     // the gradient at 0 is 0
+Tensor silu(const Tensor& x);     // x sigmoid(x) (Elfwing, Uchibe, Doya 2017, arXiv:1702.03118)
 
 }  // namespace pumice

@@ -4,14 +4,14 @@
 
 namespace pumice {
 
-enum class Unary : int32_t { affine, exp, log, sqrt, square, tanh, sigmoid, relu, gelu_tanh, gelu_erf };
+enum class Unary : int32_t { affine, exp, log, sqrt, square, tanh, sigmoid, relu, silu, gelu_tanh, gelu_erf, gelu_quick };
 struct UnaryFwd {
   View y, x;
   Unary f;
   double scale, shift;  // affine: y = scale x + shift
 };
 struct UnaryBwd {
-  View dx, dy, saved;   // saved: x for log, square, relu and gelu; y for exp, sqrt, tanh and sigmoid
+  View dx, dy, saved;   // saved: x for log, square, relu, silu and gelu; y for exp, sqrt, tanh and sigmoid
   Unary f;
   double scale;
 };

@@ -16,6 +16,13 @@ template <class A> PUMICE_INLINE A gelu_tanh_slope(A x) {
   const A s = gelu_tanh_gate(x);
   return s + x * s * (A(1) - s) * A(2) * kSqrt2OverPi<A> * (A(1) + A(3) * kCubic<A> * x * x);
 }
+// x sigmoid(k x): silu with k = 1, CLIP's approximation of gelu with k = 1.702.
+template <class A> inline constexpr A kQuick = A(1.702);
+template <class A> PUMICE_INLINE A swish(A x, A k) { return x * sigmoid_of(k * x); }
+template <class A> PUMICE_INLINE A swish_slope(A x, A k) {
+  const A s = sigmoid_of(k * x);
+  return s + k * x * s * (A(1) - s);
+}
 template <class A> PUMICE_INLINE A normal_cdf(A x) { return A(0.5) * (A(1) + erf_of(x * kInvSqrt2<A>)); }
 template <class A> PUMICE_INLINE A normal_pdf(A x) { return kInvSqrt2Pi<A> * exp_of(A(-0.5) * x * x); }
 
@@ -28,6 +35,8 @@ template <Unary F, class A> PUMICE_INLINE A unary_value(A x, A scale, A shift) {
   else if constexpr (F == Unary::tanh) { return tanh_of(x); }
   else if constexpr (F == Unary::sigmoid) { return sigmoid_of(x); }
   else if constexpr (F == Unary::relu) { return x > A(0) || x != x ? x : A(0); }
+  else if constexpr (F == Unary::silu) { return swish(x, A(1)); }
+  else if constexpr (F == Unary::gelu_quick) { return swish(x, kQuick<A>); }
   else if constexpr (F == Unary::gelu_tanh) { return x * gelu_tanh_gate(x); }
   else { return x * normal_cdf(x); }
 }
@@ -41,6 +50,8 @@ template <Unary F, class A> PUMICE_INLINE A unary_slope(A saved) {
   else if constexpr (F == Unary::tanh) { return A(1) - saved * saved; }
   else if constexpr (F == Unary::sigmoid) { return saved * (A(1) - saved); }
   else if constexpr (F == Unary::relu) { return saved > A(0) ? A(1) : A(0); }
+  else if constexpr (F == Unary::silu) { return swish_slope(saved, A(1)); }
+  else if constexpr (F == Unary::gelu_quick) { return swish_slope(saved, kQuick<A>); }
   else if constexpr (F == Unary::gelu_tanh) { return gelu_tanh_slope(saved); }
   else { return normal_cdf(saved) + saved * normal_pdf(saved); }
 }
@@ -56,6 +67,8 @@ template <class G> inline __attribute__((always_inline)) void with_unary(Unary f
     case Unary::tanh: return g.template operator()<Unary::tanh>();
     case Unary::sigmoid: return g.template operator()<Unary::sigmoid>();
     case Unary::relu: return g.template operator()<Unary::relu>();
+    case Unary::silu: return g.template operator()<Unary::silu>();
+    case Unary::gelu_quick: return g.template operator()<Unary::gelu_quick>();
     case Unary::gelu_tanh: return g.template operator()<Unary::gelu_tanh>();
     case Unary::gelu_erf: return g.template operator()<Unary::gelu_erf>();
   }

@@ -70,6 +70,9 @@ std::vector<OpCase> map_cases() {
                            [](double v) { return 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))); }, x, -5, 5));
     all.push_back(map_case("gelu erf", [](const Tensor& t) { return gelu(t, Gelu::erf); },
                            [](double v) { return 0.5 * v * (1 + std::erf(v / std::sqrt(2))); }, x, -5, 5));
+    all.push_back(map_case("gelu quick", [](const Tensor& t) { return gelu(t, Gelu::quick); }, [](double v) { return v / (1 + std::exp(-1.702 * v)); }, x,
+                           -5, 5));
+    all.push_back(map_case("silu", silu, [](double v) { return v / (1 + std::exp(-v)); }, x, -5, 5));
   }
   return all;
 }

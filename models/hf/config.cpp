@@ -1,0 +1,224 @@
+#include "pumice/models/hf/config.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/suggest.h"
+
+namespace pumice {
+namespace {
+
+using nlohmann::json;
+
+// A JSON object whose fields are asked for by name and type; what is wrong with one is an error that names it.
+class Fields {
+ public:
+  Fields(const json& object, std::string source) : object_(object), source_(std::move(source)) {}
+
+  bool has(const char* name) const { return object_.contains(name) && !object_[name].is_null(); }
+  int64_t integer(const char* name) const {
+    require(name);
+    REQUIRE(FormatError, object_[name].is_number_integer(), source_, ": \"", name, "\" must be an integer, got ", object_[name].dump());
+    return object_[name].get<int64_t>();
+  }
+  int64_t integer(const char* name, int64_t fallback) const { return has(name) ? integer(name) : fallback; }
+  double number(const char* name, double fallback) const {
+    if (!has(name)) { return fallback; }
+    REQUIRE(FormatError, object_[name].is_number(), source_, ": \"", name, "\" must be a number, got ", object_[name].dump());
+    return object_[name].get<double>();
+  }
+  bool boolean(const char* name, bool fallback) const {
+    if (!has(name)) { return fallback; }
+    REQUIRE(FormatError, object_[name].is_boolean(), source_, ": \"", name, "\" must be true or false, got ", object_[name].dump());
+    return object_[name].get<bool>();
+  }
+  std::string text(const char* name, const std::string& fallback) const {
+    if (!has(name)) { return fallback; }
+    REQUIRE(FormatError, object_[name].is_string(), source_, ": \"", name, "\" must be a text, got ", object_[name].dump());
+    return object_[name].get<std::string>();
+  }
+  std::vector<int64_t> integers(const char* name) const {
+    require(name);
+    std::vector<int64_t> all;
+    const bool list = object_[name].is_array();
+    for (const json& v : list ? object_[name] : json::array({object_[name]})) {
+      REQUIRE(FormatError, v.is_number_integer(), source_, ": \"", name, "\" must be a list of integers, got ", object_[name].dump());
+      all.push_back(v.get<int64_t>());
+    }
+    return all;
+  }
+  std::optional<Fields> object(const char* name) const {
+    if (!has(name)) { return {}; }
+    REQUIRE(FormatError, object_[name].is_object(), source_, ": \"", name, "\" must be an object, got ", object_[name].dump());
+    return Fields(object_[name], source_ + ": in \"" + name + "\"");
+  }
+  // Throws unless the field is absent or has the only value that is supported.
+  void only(const char* name, bool supported) const {
+    REQUIRE(FormatError, boolean(name, supported) == supported, source_, ": \"", name, "\": ", supported ? "false" : "true",
+            " is not supported, only ", supported ? "true" : "false");
+  }
+  void one_of(const char* name, const std::string& fallback, const std::vector<std::string>& supported) const {
+    const std::string given = text(name, fallback);
+    REQUIRE(FormatError, std::find(supported.begin(), supported.end(), given) != supported.end(), source_, ": \"", name, "\": \"", given,
+            "\" is not supported, only ", join(supported));
+  }
+  const std::string& source() const { return source_; }
+
+ private:
+  void require(const char* name) const { REQUIRE(FormatError, has(name), source_, ": \"", name, "\" is required and missing"); }
+  const json& object_;
+  std::string source_;
+};
+
+// Where rotary settings stand: the model's own fields, or since Transformers 5 "rope_parameters".
+void read_rotary(const Fields& f, DecoderConfig& c, double default_share) {
+  const std::optional<Fields> parameters = f.object("rope_parameters");
+  const Fields& from = parameters ? *parameters : f;
+  c.rotary_theta = from.number("rope_theta", c.rotary_theta);
+  const double share = from.number("partial_rotary_factor", f.number("partial_rotary_factor", f.number("rope_pct", default_share)));
+  REQUIRE(FormatError, share >= 0 && share <= 1, f.source(), ": the rotated share of a head must be in [0, 1], got ", share);
+  c.rotary = int64_t(share * double(c.head_width));
+  std::optional<Fields> scaling = parameters ? parameters : f.object("rope_scaling");
+  if (!scaling) { return; }
+  const std::string type = scaling->text("rope_type", scaling->text("type", "default"));
+  REQUIRE(FormatError, type == "default" || type == "dynamic", scaling->source(), ": scaling of type \"", type,
+          "\" is not supported, only \"default\" and \"dynamic\"");
+  if (type == "dynamic") { c.dynamic_ntk = scaling->number("factor", 1); }
+}
+
+void read_common(const Fields& f, DecoderConfig& c) {
+  c.vocabulary = f.integer("vocab_size");
+  c.width = f.integer("hidden_size");
+  c.layers = f.integer("num_hidden_layers");
+  c.heads = f.integer("num_attention_heads");
+  REQUIRE(FormatError, c.heads > 0 && (f.has("head_dim") || c.width % c.heads == 0), f.source(), ": \"hidden_size\" ", c.width,
+          " must be a multiple of \"num_attention_heads\" ", c.heads);
+  c.kv_heads = f.integer("num_key_value_heads", c.heads);
+  c.head_width = f.integer("head_dim", c.width / c.heads);
+  c.hidden = f.integer("intermediate_size");
+  c.positions = f.integer("max_position_embeddings", 2048);
+  c.tied = f.boolean("tie_word_embeddings", false);
+}
+
+void read_llama(const Fields& f, DecoderConfig& c) {
+  read_common(f, c);
+  f.one_of("hidden_act", "silu", {"silu"});
+  c.norm_eps = f.number("rms_norm_eps", 1e-6);
+  f.only("mlp_bias", false);
+  c.qkv_bias = c.out_bias = f.boolean("attention_bias", false);
+  read_rotary(f, c, 1);
+}
+void read_mistral(const Fields& f, DecoderConfig& c) {
+  read_llama(f, c);
+  c.window = f.integer("sliding_window", 0);
+}
+void read_qwen2(const Fields& f, DecoderConfig& c) {
+  read_llama(f, c);
+  c.qkv_bias = true;
+  c.out_bias = false;
+  if (f.boolean("use_sliding_window", false)) {
+    c.window = f.integer("sliding_window", 0);
+    c.window_from = f.integer("max_window_layers", 28);
+  }
+}
+void read_stablelm(const Fields& f, DecoderConfig& c) {
+  read_common(f, c);
+  f.one_of("hidden_act", "silu", {"silu"});
+  f.only("use_parallel_residual", false);
+  f.only("qk_layernorm", false);
+  c.norm = NormKind::layer;
+  c.norm_eps = f.number("layer_norm_eps", f.number("norm_eps", 1e-5));
+  c.qkv_bias = f.boolean("use_qkv_bias", false);
+  read_rotary(f, c, 0.25);
+}
+void read_phi(const Fields& f, DecoderConfig& c) {
+  read_common(f, c);
+  f.one_of("hidden_act", "gelu_new", {"gelu_new", "gelu_pytorch_tanh"});
+  f.only("qk_layernorm", false);
+  c.norm = NormKind::layer;
+  c.norm_eps = f.number("layer_norm_eps", 1e-5);
+  c.mlp = MlpKind::gelu;
+  c.parallel = c.qkv_bias = c.out_bias = c.mlp_bias = c.head_bias = true;
+  read_rotary(f, c, 0.5);
+}
+void read_qwen(const Fields& f, DecoderConfig& c) {
+  read_common(f, c);
+  REQUIRE(FormatError, c.hidden % 2 == 0, f.source(), ": \"intermediate_size\" of a Qwen model is twice the width of its MLP, got ", c.hidden);
+  c.hidden /= 2;
+  c.head_width = f.integer("kv_channels", c.head_width);
+  c.positions = f.integer("seq_length", 8192);
+  c.norm_eps = f.number("layer_norm_epsilon", 1e-6);
+  c.rotary_theta = f.number("rotary_emb_base", 10000);
+  c.rotary = int64_t(f.number("rotary_pct", 1) * double(c.head_width));
+  f.only("no_bias", true);
+  c.qkv_bias = true;
+}
+
+struct ModelType {
+  const char* name;
+  void (*read)(const Fields&, DecoderConfig&);
+};
+constexpr ModelType kModelTypes[] = {{"llama", read_llama}, {"mistral", read_mistral}, {"qwen2", read_qwen2}, {"qwen", read_qwen},
+                                     {"stablelm", read_stablelm}, {"phi", read_phi}};
+
+// The family of a model_type: "moe_llava_qwen1_5" is a qwen2.
+std::string family_of(std::string type) {
+  for (const char* prefix : {"moe_llava_", "llava_"}) {
+    if (type.rfind(prefix, 0) == 0) { type.erase(0, std::string(prefix).size()); }
+  }
+  if (type == "qwen1_5") { return "qwen2"; }
+  if (type == "stablelm_epoch") { return "stablelm"; }
+  return type;
+}
+
+void read_moe(const Fields& moe, DecoderConfig& c) {
+  if (!moe.boolean("moe_enable", true)) { return; }
+  c.moe_layers = moe.has("moe_layers_idx") ? moe.integers("moe_layers_idx") : moe_layers_of(moe.text("moe_mode", "second_half"), c.layers);
+  c.experts = moe.integers("num_experts");
+  if (c.experts.size() == 1) { c.experts.resize(c.moe_layers.size(), c.experts[0]); }
+  REQUIRE(FormatError, c.experts.size() == c.moe_layers.size(), moe.source(), ": \"num_experts\" must name one number, or one for each of the ",
+          c.moe_layers.size(), " sparse layers, got ", c.experts.size());
+  c.router.experts_per_token = int(moe.integer("top_k_experts", 2));
+  c.router.gates = c.router.experts_per_token >= 2 ? Gates::renormalised : Gates::raw;
+  c.router.train.factor = moe.number("capacity_factor", 1);
+  c.router.eval.factor = moe.number("eval_capacity_factor", 1);
+  c.router.train.least = c.router.eval.least = moe.integer("min_capacity", 4);
+  c.residual_moe = moe.boolean("use_residual", false);
+  c.aux_weight = moe.number("router_aux_loss_coef", 0.01);
+}
+
+}  // namespace
+
+std::vector<std::string> known_model_types() {
+  std::vector<std::string> all;
+  for (const ModelType& t : kModelTypes) { all.push_back(t.name); }
+  return all;
+}
+
+DecoderConfig decoder_config_from_hf(const std::string& text, const std::string& source) {
+  json value;
+  const std::string fault = parse_strict_json(text, 32, value);
+  REQUIRE(FormatError, fault.empty() && value.is_object(), source, ": ", fault.empty() ? "must hold an object" : fault);
+  const Fields f(value, source);
+  REQUIRE(FormatError, f.has("model_type"), source, ": \"model_type\" is required and missing: is this the config.json of a Hugging Face model?");
+  const std::string type = f.text("model_type", "");
+  DecoderConfig c;
+  c.family = family_of(type);
+  const auto* known = std::find_if(std::begin(kModelTypes), std::end(kModelTypes), [&](const ModelType& t) { return t.name == c.family; });
+  REQUIRE(FormatError, known != std::end(kModelTypes), source, ": \"model_type\": \"", type, "\" is not known; known are ", join(known_model_types()),
+          ", and each of them behind llava_ and moe_llava_.", did_you_mean(type, known_model_types()));
+  known->read(f, c);
+  if (type != c.family && c.family == "phi") { c.head_bias = false; }  // MoE-LLaVA makes Phi's head without its bias
+  if (const std::optional<Fields> moe = f.object("moe")) { read_moe(*moe, c); }
+  try {
+    c.validate();
+  } catch (const UsageError& e) {
+    throw FormatError(source + ": " + e.what());
+  }
+  return c;
+}
+
+}  // namespace pumice

@@ -1,0 +1,36 @@
+#include "pumice/ops/norm/rms_norm.h"
+
+#include "pumice/autograd/autograd.h"
+#include "pumice/ops/norm/rms_norm_kernels.h"
+#include "pumice/ops/require.h"
+
+namespace pumice {
+
+PUMICE_DEFINE_CPU_KERNEL(rms_norm_fwd, RmsNormFwd);
+PUMICE_DEFINE_CPU_KERNEL(rms_norm_bwd, RmsNormBwd);
+
+Tensor rms_norm(const Tensor& input, const Tensor& w, double eps) {
+  require_float("rms_norm", "x", input);
+  REQUIRE(ShapeError, input.rank() >= 1, "[rms_norm] x must be (..., C), got ", input.shape());
+  REQUIRE(ShapeError, w.shape() == Shape{input.dim(-1)}, "[rms_norm] w must be (C) = (", input.dim(-1), ") for x ", input.shape(), ", got ", w.shape());
+  require_parameter_dtype("rms_norm", "w", w, input.dtype());
+  require_same_device("rms_norm", input, w);
+  Tensor x = packed(input);
+  const int64_t C = x.dim(-1), R = C ? x.size() / C : 0;
+
+  Tensor y = empty_like(x), rrms = empty({R}, w.dtype(), x.device());
+  rms_norm_fwd(x.device(), {y, rrms, x, packed(w), R, C, eps});
+
+  // norm = x rrms     dnorm = dy * w
+  // dx = rrms * (dnorm - norm * mean_C(dnorm * norm))     dw = sum_R(dy * norm)
+  return record("rms_norm", y, {input, w}, [x, w = packed(w), rrms, R, C](const Tensor& dy, std::span<GradSink> dx) {
+    const int64_t rows_per_block = 64, blocks = (R + rows_per_block - 1) / rows_per_block;
+    Tensor dinput = dx[0].needed() ? empty_like(x) : Tensor();
+    Tensor dw = zeros(w.shape(), w.dtype(), w.device()), scratch = empty({blocks, C}, w.dtype(), w.device());
+    rms_norm_bwd(x.device(), {dinput, dw, packed(dy), x, w, rrms, scratch, R, C, rows_per_block});
+    if (dx[0].needed()) { dx[0].put(dinput); }
+    dx[1].put(dw);
+  });
+}
+
+}  // namespace pumice

@@ -15,7 +15,6 @@ the same logits, and writes the file that version would write as config.v5.json 
 Usage: tests/oracle/make_decoder_fixtures.py"""
 import shutil
 import sys
-import tempfile
 
 import torch
 import torch.nn as nn
@@ -85,9 +84,9 @@ class Qwen(nn.Module):
 
     def as_qwen2(self):
         """The same function by Transformers' Qwen2."""
-        names = {"transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.norm", "transformer.h": "model.layers", "ln_1": "input_layernorm",
-                 "ln_2": "post_attention_layernorm", "attn.c_proj": "self_attn.o_proj", "mlp.w1": "mlp.up_proj", "mlp.w2": "mlp.gate_proj",
-                 "mlp.c_proj": "mlp.down_proj"}
+        names = {"transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.norm", "transformer.h": "model.layers",
+                 "ln_1": "input_layernorm", "ln_2": "post_attention_layernorm", "attn.c_proj": "self_attn.o_proj",
+                 "mlp.w1": "mlp.up_proj", "mlp.w2": "mlp.gate_proj", "mlp.c_proj": "mlp.down_proj"}
         state = {}
         for name, tensor in self.state_dict().items():
             for ours, theirs in names.items():
@@ -189,28 +188,19 @@ def report(name, seed, margin, found, size):
 
 
 def check_with_v5(name):
-    directory = OUT / name
-    HF.utils.logging.disable_progress_bar()
-    model = HF.AutoModelForCausalLM.from_pretrained(directory, attn_implementation="eager", dtype=torch.float64).eval()
-    expected = mf.load_file(directory / "expected.safetensors")
+    model, expected = mf.load_again(HF.AutoModelForCausalLM, OUT / name)
     ids, mask = expected["input_ids"].long(), torch.arange(T) < expected["lengths"][:, None]
     with torch.no_grad():
         worst = ((model(ids, attention_mask=mask.long()).logits - expected["logits"]) * mask[..., None]).abs().max().item()
     same = generate(model, ids[:1, :PROMPT], True).equal(expected["generated"].long())
-    with tempfile.TemporaryDirectory() as scratch:
-        model.to(torch.bfloat16).save_pretrained(scratch)
-        theirs = mf.load_file(scratch + "/model.safetensors")
-        renamed = set(theirs) ^ set(mf.load_file(directory / "model.safetensors"))
-        shutil.copy(scratch + "/config.json", directory / "config.v5.json")
-    print(f"{name}: logits differ by {worst:.2e} at most, same text: {same}, names that differ: {sorted(renamed)}")
-    assert worst < 1e-4
+    print(f"{name}: logits differ by {worst:.2e} at most, same text: {same}, names that differ: {mf.write_v5_config(model, OUT / name)}")
+    assert worst < 1e-4 and same
 
 
 if __name__ == "__main__":
     names = sys.argv[1:] or [*FAMILIES, "qwen"]
-    newer = int(transformers.__version__.split(".")[0]) >= 5
     for name in names:
-        if newer and name != "qwen":
-            check_with_v5(name)
-        elif not newer:
+        if not mf.IS_V5:
             make_qwen() if name == "qwen" else make_hf(name)
+        elif name != "qwen":
+            check_with_v5(name)

@@ -17,15 +17,20 @@ expected.safetensors of a language model, N = 2 sequences, T = 12 places, V word
 import copy
 import json
 import pathlib
+import shutil
+import tempfile
 
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors.torch import load_file, save_file
 
 torch.set_num_threads(1)
+transformers.utils.logging.disable_progress_bar()
 
 OUT = pathlib.Path(__file__).parent.parent / "models/fixtures"
 N, T, PROMPT = 2, 12, 5
+IS_V5 = int(transformers.__version__.split(".")[0]) >= 5
 LIMIT = 120 * 1024  # bytes a directory may have
 
 
@@ -53,6 +58,20 @@ def save_by_hand(directory, config, state):
 
 def save_pretrained(model, directory):
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(directory)  # a copy: the cast also rounds the rotary frequencies
+
+
+def load_again(kind, directory):
+    """The model of a directory in f64, and what it is expected to compute."""
+    model = kind.from_pretrained(directory, attn_implementation="eager", dtype=torch.float64).eval()
+    return model, load_file(directory / "expected.safetensors")
+
+
+def write_v5_config(model, directory):
+    """Writes the config.json of a newer Transformers as config.v5.json; returns the tensor names by which its file differs from ours."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy.deepcopy(model).to(torch.bfloat16).save_pretrained(scratch)
+        shutil.copy(scratch + "/config.json", directory / "config.v5.json")
+        return sorted(set(load_file(scratch + "/model.safetensors")) ^ set(load_file(directory / "model.safetensors")))
 
 
 def check_size(directory):

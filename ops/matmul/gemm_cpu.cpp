@@ -1,13 +1,15 @@
 // Packed GEMM after Goto and van de Geijn 2008 ("Anatomy of High-Performance Matrix Multiplication"): panels of B and blocks of A
 // are copied into the order in which the register tile reads them, converted to the accumulator type on the way.
 //
-// Two ways to cut the work, chosen by shape alone:
+// Three ways to cut the work, chosen by shape alone:
 //   by tiles of C   B is packed once by all threads, then each task packs its rows of A and runs over the full depth
 //   by depth        for a small C and a long K (weight gradients): each task multiplies a range of K into a partial C of its own,
 //                   and the partials are added in order
+//   by columns      for a few rows of A against rows of B^T, as in generation: B is read once where it lies, and nothing is packed
 #include "pumice/ops/matmul/gemm_cpu.h"
 
 #include "pumice/ops/matmul/microkernel.h"
+#include "pumice/tensor/math.h"
 #include "pumice/tensor/parallel.h"
 #include "pumice/tensor/scratch.h"
 
@@ -227,6 +229,63 @@ template <class T, class A, class C> void by_depth(const Product* products, int6
   }
 }
 
+constexpr int64_t kFewRows = 4;
+
+bool cut_by_columns(const Product* products, int64_t count) {
+  for (int64_t g = 0; g < count; ++g) {
+    const Product& p = products[g];
+    if (p.M > kFewRows || (p.b_row != 1 && p.K > 1) || p.N < 2) { return false; }
+  }
+  return true;
+}
+
+// Columns [j0, j1) of M rows of C: dot products of rows of A, in `a` (M, K), with columns of B that are dense along K. Sixteen lanes each, as
+// in lane_sum.
+template <int M, class T, class A, class C> void few_rows(const Product& p, const A* a, int64_t j0, int64_t j1) {
+  const A* bias = static_cast<const A*>(p.bias);
+  for (int64_t j = j0; j < j1; ++j) {
+    const T* b = static_cast<const T*>(p.b) + j * p.b_col;
+    A lane[M][kLanes] = {};
+    int64_t k = 0;
+    for (; k + kLanes <= p.K; k += kLanes) {
+      A column[kLanes];
+      for (int l = 0; l < kLanes; ++l) { column[l] = A(b[k + l]); }
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) {
+        for (int l = 0; l < kLanes; ++l) { lane[m][l] += a[m * p.K + k + l] * column[l]; }
+      }
+    }
+    for (int l = 0; k < p.K; ++k, ++l) {
+      for (int m = 0; m < M; ++m) { lane[m][l] += a[m * p.K + k] * A(b[k]); }
+    }
+    for (int m = 0; m < M; ++m) {
+      const A sum = lane_sum<A>(kLanes, [&](int64_t l) { return lane[m][l]; }) + (bias ? bias[j] : A(0));
+      C& c = static_cast<C*>(p.c)[m * p.c_row + j * p.c_col];
+      c = C(p.beta ? A(c) + sum : sum);
+    }
+  }
+}
+
+template <class T, class A, class C> void by_columns(const Product* products, int64_t count) {
+  for (int64_t g = 0; g < count; ++g) {
+    const Product& p = products[g];
+    A* a = scratch<A>(kScratchB, kFewRows * p.K + 1);
+    for (int64_t m = 0; m < p.M; ++m) {
+      const T* row = static_cast<const T*>(p.a) + m * p.a_row;
+      for (int64_t k = 0; k < p.K; ++k) { a[m * p.K + k] = A(row[k * p.a_col]); }
+    }
+    parallel_for(p.N, grain_for(2 * p.K), [&](int64_t begin, int64_t end) {
+      switch (p.M) {
+        case 1: return few_rows<1, T, A, C>(p, a, begin, end);
+        case 2: return few_rows<2, T, A, C>(p, a, begin, end);
+        case 3: return few_rows<3, T, A, C>(p, a, begin, end);
+        case 4: return few_rows<4, T, A, C>(p, a, begin, end);
+        default: return;  // no rows
+      }
+    });
+  }
+}
+
 // A C so small that its tiles would not occupy the threads, and a K long enough to cut.
 bool cut_by_depth(const Product* products, int64_t count) {
   int64_t tiles = 0, deepest = 0, largest = 0;
@@ -240,7 +299,8 @@ bool cut_by_depth(const Product* products, int64_t count) {
 }
 
 template <class T, class A, class C> void run(const Product* products, int64_t count) {
-  if (cut_by_depth(products, count)) { by_depth<T, A, C>(products, count); }
+  if (cut_by_columns(products, count)) { by_columns<T, A, C>(products, count); }
+  else if (cut_by_depth(products, count)) { by_depth<T, A, C>(products, count); }
   else { by_tiles<T, A, C>(products, count); }
 }
 

@@ -1,0 +1,149 @@
+// Language models against Transformers and PyTorch (tests/oracle/make_decoder_fixtures.py): tiny directories as Hugging Face writes them are
+// opened, and give its logits, loss, gradients of every tensor, losses of three AdamW steps, and greedy text through the cache.
+//
+// Tolerances: the fixtures' weights are exact in bf16 and their values were computed in f64 with islands of f32 (rotary angles, softmax, RMS norm);
+// ours in f32. A relative error of 1e-5 of the largest value is both together; 1e-4 after three steps of an optimizer that divides by small numbers.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "largest_difference.h"
+#include "pumice/models/hf/config.h"
+#include "pumice/models/hf/weights.h"
+#include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/safetensors.h"
+#include "pumice/train/optim/adamw.h"
+
+namespace pumice {
+namespace {
+
+using testing::largest_difference;
+
+// The real places of a right-padded batch, packed.
+struct PackedBatch {
+  Tensor ids, labels, sequences;
+  std::vector<int64_t> places;  // n T + t of each
+};
+PackedBatch packed_batch(const SafetensorsFile& file) {
+  const Tensor ids = file.load("input_ids");
+  const int64_t N = ids.dim(0), T = ids.dim(1);
+  const std::vector<int32_t> id = ids.to_vector<int32_t>(), label = file.load("labels").to_vector<int32_t>();
+  std::vector<int32_t> lengths(N, int32_t(T));
+  for (const std::string& name : file.names()) {
+    if (name == "lengths") { lengths = file.load(name).to_vector<int32_t>(); }
+  }
+  PackedBatch b;
+  std::vector<int32_t> kept, kept_labels, begin = {0};
+  for (int64_t n = 0; n < N; ++n) {
+    for (int64_t t = 0; t < lengths[n]; ++t) {
+      b.places.push_back(n * T + t);
+      kept.push_back(id[n * T + t]);
+      kept_labels.push_back(label[n * T + t]);
+    }
+    begin.push_back(int32_t(kept.size()));
+  }
+  b.ids = from_values<int32_t>({int64_t(kept.size())}, kept);
+  b.labels = from_values<int32_t>({int64_t(kept.size())}, kept_labels);
+  b.sequences = from_values<int32_t>({N + 1}, begin);
+  return b;
+}
+
+Tensor rows_at(const Tensor& x, const std::vector<int64_t>& places) {  // x (N, T, V)
+  Tensor flat = x.reshape({-1, x.dim(2)}), y = empty({int64_t(places.size()), x.dim(2)});
+  for (size_t i = 0; i < places.size(); ++i) {
+    copy_into(y.slice(0, int64_t(i), int64_t(i) + 1), flat.slice(0, places[i], places[i] + 1));
+  }
+  return y;
+}
+
+std::string directory_of(const std::string& name) { return std::string(PUMICE_FIXTURES "/models/fixtures/") + name; }
+
+class DecoderParity : public ::testing::TestWithParam<const char*> {
+ protected:
+  const std::string directory = directory_of(GetParam());
+  const SafetensorsFile want = SafetensorsFile::open(directory + "/expected.safetensors");
+  const PackedBatch batch = packed_batch(want);
+
+  Tensor loss_of(const Decoder& model) const {
+    DecoderOutput out = model.forward({.ids = batch.ids, .sequences = batch.sequences}, {.training = true});
+    Tensor loss = model.loss(out.hidden, batch.labels, batch.sequences);
+    return out.aux.defined() ? add(loss, out.aux) : loss;
+  }
+  static Decoder trainable(const std::string& directory) {
+    Decoder model(decoder_config_from_hf(read_file(directory + "/config.json"), "config.json"));
+    read_decoder_weights(model, directory);
+    return model;
+  }
+};
+
+TEST_P(DecoderParity, Logits) {
+  const Decoder model = open_decoder(directory);
+  NoGrad no_grad;
+  double scale = 0;
+  Tensor logits = model.logits(model.forward({.ids = batch.ids, .sequences = batch.sequences}, {}).hidden);
+  const double worst = largest_difference(logits, rows_at(want.load("logits"), batch.places), scale);
+  EXPECT_LT(worst, 1e-5 * scale);
+}
+
+TEST_P(DecoderParity, LossAndGradients) {
+  const Decoder model = trainable(directory);
+  Tensor loss = loss_of(model);
+  EXPECT_NEAR(loss.item(), want.load("loss").item(), 1e-5 * want.load("loss").item());
+  backward(loss);
+  for (const auto& p : model.parameters().all()) {
+    const std::vector<HfTensor> sources = hf_tensors_of(model.config(), p->name());
+    for (size_t e = 0; e < sources.size(); ++e) {
+      SCOPED_TRACE(sources[e].name);
+      Tensor got = p->leaf().grad, expected = want.load("grad/" + sources[e].name);
+      if (got.rank() == 3) { got = got.slice(0, int64_t(e), int64_t(e) + 1); }
+      const int64_t rows = expected.dim(0) / sources[e].parts;
+      double scale = 0;
+      largest_difference(expected, expected, scale);
+      const double worst = largest_difference(got, expected.slice(0, sources[e].part * rows, (sources[e].part + 1) * rows), scale);
+      EXPECT_LT(worst, 2e-5 * scale);
+    }
+  }
+}
+
+TEST_P(DecoderParity, ThreeSteps) {
+  Decoder model = trainable(directory);
+  AdamW optimizer(model.parameters(), {.weight_decay = 0});
+  const std::vector<double> losses = want.load("losses").to_vector<double>();
+  for (size_t step = 0; step < losses.size(); ++step) {
+    model.parameters().zero_gradients();
+    Tensor loss = loss_of(model);
+    EXPECT_NEAR(loss.item(), losses[step], 1e-4 * losses[step]) << "before step " << step;
+    backward(loss);
+    optimizer.step({.learning_rate = 1e-2});
+  }
+}
+
+TEST_P(DecoderParity, GreedyTextThroughTheCache) {
+  const Decoder model = open_decoder(directory);
+  const std::vector<int32_t> text = want.load("generated").to_vector<int32_t>();
+  constexpr int64_t kPrompt = 5;
+  NoGrad no_grad;
+  KvCache cache(model.config(), 1, DType::f32);
+  int64_t given = kPrompt;
+  std::vector<int32_t> next(text.begin(), text.begin() + kPrompt);
+  for (size_t t = kPrompt; t < text.size(); ++t) {
+    DecoderOutput out = model.forward({.ids = from_values<int32_t>({given}, next), .sequences = from_values<int32_t>({2}, std::vector<int32_t>{0, int32_t(given)})},
+                                      {.cache = &cache});
+    const std::vector<float> logits = model.logits(out.hidden.slice(0, given - 1, given)).to_vector<float>();
+    const int32_t best = int32_t(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    ASSERT_EQ(best, text[t]) << "token " << t;
+    next = {best};
+    given = 1;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, DecoderParity, ::testing::Values("llama", "llama-dynamic", "mistral", "qwen2", "qwen2-tied", "stablelm", "phi", "qwen"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace pumice

@@ -75,7 +75,7 @@ def write_v5_config(model, directory):
 
 
 def check_size(directory):
-    size = sum(f.stat().st_size for f in directory.iterdir())
+    size = sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
     assert size <= LIMIT, f"{directory.name}: {size} bytes, more than {LIMIT}"
     return size
 

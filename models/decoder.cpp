@@ -50,7 +50,7 @@ Decoder::Decoder(const DecoderConfig& config, uint64_t seed, DType master, Devic
   store_->pack();
 }
 
-Decoder Decoder::unfilled(const DecoderConfig& config) { return Decoder(config, ParameterStore::unfilled()); }
+Decoder Decoder::unfilled(const DecoderConfig& config) { return Decoder(config, ParameterStore::make_unfilled()); }
 
 Decoder::Decoder(const DecoderConfig& config, std::unique_ptr<ParameterStore> store) : config_(config), store_(std::move(store)) {
   const DecoderConfig& c = config_;

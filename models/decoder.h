@@ -41,7 +41,7 @@ class Decoder {
  public:
   // Weights drawn from `seed`: normal with deviation 0.02, as these families start.
   explicit Decoder(const DecoderConfig& config, uint64_t seed = 0, DType master = DType::f32, Device device = Device::cpu());
-  // Without values: each parameter is to be bound (ParameterStore::unfilled).
+  // Without values: each parameter is to be bound (ParameterStore::make_unfilled).
   static Decoder unfilled(const DecoderConfig& config);
 
   Tensor embed(const Tensor& ids, DType dtype) const { return embedding_(ids, dtype); }  // i32 (T) -> (T, C)

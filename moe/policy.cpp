@@ -17,10 +17,11 @@ int64_t capacity_of(int64_t tokens, int experts, int experts_per_token, const Ca
   REQUIRE(UsageError, capacity.least >= 0, "[capacity] the least number of places must be at least 0, got ", capacity.least);
   if (capacity.factor == 0 || tokens == 0) { return tokens; }
   double places = double(tokens * experts_per_token) * capacity.factor / experts;
+  if (capacity.rounding == Capacity::Rounding::ceil_f32) { places = float(double(tokens) / experts) * float(experts_per_token * capacity.factor); }
   REQUIRE(UsageError, places <= 0x1p30, "[capacity] factor ", capacity.factor, " gives ", places,
           " places per expert, more than 2^30: use factor 0 to drop nothing");
   // nearbyint rounds halves to even in the default rounding mode
-  int64_t Q = int64_t(capacity.rounding == Capacity::Rounding::ceil ? std::ceil(places) : std::nearbyint(places));
+  int64_t Q = int64_t(capacity.rounding == Capacity::Rounding::round_half_even ? std::nearbyint(places) : std::ceil(places));
   Q = std::max(Q, capacity.least);
   REQUIRE(UsageError, Q >= 1, "[capacity] an expert needs at least 1 place, but ", tokens, " tokens * ", experts_per_token, " choices * factor ",
           capacity.factor, " / ", experts, " experts = ", places, " rounds to ", Q, ": raise the factor, group more tokens, or round up (ceil)");

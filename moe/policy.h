@@ -14,7 +14,7 @@ enum class Order {
 
 // Places per expert and group: ceil(tokens * K * factor / E), then up to a multiple (V-MoE, vmoe/moe.py compute_capacity).
 struct Capacity {
-  enum class Rounding { ceil, round_half_even };
+  enum class Rounding { ceil, round_half_even, ceil_f32 };  // ceil_f32: of a product in f32, as DeepSpeed rounds, now and then one place apart
   double factor = 1.05;  // 0: dropless, every choice is kept
   Rounding rounding = Rounding::ceil;
   int multiple_of = 4;   // 1: as computed

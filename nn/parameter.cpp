@@ -103,7 +103,7 @@ ParameterStore::ParameterStore(uint64_t seed, DType master, Device device) : see
   if (device.kind == Device::kCuda) { cuda_device::require(device); }
 }
 
-std::unique_ptr<ParameterStore> ParameterStore::unfilled() {
+std::unique_ptr<ParameterStore> ParameterStore::make_unfilled() {
   auto store = std::make_unique<ParameterStore>(0);
   store->unfilled_ = true;
   return store;

@@ -8,9 +8,9 @@
 //
 // A model that is only used needs no arena: its parameters are bound to tensors that lie in a mapped file, each in the type it has there.
 //
-//   ParameterStore store = ParameterStore::unfilled();
+//   auto store = ParameterStore::make_unfilled();
 //   ... layers ...
-//   for (auto& p : store.all()) { p->bind(file.load(p->name())); }
+//   for (auto& p : store->all()) { p->bind(file.load(p->name())); }
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -93,7 +93,8 @@ class ParameterStore {
   // The arena lies on `device` from pack() on. Throws DeviceError if there is no such device.
   explicit ParameterStore(uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
   // Parameters without values, to be bound one by one; there is no arena and no gradient.
-  static std::unique_ptr<ParameterStore> unfilled();
+  static std::unique_ptr<ParameterStore> make_unfilled();
+  bool unfilled() const { return unfilled_; }
   ParameterStore(const ParameterStore&) = delete;
   ParameterStore& operator=(const ParameterStore&) = delete;
 

@@ -1,77 +1,11 @@
 #include "pumice/models/hf/config.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-#include <optional>
 
-#include "pumice/tensor/error.h"
-#include "pumice/tensor/strict_json.h"
-#include "pumice/tensor/suggest.h"
+#include "pumice/models/hf/fields.h"
 
 namespace pumice {
 namespace {
-
-using nlohmann::json;
-
-// A JSON object whose fields are asked for by name and type; what is wrong with one is an error that names it.
-class Fields {
- public:
-  Fields(const json& object, std::string source) : object_(object), source_(std::move(source)) {}
-
-  bool has(const char* name) const { return object_.contains(name) && !object_[name].is_null(); }
-  int64_t integer(const char* name) const {
-    require(name);
-    REQUIRE(FormatError, object_[name].is_number_integer(), source_, ": \"", name, "\" must be an integer, got ", object_[name].dump());
-    return object_[name].get<int64_t>();
-  }
-  int64_t integer(const char* name, int64_t fallback) const { return has(name) ? integer(name) : fallback; }
-  double number(const char* name, double fallback) const {
-    if (!has(name)) { return fallback; }
-    REQUIRE(FormatError, object_[name].is_number(), source_, ": \"", name, "\" must be a number, got ", object_[name].dump());
-    return object_[name].get<double>();
-  }
-  bool boolean(const char* name, bool fallback) const {
-    if (!has(name)) { return fallback; }
-    REQUIRE(FormatError, object_[name].is_boolean(), source_, ": \"", name, "\" must be true or false, got ", object_[name].dump());
-    return object_[name].get<bool>();
-  }
-  std::string text(const char* name, const std::string& fallback) const {
-    if (!has(name)) { return fallback; }
-    REQUIRE(FormatError, object_[name].is_string(), source_, ": \"", name, "\" must be a text, got ", object_[name].dump());
-    return object_[name].get<std::string>();
-  }
-  std::vector<int64_t> integers(const char* name) const {
-    require(name);
-    std::vector<int64_t> all;
-    const bool list = object_[name].is_array();
-    for (const json& v : list ? object_[name] : json::array({object_[name]})) {
-      REQUIRE(FormatError, v.is_number_integer(), source_, ": \"", name, "\" must be a list of integers, got ", object_[name].dump());
-      all.push_back(v.get<int64_t>());
-    }
-    return all;
-  }
-  std::optional<Fields> object(const char* name) const {
-    if (!has(name)) { return {}; }
-    REQUIRE(FormatError, object_[name].is_object(), source_, ": \"", name, "\" must be an object, got ", object_[name].dump());
-    return Fields(object_[name], source_ + ": in \"" + name + "\"");
-  }
-  // Throws unless the field is absent or has the only value that is supported.
-  void only(const char* name, bool supported) const {
-    REQUIRE(FormatError, boolean(name, supported) == supported, source_, ": \"", name, "\": ", supported ? "false" : "true",
-            " is not supported, only ", supported ? "true" : "false");
-  }
-  void one_of(const char* name, const std::string& fallback, const std::vector<std::string>& supported) const {
-    const std::string given = text(name, fallback);
-    REQUIRE(FormatError, std::find(supported.begin(), supported.end(), given) != supported.end(), source_, ": \"", name, "\": \"", given,
-            "\" is not supported, only ", join(supported));
-  }
-  const std::string& source() const { return source_; }
-
- private:
-  void require(const char* name) const { REQUIRE(FormatError, has(name), source_, ": \"", name, "\" is required and missing"); }
-  const json& object_;
-  std::string source_;
-};
 
 // Where rotary settings stand: the model's own fields, or since Transformers 5 "rope_parameters".
 void read_rotary(const Fields& f, DecoderConfig& c, double default_share) {
@@ -185,6 +119,7 @@ void read_moe(const Fields& moe, DecoderConfig& c) {
   c.router.gates = c.router.experts_per_token >= 2 ? Gates::renormalised : Gates::raw;
   c.router.train.factor = moe.number("capacity_factor", 1);
   c.router.eval.factor = moe.number("eval_capacity_factor", 1);
+  c.router.train.rounding = c.router.eval.rounding = Capacity::Rounding::ceil_f32;
   c.router.train.least = c.router.eval.least = moe.integer("min_capacity", 4);
   c.residual_moe = moe.boolean("use_residual", false);
   c.aux_weight = moe.number("router_aux_loss_coef", 0.01);
@@ -199,9 +134,7 @@ std::vector<std::string> known_model_types() {
 }
 
 DecoderConfig decoder_config_from_hf(const std::string& text, const std::string& source) {
-  json value;
-  const std::string fault = parse_strict_json(text, 32, value);
-  REQUIRE(FormatError, fault.empty() && value.is_object(), source, ": ", fault.empty() ? "must hold an object" : fault);
+  const nlohmann::json value = parse_hf_object(text, source);
   const Fields f(value, source);
   REQUIRE(FormatError, f.has("model_type"), source, ": \"model_type\" is required and missing: is this the config.json of a Hugging Face model?");
   const std::string type = f.text("model_type", "");

@@ -1,14 +1,9 @@
 #include "pumice/models/hf/weights.h"
 
-#include <algorithm>
-#include <map>
-#include <set>
-
 #include "pumice/models/hf/config.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/safetensors.h"
-#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
@@ -93,7 +88,7 @@ std::vector<HfTensor> moe_tensors(const DecoderConfig& c, const std::string& ste
   std::vector<HfTensor> all;
   for (int64_t e = 0; f.rule && e < c.experts_of(layer); ++e) {
     const std::string folder = (c.residual_moe ? mlp + ".moe" : mlp) + ".deepspeed_moe.experts.deepspeed_experts.";
-    all.push_back({folder + std::to_string(e) + f.theirs.substr(mlp.size()) + "." + kind});
+    all.push_back({.name = folder + std::to_string(e) + f.theirs.substr(mlp.size()) + "." + kind, .slice = true});
   }
   return all;
 }
@@ -119,95 +114,28 @@ std::vector<HfTensor> hf_tensors_of(const DecoderConfig& c, const std::string& p
 
 namespace {
 
-// Tensors that other programs leave in a file and that hold nothing to read: tables of rotary embeddings and masks.
-bool is_buffer(const std::string& name) {
-  for (const char* end : {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".position_ids"}) {
-    const std::string tail = end;
-    if (name.size() >= tail.size() && name.compare(name.size() - tail.size(), tail.size(), tail) == 0) { return true; }
-  }
-  return false;
-}
+bool ignored(const DecoderConfig& config, const std::string& tensor) { return config.tied && tensor == "lm_head.weight"; }
 
-std::string listed(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 8;
-  std::vector<std::string> first(names.begin(), names.begin() + std::min(names.size(), kShown));
-  return join(first) + (names.size() > kShown ? " and " + std::to_string(names.size() - kShown) + " more" : "");
+void bind(Decoder& model, const std::string& directory) {
+  bind_weights(model.parameters(), SafetensorsFile::open(directory + "/model.safetensors"),
+               [&](const std::string& name) { return hf_tensors_of(model.config(), name); },
+               [&](const std::string& tensor) { return ignored(model.config(), tensor); }, directory);
 }
-
-// The tensor, or the rows of it, that `t` names.
-Tensor load(const SafetensorsFile& file, const HfTensor& t) {
-  Tensor whole = file.load(t.name);
-  if (t.parts == 1) { return whole; }
-  const int64_t rows = whole.dim(0) / t.parts;
-  return whole.slice(0, t.part * rows, (t.part + 1) * rows);
-}
-
-Shape wanted_shape(const Parameter& p, const std::vector<HfTensor>& sources) {
-  Shape s = sources.size() > 1 || (p.shape().rank() == 3) ? Shape(p.shape().begin() + 1, p.shape().rank() - 1) : p.shape();
-  s[0] *= sources[0].parts;
-  return s;
-}
-
-// Throws FormatError listing every tensor that is missing, misshapen or unexpected.
-void require_fit(const ParameterStore& parameters, const DecoderConfig& config, const SafetensorsFile& file, const std::string& directory) {
-  std::set<std::string> unused;
-  for (const std::string& name : file.names()) { unused.insert(name); }
-  std::vector<std::string> missing, misshapen;
-  const std::set<std::string> present = unused;
-  for (const auto& p : parameters.all()) {
-    const std::vector<HfTensor> sources = hf_tensors_of(config, p->name());
-    for (const HfTensor& t : sources) {
-      if (!present.count(t.name)) {
-        missing.push_back(t.name);
-        continue;
-      }
-      unused.erase(t.name);
-      const Shape want = wanted_shape(*p, sources);
-      if (file.shape(t.name) != want) { misshapen.push_back(concat_text(t.name, " ", file.shape(t.name), " instead of ", want)); }
-    }
-  }
-  std::vector<std::string> unexpected;
-  for (const std::string& name : unused) {
-    const bool tied = config.tied && name == "lm_head.weight";
-    if (!is_buffer(name) && !tied) { unexpected.push_back(name); }
-  }
-  const auto part = [](const char* what, const std::vector<std::string>& names) { return names.empty() ? "" : concat_text("; ", names.size(), what, listed(names)); };
-  REQUIRE(FormatError, missing.empty() && misshapen.empty() && unexpected.empty(), directory, ": the weights do not fit config.json",
-          part(" missing: ", missing), part(" misshapen: ", misshapen), part(" unexpected: ", unexpected));
-}
-
-std::string config_path(const std::string& directory) { return directory + "/config.json"; }
 
 }  // namespace
 
 Decoder open_decoder(const std::string& directory) {
-  Decoder model = Decoder::unfilled(decoder_config_from_hf(read_file(config_path(directory)), config_path(directory)));
-  const SafetensorsFile file = SafetensorsFile::open(directory + "/model.safetensors");
-  require_fit(model.parameters(), model.config(), file, directory);
-  for (const auto& p : model.parameters().all()) {
-    const std::vector<HfTensor> sources = hf_tensors_of(model.config(), p->name());
-    if (sources.size() == 1 && p->shape().rank() < 3) {
-      p->bind(load(file, sources[0]));
-      continue;
-    }
-    std::vector<Tensor> slices;
-    for (const HfTensor& t : sources) { slices.push_back(load(file, t)); }
-    p->bind_slices(std::move(slices));
-  }
+  const std::string config = directory + "/config.json";
+  Decoder model = Decoder::unfilled(decoder_config_from_hf(read_file(config), config));
+  bind(model, directory);
   return model;
 }
 
-void read_decoder_weights(Decoder& model, const std::string& directory) {
-  const SafetensorsFile file = SafetensorsFile::open(directory + "/model.safetensors");
-  require_fit(model.parameters(), model.config(), file, directory);
-  for (const auto& p : model.parameters().all()) {
-    const std::vector<HfTensor> sources = hf_tensors_of(model.config(), p->name());
-    const Tensor& to = p->change();
-    for (size_t e = 0; e < sources.size(); ++e) {
-      Tensor from = load(file, sources[e]);
-      copy_into(to.rank() == 3 ? to.slice(0, int64_t(e), int64_t(e) + 1).reshape(from.shape()) : to, from);
-    }
-  }
+Decoder load_decoder(const std::string& directory, Device device) {
+  const std::string config = directory + "/config.json";
+  Decoder model(decoder_config_from_hf(read_file(config), config), 0, DType::f32, device);
+  bind(model, directory);
+  return model;
 }
 
 }  // namespace pumice

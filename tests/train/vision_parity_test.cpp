@@ -1,0 +1,66 @@
+// Vision towers against Transformers (tests/oracle/make_vision_fixtures.py): every hidden state, and gradients of the weights behind one of them.
+// Tolerances as in decoder_parity_test.cpp.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "largest_difference.h"
+#include "pumice/autograd/autograd.h"
+#include "pumice/models/hf/vision.h"
+#include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/ops/reduce/reduce.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/safetensors.h"
+
+namespace pumice {
+namespace {
+
+using testing::largest_difference;
+
+class VisionParity : public ::testing::TestWithParam<const char*> {
+ protected:
+  const std::string directory = std::string(PUMICE_FIXTURES "/models/fixtures/") + GetParam();
+  const SafetensorsFile want = SafetensorsFile::open(directory + "/expected.safetensors");
+};
+
+TEST_P(VisionParity, HiddenStates) {
+  const OpenVisionTower open = open_vision_tower(directory);
+  NoGrad no_grad;
+  for (int64_t layer = 0; layer <= open.tower->config().layers; ++layer) {
+    double scale = 0;
+    Tensor got = (*open.tower)(want.load("pixel_values"), DType::f32, layer);
+    EXPECT_LT(largest_difference(got, want.load("hidden/" + std::to_string(layer)), scale), 1e-5 * scale) << "layer " << layer;
+  }
+}
+
+TEST_P(VisionParity, Gradients) {
+  const std::string config = read_file(directory + "/config.json");
+  ParameterStore store(0);
+  VisionTower tower(Scope(store), vision_config_from_hf(config, "config.json"));
+  store.pack();
+  const SafetensorsFile weights = SafetensorsFile::open(directory + "/model.safetensors");
+  for (const auto& p : store.all()) { copy_into(p->change(), weights.load(hf_vision_tensor(p->name(), "vision_model.").name)); }
+  backward(sum(mul(tower(want.load("pixel_values"), DType::f32, -2), want.load("cotangent"))));
+  int64_t compared = 0;
+  for (const auto& p : store.all()) {
+    const std::string name = "grad/" + hf_vision_tensor(p->name(), "vision_model.").name;
+    const std::vector<std::string> names = want.names();
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      EXPECT_FALSE(p->leaf().reached) << name;  // of the layer that is not computed
+      continue;
+    }
+    double scale = 0;
+    EXPECT_LT(largest_difference(p->leaf().grad, want.load(name), scale), 2e-5 * scale) << name;
+    ++compared;
+  }
+  EXPECT_GT(compared, 30);
+}
+
+INSTANTIATE_TEST_SUITE_P(Towers, VisionParity, ::testing::Values("clip-vision", "siglip-vision", "siglip-vision-headless"), [](const auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace pumice

@@ -196,7 +196,7 @@ def check_with_v5():
     with torch.no_grad():
         logits = model(input_ids=ids, attention_mask=mask, pixel_values=expected["pixel_values"].double()).logits
     worst = ((logits - expected["logits"]) * mask[..., None]).abs().max().item()
-    print(f"llava: logits differ by {worst:.2e} at most, names that differ: {mf.write_v5_config(model, OUT / 'llava')}")
+    print(f"llava: logits differ by {worst:.2e} at most, names that differ: {mf.write_v5_config(type(model), OUT / 'llava')}")
     assert worst < 1e-4
 
 

@@ -34,7 +34,7 @@ QWEN1 = dict(architectures=["QWenLMHeadModel"], attn_dropout_prob=0.0, bf16=Fals
              initializer_range=0.02, intermediate_size=11008, kv_channels=128, layer_norm_epsilon=1e-6, max_position_embeddings=8192,
              model_type="qwen", no_bias=True, num_attention_heads=16, num_hidden_layers=24, onnx_safe=None, rotary_emb_base=10000,
              rotary_pct=1.0, scale_attn_weights=True, seq_length=8192, tie_word_embeddings=False, tokenizer_class="QWenTokenizer",
-             torch_dtype="bfloat16", use_cache=True, use_dynamic_ntk=True, use_flash_attn="auto", use_logn_attn=True, vocab_size=151936)
+             use_cache=True, use_dynamic_ntk=True, use_flash_attn="auto", use_logn_attn=True, vocab_size=151936)
 STABLELM = dict(architectures=["StableLmForCausalLM"], bos_token_id=100257, eos_token_id=100257, hidden_act="silu", hidden_size=2048,
                 initializer_range=0.02, intermediate_size=5632, layer_norm_eps=1e-5, max_position_embeddings=4096, model_type="stablelm",
                 num_attention_heads=32, num_hidden_layers=24, num_key_value_heads=32, partial_rotary_factor=0.25, rope_theta=10000,

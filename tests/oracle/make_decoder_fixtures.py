@@ -44,15 +44,25 @@ FAMILIES = {
 LENGTHS = (12, 9)
 
 
-class QwenBlock(nn.Module):
-    """x += c_proj(attention(ln_1 x)); x += mlp(ln_2 x), mlp(h) = c_proj(w1 h * silu(w2 h)). x (N,T,W)."""
+class QwenMlp(nn.Module):
+    """c_proj(w1 h * silu(w2 h)). h (N,T,W)."""
 
     def __init__(self):
         super().__init__()
-        linear = lambda i, o, bias=False: nn.Linear(i, o, bias=bias)
+        self.w1, self.w2, self.c_proj = (nn.Linear(i, o, bias=False) for i, o in ((W, FFN), (W, FFN), (FFN, W)))
+
+    def forward(self, h):
+        return self.c_proj(self.w1(h) * silu(self.w2(h)))
+
+
+class QwenBlock(nn.Module):
+    """x += c_proj(attention(ln_1 x)); x += mlp(ln_2 x). x (N,T,W)."""
+
+    def __init__(self):
+        super().__init__()
         self.ln_1, self.ln_2 = nn.RMSNorm(W, eps=1e-6), nn.RMSNorm(W, eps=1e-6)
-        self.attn = nn.ModuleDict({"c_attn": linear(W, 3 * W, True), "c_proj": linear(W, W)})
-        self.mlp = nn.ModuleDict({"w1": linear(W, FFN), "w2": linear(W, FFN), "c_proj": linear(FFN, W)})
+        self.attn = nn.ModuleDict({"c_attn": nn.Linear(W, 3 * W), "c_proj": nn.Linear(W, W, bias=False)})
+        self.mlp = QwenMlp()
 
     def forward(self, x, cos, sin):
         heads = lambda t: t.unflatten(2, (HEADS, -1)).transpose(1, 2)
@@ -62,16 +72,15 @@ class QwenBlock(nn.Module):
         causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()  # padding is on the right: no real place sees it
         seen = torch.softmax(scores.masked_fill(~causal, -torch.inf), 3) @ v
         x = x + self.attn["c_proj"](seen.transpose(1, 2).flatten(2))
-        h = self.ln_2(x)
-        return x + self.mlp["c_proj"](self.mlp["w1"](h) * silu(self.mlp["w2"](h)))
+        return x + self.mlp(self.ln_2(x))
 
 
 class Qwen(nn.Module):
     """Qwen-1: ids (N,T) -> logits (N,T,V)."""
 
-    def __init__(self):
+    def __init__(self, depth=DEPTH):
         super().__init__()
-        self.transformer = nn.ModuleDict({"wte": nn.Embedding(V, W), "h": nn.ModuleList(QwenBlock() for _ in range(DEPTH)),
+        self.transformer = nn.ModuleDict({"wte": nn.Embedding(V, W), "h": nn.ModuleList(QwenBlock() for _ in range(depth)),
                                           "ln_f": nn.RMSNorm(W, eps=1e-6)})
         self.lm_head = nn.Linear(W, V, bias=False)
 
@@ -189,6 +198,8 @@ def make_qwen():
         generated, margin = mf.greedy(model, ids[:1, :PROMPT], T + 12 - PROMPT)
         if mf.generation_ok(generated, margin):
             break
+    else:
+        raise SystemExit("qwen: no seed gives a text worth comparing")
     twin = model.as_qwen2()
     assert (twin(ids).logits - model(ids)).abs().max() < 1e-4, "differs from Transformers' Qwen2"
     assert generate(twin, ids[:1, :PROMPT], True).equal(generated)

@@ -157,9 +157,7 @@ def make_moe_llava():
     ids, labels, spliced_ids, spliced_labels, mask = (t[1:] for t in sequences())
     for seed in range(500):
         trunk, config = moe.phi()
-        layers = [trunk.model.layers[i] for i in moe.MOE_LAYERS]
-        for layer in layers:
-            layer.mlp = moe.Moe(layer.mlp, W, moe.E, (2.0, 2.0))
+        mixtures = moe.put_experts(trunk, (2.0, 2.0))
         tower = HF.CLIPVisionModel._from_config(HF.CLIPVisionConfig(**VISION), attn_implementation="eager")
         projector = nn.ModuleDict({"image_spatial_proj": nn.Sequential(nn.Linear(VISION["hidden_size"], W), nn.GELU(), nn.Linear(W, W))})
         for part, module in enumerate((trunk, tower, projector)):
@@ -168,9 +166,11 @@ def make_moe_llava():
         features = projector["image_spatial_proj"](tower(pixels.double(), output_hidden_states=True).hidden_states[-2][:, 1:].detach())
         embedded = trunk.model.embed_tokens(spliced_ids).masked_scatter((spliced_ids == IMAGE)[..., None], features)
         logits = trunk(inputs_embeds=embedded, use_cache=False).logits
-        if min(layer.mlp.margin for layer in layers) > 1e-2 and not any(layer.mlp.dropped for layer in layers):
+        if min(m.margin for m in mixtures) > 1e-2 and not any(m.dropped for m in mixtures):
             break
-    l_aux = torch.stack([layer.mlp.l_aux for layer in layers])
+    else:
+        raise SystemExit("moe-llava-phi: no seed gives decisions that are clear enough")
+    l_aux = torch.stack([m.l_aux for m in mixtures])
     loss = mf.cross_entropy(logits, spliced_labels) + 0.01 * l_aux.sum()
     loss.backward()
     state = trunk.state_dict() | {"model.mm_projector." + n: t for n, t in projector.state_dict().items()}
@@ -187,7 +187,7 @@ def make_moe_llava():
     found |= {f"grad/model.mm_projector.{n}": p.grad for n, p in projector.named_parameters()}
     found |= {f"grad/{n}": p.grad for n, p in trunk.named_parameters() if n.endswith("gate.wg.weight")}
     print(f"moe-llava-phi: seed {seed}, {mf.save_expected(directory, found)} bytes, loss {loss.item():.6f}, l_aux {l_aux.tolist()}, closest "
-          f"decision {min(layer.mlp.margin for layer in layers):.4f}")
+          f"decision {min(m.margin for m in mixtures):.4f}")
 
 
 def check_with_v5():
@@ -196,7 +196,7 @@ def check_with_v5():
     with torch.no_grad():
         logits = model(input_ids=ids, attention_mask=mask, pixel_values=expected["pixel_values"].double()).logits
     worst = ((logits - expected["logits"]) * mask[..., None]).abs().max().item()
-    print(f"llava: logits differ by {worst:.2e} at most, names that differ: {mf.write_v5_config(model, OUT / 'llava')}")
+    print(f"llava: logits differ by {worst:.2e} at most, names that differ: {mf.write_v5_config(type(model), OUT / 'llava')}")
     assert worst < 1e-4
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes tests/moe/fixtures/deepspeed_gate.safetensors, the gates of DeepSpeed 0.9.5 computed from their formulas in f64, and
-tests/models/fixtures/{moe-phi,moe-stablelm}, tiny language models with the keys and config.json of MoE-LLaVA's last stage.
+tests/models/fixtures/{moe-phi,moe-stablelm,moe-qwen}, tiny language models with the keys and config.json of MoE-LLaVA's last stage.
 
 deepspeed_gate, per case: S tokens, E experts, K = 1 or 2 choices
   <case>/settings f64 (4)    K, capacity factor, minimal capacity, and the capacity that follows
@@ -12,10 +12,10 @@ deepspeed_gate, per case: S tokens, E experts, K = 1 or 2 choices
   <case>/l_aux f32 (1)
   <case>/cotangent f32 (S,E), <case>/dcombine, <case>/dl_aux f32 (S,E)   gradients of sum(combine * cotangent) and of l_aux by the logits
 
-The models are Transformers' Phi (without the bias of lm_head, as in MoE-LLaVA) and StableLM with the FFN of layers 0 and 2 replaced by four
-experts, top-2 with the larger logit instead of the sampled second expert. Both sequences have T tokens, because DeepSpeed's gate also
-routes padding. moe-phi drops nothing; moe-stablelm has capacity_factor 0.75, so late tokens of the second sequence are dropped. To what
-model_fixtures.py names they add
+The models are Transformers' Phi (without the bias of lm_head, as in MoE-LLaVA), its StableLM and our Qwen-1, with the FFN of layers 0 and 2
+replaced by four experts, top-2 with the larger logit instead of the sampled second expert. Both sequences have T tokens, because
+DeepSpeed's gate also routes padding. moe-phi and moe-qwen drop nothing; moe-stablelm has capacity_factor 0.75, so late tokens of the second
+sequence are dropped. To what model_fixtures.py names they add
   l_aux f32 (2)              per MoE layer; loss = cross entropy + 0.01 * their sum
   logits_eval f32 (N,T,V)    with eval_capacity_factor, 2: nothing is dropped, and so is `generated`
 
@@ -31,6 +31,7 @@ import torch
 import torch.nn as nn
 import transformers as HF
 
+import make_decoder_fixtures as decoder
 import model_fixtures as mf
 from model_fixtures import OUT, PROMPT, T
 
@@ -213,21 +214,35 @@ def stablelm():
                        norm_eps=1e-5, use_cache=True) | TRUNK | ours
 
 
-FAMILIES = {"moe-phi": (phi, 2.0, ["fc1", "fc2", "wg"]), "moe-stablelm": (stablelm, 0.75, ["gate_proj", "up_proj", "down_proj", "wg"])}
+def qwen():
+    return decoder.Qwen(DEPTH), decoder.QWEN_CONFIG | dict(architectures=["MoELLaVAQWenForCausalLM"], model_type="moe_llava_qwen",
+                                                           num_hidden_layers=DEPTH)
+
+
+FAMILIES = {
+    "moe-phi": (phi, 2.0, ["fc1", "fc2", "wg"]),
+    "moe-stablelm": (stablelm, 0.75, ["gate_proj", "up_proj", "down_proj", "wg"]),
+    "moe-qwen": (qwen, 2.0, ["mlp.w1", "mlp.w2", "mlp.c_proj", "wg"]),
+}
+
+
+def put_experts(model, factors):
+    """Replaces the FFN of every MoE layer; returns the mixtures."""
+    layers = model.transformer["h"] if isinstance(model, decoder.Qwen) else model.model.layers
+    for i in MOE_LAYERS:
+        layers[i].mlp = Moe(layers[i].mlp, W, E, factors)
+    return [layers[i].mlp for i in MOE_LAYERS]
 
 
 def make_model(name):
     build, factor, modules = FAMILIES[name]
     for seed in range(2000):
         model, config = build()
-        layers = [model.model.layers[i] for i in MOE_LAYERS]
-        for layer in layers:
-            layer.mlp = Moe(layer.mlp, W, E, (factor, 2.0))
+        moes, worst = put_experts(model, (factor, 2.0)), [math.inf]
         model = mf.randomise(model, seed).double().eval()
-        moes, worst = [layer.mlp for layer in layers], [math.inf]
 
         def logits_of(ids):
-            logits = model(ids, use_cache=False).logits
+            logits = model(ids) if isinstance(model, decoder.Qwen) else model(ids, use_cache=False).logits
             worst[0] = min(worst[0], *(m.margin for m in moes))
             return logits
 

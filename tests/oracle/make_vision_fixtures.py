@@ -93,7 +93,7 @@ def check_with_v5(name):
         else:
             found, _ = outputs(model, expected["pixel_values"])
     worst = max((v - expected[n]).abs().max().item() for n, v in found.items())
-    print(f"{name}: outputs differ by {worst:.2e} at most, names that differ: {mf.write_v5_config(model, OUT / name)}")
+    print(f"{name}: outputs differ by {worst:.2e} at most, names that differ: {mf.write_v5_config(kind, OUT / name)}")
     assert worst < 1e-4
 
 

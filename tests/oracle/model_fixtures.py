@@ -60,16 +60,21 @@ def save_pretrained(model, directory):
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(directory)  # a copy: the cast also rounds the rotary frequencies
 
 
+def edit_config(directory, **fields):
+    config = json.loads((directory / "config.json").read_text()) | fields
+    (directory / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
 def load_again(kind, directory):
     """The model of a directory in f64, and what it is expected to compute."""
     model = kind.from_pretrained(directory, attn_implementation="eager", dtype=torch.float64).eval()
     return model, load_file(directory / "expected.safetensors")
 
 
-def write_v5_config(model, directory):
+def write_v5_config(kind, directory):
     """Writes the config.json of a newer Transformers as config.v5.json; returns the tensor names by which its file differs from ours."""
     with tempfile.TemporaryDirectory() as scratch:
-        copy.deepcopy(model).to(torch.bfloat16).save_pretrained(scratch)
+        kind.from_pretrained(directory, dtype=torch.bfloat16).save_pretrained(scratch)
         shutil.copy(scratch + "/config.json", directory / "config.v5.json")
         return sorted(set(load_file(scratch + "/model.safetensors")) ^ set(load_file(directory / "model.safetensors")))
 

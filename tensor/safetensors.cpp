@@ -44,16 +44,6 @@ const char* file_name(DType d) {
   return "?";
 }
 
-bool tensor_type(const std::string& name, DType& dtype) {
-  for (DType d : {DType::f32, DType::bf16, DType::f64, DType::f16, DType::i32, DType::i64, DType::u8, DType::boolean}) {
-    if (name == file_name(d)) {
-      dtype = d;
-      return true;
-    }
-  }
-  return false;
-}
-
 Json parse_header(std::string_view text, const std::string& source) {
   Json j;
   std::string wrong = parse_strict_json(text, 4, j);
@@ -99,6 +89,13 @@ SafetensorsEntry read_entry(const std::string& name, const Json& j, const std::s
 }
 
 }  // namespace
+
+std::optional<DType> dtype_named_in_file(std::string_view name) {
+  for (DType d : {DType::f32, DType::bf16, DType::f64, DType::f16, DType::i32, DType::i64, DType::u8, DType::boolean}) {
+    if (name == file_name(d)) { return d; }
+  }
+  return std::nullopt;
+}
 
 SafetensorsHeader parse_safetensors(std::string_view bytes, const std::string& source) {
   REQUIRE(FormatError, bytes.size() >= 8, "[safetensors] ", source, ": HeaderTooSmall: at least 8 bytes are required, got ", bytes.size());
@@ -162,9 +159,9 @@ const SafetensorsEntry& SafetensorsFile::entry(const std::string& name) const {
 
 Tensor SafetensorsFile::load(const std::string& name) const {
   const SafetensorsEntry& e = entry(name);
-  DType dtype;
-  REQUIRE(DTypeError, tensor_type(e.dtype, dtype), "[safetensors] ", path_, ": tensor '", name, "' is ", e.dtype, ", which cannot be loaded");
-  Tensor t = empty(e.shape, dtype);
+  const std::optional<DType> dtype = dtype_named_in_file(e.dtype);
+  REQUIRE(DTypeError, dtype, "[safetensors] ", path_, ": tensor '", name, "' is ", e.dtype, ", which cannot be loaded");
+  Tensor t = empty(e.shape, *dtype);
   if (t.size()) { std::memcpy(t.raw(), file_->bytes().data() + header_.data_start + e.begin, e.end - e.begin); }
   return t;
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,9 @@
 #include "pumice/tensor/tensor.h"
 
 namespace pumice {
+
+// "F32" -> f32, "BF16" -> bf16, ...; nothing for element types that files may have and Tensor does not ("I8", "F8_E4M3").
+std::optional<DType> dtype_named_in_file(std::string_view name);
 
 struct SafetensorsEntry {
   std::string name, dtype;  // dtype as the file spells it: "F32", "BF16", "I64", ...

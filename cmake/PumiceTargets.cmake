@@ -46,7 +46,7 @@ function(pumice_library folder)
   list(FILTER kernels INCLUDE REGEX "_cpu\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_cpu\\.cpp$")
   if(PUMICE_TESTS STREQUAL "ops")
-    list(FILTER sources EXCLUDE REGEX "/tensor/(options|safetensors|strict_json)\\.cpp$")  # parse JSON, with a library that run_ops does without
+    list(FILTER sources EXCLUDE REGEX "/tensor/(options|safetensors|strict_json|torch_file|weight_files|weight_writer)\\.cpp$")  # parse JSON, with a library that run_ops does without
   endif()
   pumice_select_cuda_sources(sources)
   if(NOT sources)

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
-#include "pumice/data/file_kind.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file_kind.h"
 #include "pumice/tensor/strict_json.h"
 
 namespace pumice {

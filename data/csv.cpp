@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "pumice/data/class_folders.h"
-#include "pumice/data/file_kind.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file_kind.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {

@@ -3,11 +3,11 @@
 #include <filesystem>
 
 #include "pumice/data/class_folders.h"
-#include "pumice/data/file_kind.h"
 #include "pumice/data/gzip.h"
 #include "pumice/data/image.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/file_kind.h"
 
 namespace pumice {
 namespace {

@@ -6,9 +6,9 @@
 #include <png.h>
 
 #include "pumice/data/exif.h"
-#include "pumice/data/file_kind.h"
 #include "pumice/data/image_formats.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file_kind.h"
 
 namespace pumice {
 namespace {

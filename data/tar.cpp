@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <cstring>
 
-#include "pumice/data/file_kind.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/file_kind.h"
 
 namespace pumice {
 namespace {

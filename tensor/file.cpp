@@ -60,7 +60,7 @@ std::string read_file(const std::string& path) {
 MappedFile::MappedFile(const std::string& path) {
   int fd = open_to_read(path, size_);
   if (size_ > 0) {
-    void* p = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    void* p = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);  // a file may be larger than the memory
     std::string why = reason();
     close(fd);
     REQUIRE(IoError, p != MAP_FAILED, "[file] ", path, " cannot be mapped: ", why);

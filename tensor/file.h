@@ -10,7 +10,8 @@ namespace pumice {
 // The whole file. Throws IoError naming the file and the system's reason.
 std::string read_file(const std::string& path);
 
-// A read-only mapping of a whole file. Throws IoError.
+// A mapping of a whole file. Pages are read when they are touched. What is written to them stays in this process, in copies of the
+// pages: the file never changes. Throws IoError.
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);

@@ -6,6 +6,7 @@
 
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/mapped_tensor.h"
 #include "pumice/tensor/strict_json.h"
 
 namespace pumice {
@@ -21,7 +22,7 @@ constexpr FileType kTypes[] = {{"BOOL", 8}, {"F4", 4}, {"F6_E2M3", 6}, {"F6_E3M2
                                {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16},
                                {"I32", 32}, {"U32", 32}, {"F32", 32}, {"C64", 64}, {"F64", 64}, {"I64", 64}, {"U64", 64}};
 
-const FileType* type_named(const std::string& name) {
+const FileType* type_named(std::string_view name) {
   for (const FileType& t : kTypes) {
     if (name == t.name) { return &t; }
   }
@@ -42,16 +43,6 @@ const char* file_name(DType d) {
     case DType::boolean: return "BOOL";
   }
   return "?";
-}
-
-bool tensor_type(const std::string& name, DType& dtype) {
-  for (DType d : {DType::f32, DType::bf16, DType::f64, DType::f16, DType::i32, DType::i64, DType::u8, DType::boolean}) {
-    if (name == file_name(d)) {
-      dtype = d;
-      return true;
-    }
-  }
-  return false;
 }
 
 Json parse_header(std::string_view text, const std::string& source) {
@@ -100,6 +91,18 @@ SafetensorsEntry read_entry(const std::string& name, const Json& j, const std::s
 
 }  // namespace
 
+std::optional<DType> dtype_named_in_file(std::string_view name) {
+  for (DType d : {DType::f32, DType::bf16, DType::f64, DType::f16, DType::i32, DType::i64, DType::u8, DType::boolean}) {
+    if (name == file_name(d)) { return d; }
+  }
+  return std::nullopt;
+}
+
+int bits_of_file_dtype(std::string_view name) {
+  const FileType* t = type_named(name);
+  return t ? t->bits : 0;
+}
+
 SafetensorsHeader parse_safetensors(std::string_view bytes, const std::string& source) {
   REQUIRE(FormatError, bytes.size() >= 8, "[safetensors] ", source, ": HeaderTooSmall: at least 8 bytes are required, got ", bytes.size());
   uint64_t length = 0;
@@ -135,7 +138,8 @@ SafetensorsHeader parse_safetensors(std::string_view bytes, const std::string& s
     expected = e.end;
   }
   REQUIRE(FormatError, header.data_start + expected == bytes.size(), "[safetensors] ", source, ": MetadataIncompleteBuffer: the header describes ",
-          header.data_start + expected, " bytes, the file has ", bytes.size());
+          header.data_start + expected, " bytes, the file has ", bytes.size(),
+          header.data_start + expected > bytes.size() ? ". Is the download complete?" : "");
   return header;
 }
 
@@ -160,12 +164,16 @@ const SafetensorsEntry& SafetensorsFile::entry(const std::string& name) const {
   throw FormatError(concat_text("[safetensors] ", path_, " has no tensor '", name, "'"), __FILE__, __LINE__);
 }
 
+Tensor SafetensorsFile::map(const SafetensorsEntry& e) const {
+  const std::optional<DType> dtype = dtype_named_in_file(e.dtype);
+  REQUIRE(DTypeError, dtype, "[safetensors] ", path_, ": tensor '", e.name, "' is ", e.dtype, ", which cannot be loaded");
+  return mapped_tensor(file_, header_.data_start + e.begin, e.shape, *dtype);
+}
+
 Tensor SafetensorsFile::load(const std::string& name) const {
-  const SafetensorsEntry& e = entry(name);
-  DType dtype;
-  REQUIRE(DTypeError, tensor_type(e.dtype, dtype), "[safetensors] ", path_, ": tensor '", name, "' is ", e.dtype, ", which cannot be loaded");
-  Tensor t = empty(e.shape, dtype);
-  if (t.size()) { std::memcpy(t.raw(), file_->bytes().data() + header_.data_start + e.begin, e.end - e.begin); }
+  const Tensor mapped = map(entry(name));
+  Tensor t = empty_like(mapped);
+  if (t.size()) { std::memcpy(t.raw(), mapped.raw(), size_t(t.bytes())); }
   return t;
 }
 

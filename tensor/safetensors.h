@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,11 @@
 #include "pumice/tensor/tensor.h"
 
 namespace pumice {
+
+// "F32" -> f32, "BF16" -> bf16, ...; nothing for element types that files may have and Tensor does not ("I8", "F8_E4M3").
+std::optional<DType> dtype_named_in_file(std::string_view name);
+// Bits of one element of a type that files may have; 0 for other names.
+int bits_of_file_dtype(std::string_view name);
 
 struct SafetensorsEntry {
   std::string name, dtype;  // dtype as the file spells it: "F32", "BF16", "I64", ...
@@ -32,8 +38,11 @@ class SafetensorsFile {
   std::vector<std::string> names() const;
   const SafetensorsEntry& entry(const std::string& name) const;  // throws FormatError if there is none
   const Shape& shape(const std::string& name) const { return entry(name).shape; }
+  const std::vector<SafetensorsEntry>& entries() const { return header_.entries; }
   // A copy on the CPU. Throws DTypeError for a dtype that Tensor does not have.
   Tensor load(const std::string& name) const;
+  // The same without a copy: it shares the mapping of the file (mapped_tensor.h).
+  Tensor map(const SafetensorsEntry& entry) const;
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
  private:

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "pumice/data/file_kind.h"
 #include "pumice/data/gzip.h"
 #include "pumice/data/tokenizer/document.h"
 #include "pumice/data/tokenizer/impl.h"
@@ -12,6 +11,7 @@
 #include "pumice/data/tokenizer/vocabularies.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/file_kind.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {

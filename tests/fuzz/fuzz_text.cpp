@@ -5,9 +5,9 @@
 
 #include "pumice/data/braces.h"
 #include "pumice/data/class_folders.h"
-#include "pumice/data/file_kind.h"
 #include "pumice/data/source_problems.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file_kind.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);

@@ -1,4 +1,4 @@
-#include "pumice/data/file_kind.h"
+#include "pumice/tensor/file_kind.h"
 
 namespace pumice {
 namespace {

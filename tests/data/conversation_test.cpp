@@ -327,14 +327,15 @@ TEST(Conversation, WrongMessagesAreNamed) {
   EXPECT_EQ(message(twice), "[conversation] x.json sample 3: message 1 is the assistant's" + alternate);
   EXPECT_EQ(message(talk("phi", {"q", " \n"})), "[conversation] x.json sample 3: message 2 is an answer without text; leave the turn out");
   EXPECT_EQ(message(talk("phi", {"q", "see <image>"})),
-            "[conversation] x.json sample 3: message 2 is an answer that holds <image>: pictures belong to questions, and the model cannot write one");
+            "[conversation] x.json sample 3: message 2 is an answer that holds <image>: pictures belong to questions, and the model cannot "
+            "write one");
   EXPECT_EQ(message(talk("phi", {"q", "a", "q", "x<|endoftext|>y"})),
             "[conversation] x.json sample 3: message 4 is an answer that holds <|endoftext|>, the token that ends answers of the template 'phi': the "
             "model would learn to stop there; spell it differently");
   EXPECT_EQ(message(talk("phi", {"q"})), "[conversation] x.json sample 3 ends with a question; training needs its answer");
   EXPECT_EQ(message(talk("plain", {"q", "a"})),
-            "[conversation] x.json sample 3 has 2 messages and 0 <image> in the first; the template 'plain' is for pictures with one caption: <image> "
-            "and its caption");
+            "[conversation] x.json sample 3 has 2 messages and 0 <image> in the first; the template 'plain' is for pictures with one caption: "
+            "<image> and its caption");
   EXPECT_NE(message(talk("plain", {"<image>", "a", "q", "a"})).find("has 4 messages and 1 <image>"), std::string::npos);
   EXPECT_EQ(message_of<FormatError>([&] { encode_prompt(fixture("phi"), talk("phi", {"q", "a"})); }),
             "[conversation] the conversation ends with an answer; a prompt ends with a question");

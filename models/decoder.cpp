@@ -46,13 +46,13 @@ Decoder::FeedForward::FeedForward(const Scope& scope, const DecoderConfig& confi
 }
 
 Decoder::Decoder(const DecoderConfig& config, uint64_t seed, DType master, Device device)
-    : Decoder(config, std::make_unique<ParameterStore>(seed, master, device)) {
+    : Decoder(config, std::make_shared<ParameterStore>(seed, master, device)) {
   store_->pack();
 }
 
-Decoder Decoder::unfilled(const DecoderConfig& config) { return Decoder(config, ParameterStore::make_unfilled()); }
+Decoder Decoder::unfilled(const DecoderConfig& config) { return Decoder(config, std::shared_ptr<ParameterStore>(ParameterStore::make_unfilled())); }
 
-Decoder::Decoder(const DecoderConfig& config, std::unique_ptr<ParameterStore> store) : config_(config), store_(std::move(store)) {
+Decoder::Decoder(const DecoderConfig& config, std::shared_ptr<ParameterStore> store) : config_(config), store_(std::move(store)) {
   const DecoderConfig& c = config_;
   c.validate();
   const Scope root(*store_);

@@ -41,6 +41,8 @@ class Decoder {
  public:
   // Weights drawn from `seed`: normal with deviation 0.02, as these families start.
   explicit Decoder(const DecoderConfig& config, uint64_t seed = 0, DType master = DType::f32, Device device = Device::cpu());
+  // In a store that others share; names have no prefix. The caller packs it, or binds what is unfilled.
+  Decoder(const DecoderConfig& config, std::shared_ptr<ParameterStore> store);
   // Without values: each parameter is to be bound (ParameterStore::make_unfilled).
   static Decoder unfilled(const DecoderConfig& config);
 
@@ -88,14 +90,13 @@ class Decoder {
     TokenGroups groups;
     DecoderRun run;
   };
-  Decoder(const DecoderConfig& config, std::unique_ptr<ParameterStore> store);
   Pass pass_of(const DecoderInput& input, const DecoderRun& run) const;
   Tensor attend(const Layer& layer, const Tensor& x, const Pass& pass) const;
   Tensor feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, Tensor& aux) const;
   std::vector<Tensor> run_layer(const Layer& layer, const Tensor& x, const Pass& pass) const;
 
   DecoderConfig config_;
-  std::unique_ptr<ParameterStore> store_;
+  std::shared_ptr<ParameterStore> store_;
   Embedding embedding_;
   std::vector<Layer> layers_;
   Norm norm_;

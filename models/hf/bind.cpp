@@ -25,8 +25,8 @@ std::string listed(const std::vector<std::string>& names) {
 }
 
 // The tensor, or the rows of it, that `t` names.
-Tensor load(const SafetensorsFile& file, const HfTensor& t) {
-  Tensor whole = file.load(t.name);
+Tensor load(const WeightFiles& files, const HfTensor& t) {
+  Tensor whole = files.load(t.name);
   if (t.parts == 1) { return whole; }
   const int64_t rows = whole.dim(0) / t.parts;
   return whole.slice(0, t.part * rows, (t.part + 1) * rows);
@@ -39,7 +39,7 @@ Shape wanted_shape(const Parameter& p, const std::vector<HfTensor>& sources) {
 }
 
 // Throws FormatError listing every tensor that is missing, misshapen or unexpected.
-void require_fit(const ParameterStore& parameters, const SafetensorsFile& files, const Locate& locate, const Ignore& ignore, const std::string& place) {
+void require_fit(const ParameterStore& parameters, const WeightFiles& files, const Locate& locate, const Ignore& ignore, const std::string& place) {
   const std::vector<std::string> names = files.names();
   const std::set<std::string> present(names.begin(), names.end());
   std::set<std::string> unused = present;
@@ -52,7 +52,7 @@ void require_fit(const ParameterStore& parameters, const SafetensorsFile& files,
         continue;
       }
       unused.erase(t.name);
-      const Shape want = wanted_shape(*p, sources), got = files.shape(t.name);
+      const Shape want = wanted_shape(*p, sources), got = files.info(t.name).shape;
       if (got != want) { misshapen.push_back(concat_text(t.name, " ", got, " instead of ", want)); }
     }
   }
@@ -66,10 +66,11 @@ void require_fit(const ParameterStore& parameters, const SafetensorsFile& files,
 
 }  // namespace
 
-void bind_weights(ParameterStore& parameters, const SafetensorsFile& files, const Locate& locate, const Ignore& ignore, const std::string& place) {
+void bind_weights(ParameterStore& parameters, const WeightFiles& files, const Locate& locate, const Ignore& ignore, const std::string& place) {
   require_fit(parameters, files, locate, ignore, place);
   for (const auto& p : parameters.all()) {
     const std::vector<HfTensor> sources = locate(p->name());
+    if (sources.empty()) { continue; }
     std::vector<Tensor> tensors;
     for (const HfTensor& t : sources) { tensors.push_back(load(files, t)); }
     if (parameters.unfilled()) {

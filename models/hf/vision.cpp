@@ -56,19 +56,20 @@ HfTensor hf_vision_tensor(const std::string& parameter, const std::string& prefi
   throw UsageError("[hf] a vision tower has no parameter '" + parameter + "'");
 }
 
+bool is_beside_tower(const std::string& tensor) {
+  for (const char* start : {"vision_model.head.", "text_model.", "visual_projection.", "text_projection.", "logit_"}) {
+    if (starts_with(tensor, start)) { return true; }
+  }
+  return false;
+}
+
 OpenVisionTower open_vision_tower(const std::string& directory) {
   const std::string path = directory + "/config.json";
   OpenVisionTower open{.store = ParameterStore::make_unfilled()};
   open.tower = std::make_unique<VisionTower>(Scope(*open.store), vision_config_from_hf(read_file(path), path));
-  bind_weights(*open.store, SafetensorsFile::open(directory + "/model.safetensors"),
+  bind_weights(*open.store, WeightFiles::open(directory),
                [](const std::string& name) { return std::vector{hf_vision_tensor(name, "vision_model.")}; },
-               [](const std::string& tensor) {  // what pools the tokens into one vector, and a text tower beside it
-                 for (const char* start : {"vision_model.head.", "text_model.", "visual_projection.", "text_projection.", "logit_"}) {
-                   if (starts_with(tensor, start)) { return true; }
-                 }
-                 return false;
-               },
-               directory);
+               is_beside_tower, directory);
   return open;
 }
 

@@ -15,6 +15,9 @@ VisionConfig vision_config_from_hf(const std::string& json, const std::string& s
 // The tensor of a parameter of a tower (without the path of its scope), behind `prefix`, such as "vision_model.".
 HfTensor hf_vision_tensor(const std::string& parameter, const std::string& prefix);
 
+// Tensors that stand beside a tower in its files and are not part of it: what pools tokens into one vector, a text tower.
+bool is_beside_tower(const std::string& tensor);
+
 // A tower for use over the mapped files of a directory. The store owns its parameters.
 struct OpenVisionTower {
   std::unique_ptr<ParameterStore> store;

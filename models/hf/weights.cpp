@@ -3,7 +3,7 @@
 #include "pumice/models/hf/config.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
-#include "pumice/tensor/safetensors.h"
+#include "pumice/tensor/weight_files.h"
 
 namespace pumice {
 namespace {
@@ -117,7 +117,7 @@ namespace {
 bool ignored(const DecoderConfig& config, const std::string& tensor) { return config.tied && tensor == "lm_head.weight"; }
 
 void bind(Decoder& model, const std::string& directory) {
-  bind_weights(model.parameters(), SafetensorsFile::open(directory + "/model.safetensors"),
+  bind_weights(model.parameters(), WeightFiles::open(directory),
                [&](const std::string& name) { return hf_tensors_of(model.config(), name); },
                [&](const std::string& tensor) { return ignored(model.config(), tensor); }, directory);
 }

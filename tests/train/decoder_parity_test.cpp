@@ -2,7 +2,8 @@
 // opened, and give its logits, loss, gradients of every tensor, losses of three AdamW steps, and greedy text through the cache.
 //
 // Tolerances: the fixtures' weights are exact in bf16 and their values were computed in f64 with islands of f32 (rotary angles, softmax, RMS norm);
-// ours in f32. A relative error of 1e-5 of the largest value is both together; 1e-4 after three steps of an optimizer that divides by small numbers.
+// ours in f32. A relative error of 1e-5 of the largest value is both together, of gradients (sums through
+// three layers, and quotients of gates) 5e-5; 1e-4 after three steps of an optimizer that divides by small numbers.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,7 +17,7 @@
 namespace pumice {
 namespace {
 
-using testing::largest_difference;
+using testing::relative_difference;
 
 // The real places of a right-padded batch, packed.
 struct PackedBatch {
@@ -74,19 +75,16 @@ class DecoderParity : public ::testing::TestWithParam<const char*> {
 TEST_P(DecoderParity, Logits) {
   const Decoder model = open_decoder(directory);
   NoGrad no_grad;
-  double scale = 0;
   Tensor logits = model.logits(model.forward({.ids = batch.ids, .sequences = batch.sequences}, {.training = true}).hidden);  // capacity of training
-  const double worst = largest_difference(logits, rows_at(want.load("logits"), batch.places), scale);
-  EXPECT_LT(worst, 1e-5 * scale);
+  EXPECT_LT(relative_difference(logits, rows_at(want.load("logits"), batch.places)), 1e-5);
 }
 
 TEST_P(DecoderParity, LogitsAtEvaluation) {
   if (!is_moe()) { GTEST_SKIP() << "a dense model computes the same in training"; }
   const Decoder model = open_decoder(directory);
   NoGrad no_grad;
-  double scale = 0;
   Tensor logits = model.logits(model.forward({.ids = batch.ids, .sequences = batch.sequences}, {}).hidden);
-  EXPECT_LT(largest_difference(logits, rows_at(want.load("logits_eval"), batch.places), scale), 1e-5 * scale);
+  EXPECT_LT(relative_difference(logits, rows_at(want.load("logits_eval"), batch.places)), 1e-5);
 }
 
 TEST_P(DecoderParity, LossAndGradients) {
@@ -99,12 +97,9 @@ TEST_P(DecoderParity, LossAndGradients) {
     for (size_t e = 0; e < sources.size(); ++e) {
       SCOPED_TRACE(sources[e].name);
       Tensor got = p->leaf().grad, expected = want.load("grad/" + sources[e].name);
-      if (got.rank() == 3) { got = got.slice(0, int64_t(e), int64_t(e) + 1); }
-      const int64_t rows = expected.dim(0) / sources[e].parts;
-      double scale = 0;
-      largest_difference(expected, expected, scale);
-      const double worst = largest_difference(got, expected.slice(0, sources[e].part * rows, (sources[e].part + 1) * rows), scale);
-      EXPECT_LT(worst, 2e-5 * scale);
+      if (sources[e].slice) { got = got.slice(0, int64_t(e), int64_t(e) + 1); }
+      const int64_t rows = expected.dim(0) / sources[e].parts, first = sources[e].part * rows;
+      EXPECT_LT(relative_difference(got, expected.slice(0, first, first + rows)), 5e-5);
     }
   }
 }
@@ -142,7 +137,7 @@ TEST_P(DecoderParity, GreedyTextThroughTheCache) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, DecoderParity, ::testing::Values("llama", "llama-dynamic", "mistral", "qwen2", "qwen2-tied", "stablelm", "phi", "qwen",
-                                                                           "moe-phi", "moe-stablelm"),
+                                                                           "moe-phi", "moe-stablelm", "moe-qwen"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

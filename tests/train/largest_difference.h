@@ -19,4 +19,11 @@ inline double largest_difference(const Tensor& a, const Tensor& b, double& scale
   return worst;
 }
 
+// The largest |a - b| over the largest |b|.
+inline double relative_difference(const Tensor& a, const Tensor& b) {
+  double scale = 0;
+  const double worst = largest_difference(a, b, scale);
+  return scale > 0 ? worst / scale : worst;
+}
+
 }  // namespace pumice::testing

@@ -15,7 +15,7 @@
 namespace pumice {
 namespace {
 
-using testing::largest_difference;
+using testing::relative_difference;
 
 class VisionParity : public ::testing::TestWithParam<const char*> {
  protected:
@@ -27,9 +27,8 @@ TEST_P(VisionParity, HiddenStates) {
   const OpenVisionTower open = open_vision_tower(directory);
   NoGrad no_grad;
   for (int64_t layer = 0; layer <= open.tower->config().layers; ++layer) {
-    double scale = 0;
     Tensor got = (*open.tower)(want.load("pixel_values"), DType::f32, layer);
-    EXPECT_LT(largest_difference(got, want.load("hidden/" + std::to_string(layer)), scale), 1e-5 * scale) << "layer " << layer;
+    EXPECT_LT(relative_difference(got, want.load("hidden/" + std::to_string(layer))), 1e-5) << "layer " << layer;
   }
 }
 
@@ -49,8 +48,12 @@ TEST_P(VisionParity, Gradients) {
       EXPECT_FALSE(p->leaf().reached) << name;  // of the layer that is not computed
       continue;
     }
-    double scale = 0;
-    EXPECT_LT(largest_difference(p->leaf().grad, want.load(name), scale), 2e-5 * scale) << name;
+    if (name.find("k_proj.bias") != std::string::npos) {  // zero: softmax does not see what is added to every score of a row
+      double scale = 0;
+      EXPECT_LT(testing::largest_difference(p->leaf().grad, want.load(name), scale), 1e-5) << name;
+    } else {
+      EXPECT_LT(relative_difference(p->leaf().grad, want.load(name)), 2e-5) << name;
+    }
     ++compared;
   }
   EXPECT_GT(compared, 30);

@@ -1,0 +1,139 @@
+#include "pumice/models/hf/llava.h"
+
+#include <filesystem>
+
+#include "pumice/models/hf/config.h"
+#include "pumice/models/hf/fields.h"
+#include "pumice/models/hf/vision.h"
+#include "pumice/models/hf/weights.h"
+#include "pumice/tensor/file.h"
+
+namespace pumice {
+namespace {
+
+bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
+
+// "linear", or "mlp2x_gelu" for two layers.
+int64_t projector_layers(const std::string& type, const std::string& source) {
+  if (type == "linear") { return 1; }
+  const size_t end = type.find("x_gelu");
+  const bool mlp = starts_with(type, "mlp") && end != std::string::npos && end == type.size() - 6 && end > 3 && end < 6 &&
+                   type.find_first_not_of("0123456789", 3) == end;
+  REQUIRE(FormatError, mlp && std::stoll(type.substr(3)) >= 1, source, ": a projector of type \"", type, "\" is not supported, only \"linear\" and \"mlpNx_gelu\"");
+  return std::stoll(type.substr(3));
+}
+
+// Sizes of the towers that released models name.
+bool known_tower(const std::string& name, VisionConfig& c) {
+  if (name == "openai/clip-vit-large-patch14-336" || name == "openai/clip-vit-large-patch14") {
+    c = {.image_size = name.back() == '6' ? 336 : 224, .patch = 14, .width = 1024, .layers = 24, .heads = 16, .hidden = 4096};
+    return true;
+  }
+  if (name == "google/siglip-so400m-patch14-384") {
+    c = {.family = "siglip", .image_size = 384, .patch = 14, .width = 1152, .layers = 27, .heads = 16, .hidden = 4304, .norm_eps = 1e-6,
+         .activation = Gelu::tanh, .class_token = false, .first_norm = false, .patch_bias = true};
+    return true;
+  }
+  return false;
+}
+
+struct Prefixes {
+  std::string tower, projector, text;
+};
+Prefixes prefixes_of(const LlavaConfig& c) {
+  const std::string trunk = c.text.family == "qwen" ? "transformer." : "model.";
+  if (c.layout == "hf") { return {"vision_tower.vision_model.", "multi_modal_projector.", "language_model."}; }
+  if (c.layout == "llava") { return {trunk + "vision_tower.vision_tower.vision_model.", trunk + "mm_projector.", ""}; }
+  return {trunk + "image_tower.image_tower.vision_model.", trunk + "mm_projector.image_spatial_proj.", ""};
+}
+
+}  // namespace
+
+bool is_llava_config(const std::string& text, const std::string& source) {
+  const nlohmann::json value = parse_hf_object(text, source);
+  const Fields f(value, source);
+  const std::string type = f.text("model_type", "");
+  return type == "llava" || starts_with(type, "llava_") || starts_with(type, "moe_llava_");
+}
+
+LlavaConfig llava_config_from_hf(const std::string& text, const std::string& source, const VisionConfig& vision) {
+  const nlohmann::json value = parse_hf_object(text, source);
+  const Fields f(value, source);
+  LlavaConfig c;
+  if (f.object("text_config")) {
+    c.layout = "hf";
+    c.vision = vision_config_from_hf(text, source);
+    c.text = decoder_config_from_hf(value["text_config"].dump(), source + ": in \"text_config\"");
+    f.one_of("projector_hidden_act", "gelu", {"gelu"});
+    f.only("multimodal_projector_bias", true);
+    c.vision_layer = f.integer("vision_feature_layer", -2);
+    f.one_of("vision_feature_select_strategy", "default", {"default", "full"});
+    c.drop_first = f.text("vision_feature_select_strategy", "default") == "default";
+  } else {
+    c.layout = f.has("mm_image_tower") || f.has("image_projector_type") ? "moe_llava" : "llava";
+    c.vision = vision;
+    c.text = decoder_config_from_hf(text, source);
+    c.projector_layers = projector_layers(f.text(c.layout == "llava" ? "mm_projector_type" : "image_projector_type", "linear"), source);
+    c.vision_layer = f.integer("mm_vision_select_layer", -2);
+    f.one_of("mm_vision_select_feature", "patch", {"patch", "cls_patch"});
+    c.drop_first = f.text("mm_vision_select_feature", "patch") == "patch";
+  }
+  try {
+    c.validate();
+  } catch (const UsageError& e) {
+    throw FormatError(source + ": " + e.what());
+  }
+  return c;
+}
+
+std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& c, const std::string& parameter) {
+  const Prefixes p = prefixes_of(c);
+  if (starts_with(parameter, "vision.")) { return {hf_vision_tensor(parameter.substr(7), p.tower)}; }
+  if (starts_with(parameter, "projector.")) {
+    if (c.layout != "hf") { return {{p.projector + parameter.substr(10)}}; }
+    const int64_t layer = std::stoll(parameter.substr(10)) / 2 + 1;  // linear_1, linear_2
+    return {{p.projector + "linear_" + std::to_string(layer) + parameter.substr(parameter.rfind('.'))}};
+  }
+  std::vector<HfTensor> all = hf_tensors_of(c.text, parameter);
+  for (HfTensor& t : all) { t.name = p.text + t.name; }
+  return all;
+}
+
+Llava open_llava(const std::string& directory, const std::string& tower_given) {
+  namespace fs = std::filesystem;
+  const std::string path = directory + "/config.json", text = read_file(path);
+  const nlohmann::json value = parse_hf_object(text, path);
+  const Fields f(value, path);
+  const WeightFiles weights = WeightFiles::open(directory);
+  VisionConfig vision;
+  std::string tower = tower_given;
+  if (!f.object("text_config")) {
+    const char* field = f.has("mm_image_tower") ? "mm_image_tower" : "mm_vision_tower";
+    const std::string named = f.text(field, "");
+    if (tower.empty() && fs::is_directory(fs::path(directory) / named) && !named.empty()) { tower = (fs::path(directory) / named).string(); }
+    if (!tower.empty()) { vision = vision_config_from_hf(read_file(tower + "/config.json"), tower + "/config.json"); }
+    else {
+      REQUIRE(FormatError, known_tower(named, vision), path, ": \"", field, "\": \"", named, "\" is neither a directory beside it nor a tower whose sizes are "
+              "known (openai/clip-vit-large-patch14-336, google/siglip-so400m-patch14-384): give the tower's directory with --image-tower");
+    }
+  }
+  const LlavaConfig config = llava_config_from_hf(text, path, vision);
+  Llava model = Llava::unfilled(config);
+  const std::string prefix = prefixes_of(config).tower;
+  const bool holds_tower = weights.contains(hf_vision_tensor("patches.weight", prefix).name);
+  REQUIRE(FormatError, holds_tower || !tower.empty(), directory, ": the weights of the vision tower are not in the checkpoint (", prefix, "...): give its "
+          "directory with --image-tower");
+  const auto of_tower = [](const std::string& parameter) { return starts_with(parameter, "vision."); };
+  const auto ignored = [&](const std::string& tensor) { return config.text.tied && tensor == prefixes_of(config).text + "lm_head.weight"; };
+  bind_weights(model.parameters(), weights, [&](const std::string& name) {
+    return of_tower(name) && !holds_tower ? std::vector<HfTensor>() : hf_llava_tensors(config, name);
+  }, ignored, directory);
+  if (!holds_tower) {
+    bind_weights(model.parameters(), WeightFiles::open(tower), [&](const std::string& name) {
+      return of_tower(name) ? std::vector{hf_vision_tensor(name.substr(7), "vision_model.")} : std::vector<HfTensor>();
+    }, is_beside_tower, tower);
+  }
+  return model;
+}
+
+}  // namespace pumice

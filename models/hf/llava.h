@@ -1,0 +1,24 @@
+// LLaVA checkpoints in the three layouts that they come in: Transformers' (llava), LLaVA-1.5's own (llava_llama, ...), and MoE-LLaVA's
+// (moe_llava_phi, ...; llava_phi, ... before its last stage).
+#pragma once
+#include <string>
+
+#include "pumice/models/hf/bind.h"
+#include "pumice/models/llava.h"
+
+namespace pumice {
+
+// Whether a config.json describes a model that sees.
+bool is_llava_config(const std::string& json, const std::string& source);
+
+// `vision`: what describes the tower where config.json only names it (all but Transformers' layout). Throws FormatError naming `source` and the field.
+LlavaConfig llava_config_from_hf(const std::string& json, const std::string& source, const VisionConfig& vision);
+
+std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& config, const std::string& parameter);
+
+// For use, over mapped files. `tower`: the directory of the vision tower, or "" for what config.json names: Transformers' layout needs none; a relative
+// directory inside of the model; or openai/clip-vit-large-patch14-336 and google/siglip-so400m-patch14-384, whose sizes are known, when the checkpoint
+// holds the tower's weights itself, as MoE-LLaVA's do. Throws IoError, FormatError.
+Llava open_llava(const std::string& directory, const std::string& tower = "");
+
+}  // namespace pumice

@@ -38,6 +38,7 @@ std::unique_ptr<Command> make_eval_retrieval();
 std::unique_ptr<Command> make_eval_fewshot();
 std::unique_ptr<Command> make_eval_experts();
 std::unique_ptr<Command> make_model_info();
+std::unique_ptr<Command> make_model_inspect();
 std::unique_ptr<Command> make_model_average();
 std::unique_ptr<Command> make_model_upcycle();
 std::unique_ptr<Command> make_model_prune();

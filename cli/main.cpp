@@ -28,6 +28,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_eval_fewshot());
   all.push_back(make_eval_experts());
   all.push_back(make_model_info());
+  all.push_back(make_model_inspect());
   all.push_back(make_model_average());
   all.push_back(make_model_upcycle());
   all.push_back(make_model_prune());

@@ -69,7 +69,9 @@ std::string human_count(double n) {
 }
 
 std::string human_bytes(double bytes) {
-  return bytes >= double(1 << 30) ? format("%.1f GiB", bytes / double(1 << 30)) : format("%.0f MiB", bytes / double(1 << 20));
+  if (bytes >= double(1 << 30)) { return format("%.1f GiB", bytes / double(1 << 30)); }
+  if (bytes >= double(1 << 20)) { return format("%.0f MiB", bytes / double(1 << 20)); }
+  return bytes >= 1024 ? format("%.0f KiB", bytes / 1024) : format("%.0f B", bytes);
 }
 
 std::string human_time(double seconds) {

@@ -177,7 +177,8 @@ Tensor SafetensorsFile::load(const std::string& name) const {
   return t;
 }
 
-void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors, std::map<std::string, std::string> metadata) {
+void write_safetensors(AtomicFile& file, const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       std::map<std::string, std::string> metadata) {
   metadata["format"] = "pt";
   std::vector<std::pair<std::string, Tensor>> sorted = tensors;
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
@@ -195,13 +196,18 @@ void write_safetensors(const std::string& path, const std::vector<std::pair<std:
   std::string header = j.dump();
   header.resize((header.size() + 7) / 8 * 8, ' ');
   uint64_t length = header.size();
-  AtomicFile file(path);
   file.write(&length, 8);
   file.write(header);
   for (const auto& [name, t] : sorted) {
     Tensor dense = packed(to_device(t, Device::cpu()));
     if (dense.size()) { file.write(dense.raw(), size_t(dense.bytes())); }
   }
+}
+
+void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       std::map<std::string, std::string> metadata) {
+  AtomicFile file(path);
+  write_safetensors(file, path, tensors, std::move(metadata));
   file.commit();
 }
 

@@ -55,5 +55,8 @@ class SafetensorsFile {
 // which other readers refuse the file.
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
                        std::map<std::string, std::string> metadata = {});
+// The same into a file that the caller commits; `path` is for messages.
+void write_safetensors(class AtomicFile& file, const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
+                       std::map<std::string, std::string> metadata);
 
 }  // namespace pumice

@@ -10,25 +10,14 @@
 
 #include "pumice/tensor/file.h"
 #include "../temporary.h"
+#include "run_program.h"
 
 namespace pumice {
 namespace {
 
-struct Outcome {
-  int code;
-  std::string text;  // stdout and stderr together
-};
-
-Outcome run(const std::string& arguments) {
-  FILE* pipe = popen(("'" PUMICE_PROGRAM "' " + arguments + " 2>&1").c_str(), "r");
-  std::string text;
-  char buffer[4096];
-  for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) { text.append(buffer, n); }
-  int status = pclose(pipe);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, text};
-}
-
-bool holds(const Outcome& o, const std::string& part) { return o.text.find(part) != std::string::npos; }
+using testing::holds;
+using testing::Outcome;
+using testing::run;
 
 TEST(Program, HelpAndMistypedNames) {
   Outcome o = run("--help");

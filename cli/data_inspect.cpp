@@ -3,13 +3,17 @@
 #include <map>
 
 #include "pumice/cli/command.h"
+#include "pumice/cli/conversations.h"
 #include "pumice/cli/terminal.h"
+#include "pumice/data/conversation_templates.h"
 #include "pumice/data/image.h"
+#include "pumice/data/llava_json.h"
 #include "pumice/data/loader.h"
 #include "pumice/data/pairs.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
@@ -119,20 +123,27 @@ class DataInspect : public Command {
 class DataCheck : public Command {
  public:
   std::string name() const override { return "data check"; }
-  std::string summary() const override { return "read every pair of a source and say what is wrong"; }
+  std::string summary() const override { return "read every pair or conversation of a source and say what is wrong"; }
   std::string positional() const override { return "SOURCE"; }
   std::string examples() const override {
-    return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n";
+    return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n"
+           "  pumice data check llava.json --image-folder pictures --tokenizer phi-2 --template phi\n";
   }
   void declare(OptionTable& o) override {
     declare_source(o, options_);
     o.add("batch-size", batch_size_, "Output", "for the expected share of equal captions in a batch");
     o.add("problems", shown_, "Output", "how many problems of each kind to print: incomplete pairs, unreadable pictures");
+    o.add("tokenizer", conversations_.tokenizer, "Conversations", "a tokenizer file or a directory with one: encode every conversation");
+    o.add("template", conversations_.template_name, "Conversations", join(conversation_template_names()));
+    o.add("max-length", conversations_.max_length, "Conversations", "ids of a conversation, a picture as one; what is longer would be cut");
   }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, batch_size_ > 0 && shown_ >= 0, "pumice data check: --batch-size must be positive and --problems not negative, got ",
             batch_size_, " and ", shown_);
+    if (arguments.size() == 1 && is_llava_file(arguments[0])) {
+      return check_conversations(arguments[0], options_.image_folder, shown_, conversations_);
+    }
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     std::map<std::string, int64_t> sizes;
     std::map<uint64_t, int64_t> pictures, captions;
@@ -166,6 +177,7 @@ class DataCheck : public Command {
  private:
   PairOptions options_;
   int64_t batch_size_ = 128, shown_ = 5;
+  ConversationCheck conversations_;
 };
 
 }  // namespace

@@ -49,14 +49,18 @@ int64_t check_pictures(const LlavaFile& file, const std::filesystem::path& folde
   return problems.finish();
 }
 
-int64_t check_ids(const LlavaFile& file, int64_t shown, const ConversationCheck& options) {
+EncodedConversation encode_sample(const Tokenizer& tokenizer, const LlavaSample& sample, const ConversationSettings& options) {
+  return encode_conversation(tokenizer, sample.conversation(options.template_name),
+                             {.max_length = options.max_length, .images = int64_t(sample.images.size())});
+}
+
+int64_t check_ids(const LlavaFile& file, int64_t shown, const ConversationSettings& options) {
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   Problems problems(shown);
   int64_t ids = 0, labels = 0, longest = 0, cut = 0;
   for (const LlavaSample& sample : file.samples) {
     try {
-      const EncodedConversation e = encode_conversation(tokenizer, sample.conversation(options.template_name),
-                                                        {.max_length = options.max_length, .images = int64_t(sample.images.size())});
+      const EncodedConversation e = encode_sample(tokenizer, sample, options);
       ids += int64_t(e.ids.size());
       labels += std::count_if(e.labels.begin(), e.labels.end(), [](int32_t label) { return label != kIgnoredLabel; });
       longest = std::max(longest, int64_t(e.ids.size()));
@@ -71,9 +75,54 @@ int64_t check_ids(const LlavaFile& file, int64_t shown, const ConversationCheck&
   return broken;
 }
 
+// Each line of `text` behind its mark.
+void print_marked(const std::string& text, const char* mark) {
+  std::string_view rest = text;
+  for (size_t end = 0; end != std::string_view::npos; rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1)) {
+    end = rest.find('\n');
+    print_line(concat_text("    ", mark, " ", rest.substr(0, end)));
+  }
+}
+
+// As print_marked() shows it, but from the ids and labels themselves.
+void print_tokens(const Tokenizer& tokenizer, const EncodedConversation& e) {
+  for (size_t begin = 0, end; begin < e.ids.size(); begin = end) {
+    const bool trained = e.labels[begin] != kIgnoredLabel;
+    std::string text;
+    for (end = begin; end < e.ids.size() && (e.labels[end] != kIgnoredLabel) == trained; ++end) {
+      const std::string piece = e.ids[end] == kImageToken ? std::string(kImageText) : tokenizer.decode(std::vector<int32_t>{e.ids[end]});
+      text += "[" + piece + "]";
+    }
+    print_marked(text, trained ? ">" : "|");
+  }
+  print_line(format("    %zu ids, a picture as one%s", e.ids.size(), e.cut ? ", cut" : ""));
+}
+
 }  // namespace
 
-int check_conversations(const std::string& path, const std::string& folder, int64_t shown, const ConversationCheck& options) {
+void inspect_conversations(const std::string& path, int64_t start, int64_t count, const ConversationSettings& options) {
+  const LlavaFile file = parse_llava(read_file(path), path);
+  const int64_t size = int64_t(file.samples.size());
+  REQUIRE(UsageError, start >= 0 && start < size && count > 0, "pumice data inspect: --start must be in [0, ", size, ") and --n positive, got ",
+          start, " and ", count);
+  const std::string report = file.problems.report(file.given, "samples");
+  if (!report.empty()) { print_line(report); }
+  const auto tokenizer = options.tokenizer.empty() ? nullptr : std::make_unique<Tokenizer>(Tokenizer::load(options.tokenizer));
+  for (int64_t i = start; i < std::min(start + count, size); ++i) {
+    const LlavaSample& sample = file.samples[size_t(i)];
+    print_line(format("%lld  %s", wide(i), sample.place.c_str()));
+    for (const std::string& image : sample.images) { print_line("    " + image); }
+    if (tokenizer) {
+      print_tokens(*tokenizer, encode_sample(*tokenizer, sample, options));
+    } else {
+      for (const ConversationPiece& piece : pieces_of(sample.conversation(options.template_name))) {
+        print_marked(piece.text, piece.supervised ? ">" : "|");
+      }
+    }
+  }
+}
+
+int check_conversations(const std::string& path, const std::string& folder, int64_t shown, const ConversationSettings& options) {
   const LlavaFile file = parse_llava(read_file(path), path);
   const std::vector<std::string>& first = file.problems.first();
   for (size_t i = 0; i < std::min(first.size(), size_t(shown)); ++i) { print_line(first[i]); }

@@ -3,13 +3,17 @@
 #include <map>
 
 #include "pumice/cli/command.h"
+#include "pumice/cli/conversations.h"
 #include "pumice/cli/terminal.h"
+#include "pumice/data/conversation_templates.h"
 #include "pumice/data/image.h"
+#include "pumice/data/llava_json.h"
 #include "pumice/data/loader.h"
 #include "pumice/data/pairs.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
@@ -20,6 +24,11 @@ void declare_source(OptionTable& o, PairOptions& options) {
   o.add("csv-label-key", options.label_column, "Input", "CSV: the column of classes; default: label or class, if there is one");
   o.add("image-folder", options.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", options.split, "Input", "of sources that have several");
+}
+
+void declare_conversations(OptionTable& o, ConversationSettings& settings) {
+  o.add("template", settings.template_name, "Conversations", join(conversation_template_names()));
+  o.add("max-length", settings.max_length, "Conversations", "ids of a conversation, a picture as one; what is longer would be cut");
 }
 
 std::unique_ptr<PairSource> open_argument(const Command& command, const std::vector<std::string>& arguments, const PairOptions& options) {
@@ -54,11 +63,12 @@ class Sheet {
 class DataInspect : public Command {
  public:
   std::string name() const override { return "data inspect"; }
-  std::string summary() const override { return "show pairs as the model will see them"; }
+  std::string summary() const override { return "show pairs or conversations as the model will see them"; }
   std::string positional() const override { return "SOURCE"; }
   std::string examples() const override {
     return "  pumice data inspect train.csv --n 16 --size 64 --out sheet.png\n"
-           "  pumice data inspect 'train-{000000..000004}.tar' --tokenizer runs/a/checkpoints/latest/tokenizer.json\n";
+           "  pumice data inspect 'train-{000000..000004}.tar' --tokenizer runs/a/checkpoints/latest/tokenizer.json\n"
+           "  pumice data inspect llava.json --template phi\n";
   }
   void declare(OptionTable& o) override {
     declare_source(o, options_);
@@ -66,12 +76,19 @@ class DataInspect : public Command {
     o.add("n", count_, "Output", "how many pairs");
     o.add("start", start_, "Output", "the first one");
     o.add("size", size_, "Output", "pixels per side that pictures are resized to");
-    o.add("tokenizer", tokenizer_, "Output", "a tokenizer file or a directory with one: show captions as its tokens");
+    o.add("tokenizer", tokenizer_, "Output", "a tokenizer file or a directory with one: show captions and answers as its tokens");
+    declare_conversations(o, conversations_);
     o.add("text-length", text_length_, "Output", "most tokens of a caption, end-of-text included");
     o.add("out", out_, "Output", "write the pictures as one PNG, row by row in the order printed");
   }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
+    if (arguments.size() == 1 && is_llava_file(arguments[0])) {
+      REQUIRE(UsageError, out_.empty(), "pumice data inspect: --out writes the pictures of pairs; ", arguments[0], " holds conversations");
+      conversations_.tokenizer = tokenizer_;
+      inspect_conversations(arguments[0], start_, count_, conversations_);
+      return 0;
+    }
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     REQUIRE(UsageError, start_ >= 0 && start_ < source->size() && count_ > 0 && size_ > 0 && size_ <= 1024,
             "pumice data inspect: --start must be in [0, ", source->size(), "), --n positive and --size in [1, 1024], got ", start_, ", ", count_,
@@ -114,25 +131,32 @@ class DataInspect : public Command {
   DecodeOptions decoding_;
   int64_t count_ = 8, start_ = 0, size_ = 64, text_length_ = 16;
   std::string tokenizer_, out_;
+  ConversationSettings conversations_;
 };
 
 class DataCheck : public Command {
  public:
   std::string name() const override { return "data check"; }
-  std::string summary() const override { return "read every pair of a source and say what is wrong"; }
+  std::string summary() const override { return "read every pair or conversation of a source and say what is wrong"; }
   std::string positional() const override { return "SOURCE"; }
   std::string examples() const override {
-    return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n";
+    return "  pumice data check train.csv --image-folder pictures\n  pumice data check 'train-{000000..000019}.tar'\n"
+           "  pumice data check llava.json --image-folder pictures --tokenizer phi-2 --template phi\n";
   }
   void declare(OptionTable& o) override {
     declare_source(o, options_);
     o.add("batch-size", batch_size_, "Output", "for the expected share of equal captions in a batch");
     o.add("problems", shown_, "Output", "how many problems of each kind to print: incomplete pairs, unreadable pictures");
+    o.add("tokenizer", conversations_.tokenizer, "Conversations", "a tokenizer file or a directory with one: encode every conversation");
+    declare_conversations(o, conversations_);
   }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, batch_size_ > 0 && shown_ >= 0, "pumice data check: --batch-size must be positive and --problems not negative, got ",
             batch_size_, " and ", shown_);
+    if (arguments.size() == 1 && is_llava_file(arguments[0])) {
+      return check_conversations(arguments[0], options_.image_folder, shown_, conversations_);
+    }
     std::unique_ptr<PairSource> source = open_argument(*this, arguments, options_);
     std::map<std::string, int64_t> sizes;
     std::map<uint64_t, int64_t> pictures, captions;
@@ -166,6 +190,7 @@ class DataCheck : public Command {
  private:
   PairOptions options_;
   int64_t batch_size_ = 128, shown_ = 5;
+  ConversationSettings conversations_;
 };
 
 }  // namespace

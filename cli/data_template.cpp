@@ -18,6 +18,10 @@ class DataTemplate : public Command {
     REQUIRE(UsageError, arguments.size() == 1, "pumice data template: one of ", join(template_kinds()), " is required, got ", arguments.size(),
             " words");
     const std::string source = write_template(arguments[0], out_);
+    if (arguments[0] == "llava") {
+      print_line("wrote " + out_ + ". Check it with:\n  pumice data check '" + source + "'");
+      return 0;
+    }
     print_line("wrote " + out_ + ". Train on it with:\n  pumice train limoe --preset tiny --batch-size 12 --steps 50 --train-data '" + source +
                "' --out runs/example");
     return 0;

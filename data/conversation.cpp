@@ -12,27 +12,16 @@ namespace {
 
 std::string place_of(const Conversation& c) { return "[conversation] " + (c.name.empty() ? "the conversation" : c.name); }
 
-void check_answer(const Conversation& c, const ConversationTemplate& t, size_t index) {
-  const std::string& text = c.messages[index].text;
-  const std::string where = concat_text(place_of(c), ": message ", index + 1);
-  REQUIRE(FormatError, !trimmed(text).empty(), where, " is an answer without text; leave the turn out");
-  REQUIRE(FormatError, text.find(kImageText) == std::string::npos, where, " is an answer that holds ", kImageText,
-          ": pictures belong to questions, and the model cannot write one");
-  REQUIRE(FormatError, t.captions || text.find(t.end) == std::string::npos, where, " is an answer that holds ", t.end,
-          ", the token that ends answers of the template '", t.name, "': the model would learn to stop there; spell it differently");
-}
-
 void check_messages(const Conversation& c, const ConversationTemplate& t) {
-  REQUIRE(FormatError, !c.messages.empty(), place_of(c), " has no messages");
-  for (size_t i = 0; i < c.messages.size(); ++i) {
-    const bool user = c.messages[i].role == Role::user;
-    REQUIRE(FormatError, user == (i % 2 == 0), place_of(c), ": message ", i + 1, " is the ", user ? "user" : "assistant",
-            "'s; questions and answers must alternate, beginning with the user");
-    if (!user) { check_answer(c, t, i); }
-  }
+  const std::string fault = fault_of(c.messages);
+  REQUIRE(FormatError, fault.empty(), place_of(c), ": ", fault);
   REQUIRE(FormatError, !t.captions || (c.messages.size() <= 2 && count_images(c.messages[0].text) > 0), place_of(c), " has ", c.messages.size(),
           " messages and ", count_images(c.messages[0].text), " ", kImageText, " in the first; the template '", t.name,
           "' is for pictures with one caption: ", kImageText, " and its caption");
+  for (size_t i = 1; i < c.messages.size() && !t.captions; i += 2) {
+    REQUIRE(FormatError, c.messages[i].text.find(t.end) == std::string::npos, place_of(c), ": message ", i + 1, " is an answer that holds ", t.end,
+            ", the token that ends answers of the template '", t.name, "': the model would learn to stop there; spell it differently");
+  }
 }
 
 // What the template writes for the question `index`, up to where its answer begins.
@@ -221,6 +210,23 @@ int32_t end_of_answer(const Tokenizer& tokenizer, const std::string& template_na
   const ConversationTemplate& t = conversation_template(template_name);
   REQUIRE(UsageError, !t.captions, "[conversation] the template '", t.name, "' has no token that ends an answer");
   return end_token(tokenizer, t);
+}
+
+std::string fault_of(const std::vector<Message>& messages) {
+  if (messages.empty()) { return "there are no messages"; }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string which = concat_text("message ", i + 1, " is ");
+    const bool user = messages[i].role == Role::user;
+    if (user != (i % 2 == 0)) {
+      return which + (user ? "the user's" : "the assistant's") + "; questions and answers must alternate, beginning with the user";
+    }
+    if (user) { continue; }
+    if (trimmed(messages[i].text).empty()) { return which + "an answer without text; leave the turn out"; }
+    if (count_images(messages[i].text) > 0) {
+      return which + "an answer that holds <image>: pictures belong to questions, and the model cannot write one";
+    }
+  }
+  return "";
 }
 
 int64_t count_images(std::string_view text) { return int64_t(split_at_images(text).size()) - 1; }

@@ -62,6 +62,9 @@ std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, const Conversatio
 // The token that ends an answer. Throws UsageError when the vocabulary lacks it, and for "plain", which has none.
 int32_t end_of_answer(const Tokenizer& tokenizer, const std::string& template_name);
 
+// What no template could write: messages that do not alternate, an answer without text or with <image>. "message 2 is ..."; "" when all is well.
+std::string fault_of(const std::vector<Message>& messages);
+
 // How often <image> stands in `text`.
 int64_t count_images(std::string_view text);
 

@@ -111,10 +111,31 @@ std::string write_benchmark(const fs::path& directory) {
   return directory.string();
 }
 
+// Several turns, a picture at the end of its question, and text alone.
+std::string write_llava(const fs::path& directory) {
+  auto entry = [](const char* from, const std::string& value) { return concat_text("{\"from\": \"", from, "\", \"value\": \"", value, "\"}"); };
+  auto line = [](const char* id, const std::string& image, const std::vector<std::string>& entries) {
+    const std::string picture = image.empty() ? "" : "\"image\": \"" + image + "\", ";
+    return concat_text("  {\"id\": \"", id, "\", ", picture, "\"conversations\": [", join(entries), "]}");
+  };
+  std::string pictures[2];
+  for (int i : {0, 1}) {
+    pictures[i] = "pictures/" + sample(i).key + ".png";
+    write_picture(directory / pictures[i], sample(i));
+  }
+  const std::string lines[] = {
+      line("0", pictures[0], {entry("human", "<image>\\nWhat is this?"), entry("gpt", sample(0).caption), entry("human", "What shape is it?"),
+                              entry("gpt", "It is a " + sample(0).shape + ".")}),
+      line("1", pictures[1], {entry("human", "Describe the picture.\\n<image>"), entry("gpt", sample(1).caption)}),
+      line("2", "", {entry("human", "How many corners has a square?"), entry("gpt", "Four.")})};
+  write_file_atomic((directory / "train.json").string(), "[\n" + lines[0] + ",\n" + lines[1] + ",\n" + lines[2] + "\n]\n");
+  return (directory / "train.json").string();
+}
+
 }  // namespace
 
 const std::vector<std::string>& template_kinds() {
-  static const std::vector<std::string> kinds = {"csv", "coco", "folder", "webdataset", "clip-benchmark"};
+  static const std::vector<std::string> kinds = {"csv", "coco", "folder", "webdataset", "clip-benchmark", "llava"};
   return kinds;
 }
 
@@ -127,6 +148,7 @@ std::string write_template(const std::string& kind, const std::string& directory
   if (kind == "csv") { return write_csv(directory); }
   if (kind == "coco") { return write_coco(directory); }
   if (kind == "folder") { return write_folder(directory); }
+  if (kind == "llava") { return write_llava(directory); }
   return kind == "webdataset" ? write_webdataset(directory) : write_benchmark(directory);
 }
 

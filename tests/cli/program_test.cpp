@@ -275,6 +275,50 @@ TEST(Program, EveryTemplateIsCheckedAndTrainsAsItSays) {
   EXPECT_TRUE(holds(o, "there is no template 'cvs'")) << o.text;
 }
 
+TEST(Program, ConversationsAreChecked) {
+  testing::Temporary d;
+  const std::string json = d / "set/train.json", source = "data check " + json;
+  Outcome o = run("data template llava --out " + (d / "set"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "pumice data check '" + json + "'")) << o.text;
+  o = run(source);
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "3 conversations of 4 turns, 1 without a picture; 2 pictures, 0 unreadable")) << o.text;
+
+  const std::string phi = " --tokenizer " PUMICE_FIXTURES "/data/fixtures/tokenizer/phi.json";
+  o = run(source + phi + " --template phi");
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, " of them trained on; the longest conversation has ") && holds(o, ", 0 are cut at 2048")) << o.text;
+  o = run(source + phi + " --template phi --max-length 8");
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "train.json[0] (id 0): the first answer begins at id ") && holds(o, "the length limit 8 leaves nothing")) << o.text;
+  o = run(source + phi + " --template v1");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(holds(o, "ends answers with </s>, which this tokenizer has no token for. Templates that go with it: plain, phi")) << o.text;
+
+  o = run("data inspect " + json + " --template phi --n 1");
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "0  " + json + "[0] (id 0)\n    pictures/000000.png\n    | A chat between")) << o.text;
+  EXPECT_TRUE(holds(o, " USER: <image>\n    | What is this? ASSISTANT:\n    >  a red circle on white<|endoftext|>\n    | USER: What")) << o.text;
+  EXPECT_FALSE(holds(o, "[1]")) << o.text;
+  o = run("data inspect " + json + phi + " --template phi --start 1");
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "[<|endoftext|>]\n    ") && holds(o, "[<image>]") && holds(o, " ids, a picture as one\n2  ")) << o.text;
+  EXPECT_EQ(run("data inspect " + json + " --start 3").code, 2);
+
+  std::string text = read_file(json);
+  text.replace(text.find("Four."), 5, " ");
+  write_file_atomic(json, text);
+  std::filesystem::remove(d / "set/pictures/000001.png");
+  o = run(source);
+  EXPECT_EQ(o.code, 1);
+  EXPECT_TRUE(holds(o, "train.json[2] (id 2): message 2 is an answer without text")) << o.text;
+  EXPECT_TRUE(holds(o, "train.json[1] (id 1): ") && holds(o, "000001.png")) << o.text;
+  EXPECT_TRUE(holds(o, "2 conversations of 3 turns, 0 without a picture; 2 pictures, 1 unreadable")) << o.text;
+  EXPECT_TRUE(holds(o, "left out 1 of 3 samples")) << o.text;
+  EXPECT_EQ(run(source + " --image-folder " + (d / "nowhere")).code, 1);
+}
+
 TEST(Program, DataCheckNamesPlantedFaults) {
   testing::Temporary d;
   ASSERT_EQ(run("data template csv --out " + (d / "csv")).code, 0);

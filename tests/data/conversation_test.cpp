@@ -318,7 +318,7 @@ TEST(Conversation, WrongMessagesAreNamed) {
     c.name = "x.json sample 3";
     return message_of<FormatError>([&] { encode_conversation(fixture("phi"), c); });
   };
-  EXPECT_EQ(message(talk("phi", {})), "[conversation] x.json sample 3 has no messages");
+  EXPECT_EQ(message(talk("phi", {})), "[conversation] x.json sample 3: there are no messages");
   const std::string alternate = "; questions and answers must alternate, beginning with the user";
   Conversation twice = talk("phi", {"q", "a"});
   twice.messages.push_back({Role::assistant, "b"});

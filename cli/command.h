@@ -37,6 +37,8 @@ std::unique_ptr<Command> make_eval_zeroshot();
 std::unique_ptr<Command> make_eval_retrieval();
 std::unique_ptr<Command> make_eval_fewshot();
 std::unique_ptr<Command> make_eval_experts();
+std::unique_ptr<Command> make_chat();
+std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_model_info();
 std::unique_ptr<Command> make_model_inspect();
 std::unique_ptr<Command> make_model_average();

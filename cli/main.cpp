@@ -27,6 +27,8 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_eval_retrieval());
   all.push_back(make_eval_fewshot());
   all.push_back(make_eval_experts());
+  all.push_back(make_chat());
+  all.push_back(make_generate());
   all.push_back(make_model_info());
   all.push_back(make_model_inspect());
   all.push_back(make_model_average());

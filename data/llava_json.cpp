@@ -4,7 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "pumice/data/file_kind.h"
+#include "pumice/tensor/file_kind.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/strict_json.h"

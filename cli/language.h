@@ -1,0 +1,24 @@
+// What `pumice generate` and `pumice chat` share: the flags that name a model and how it answers.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "pumice/tensor/options.h"
+#include "pumice/train/language_model.h"
+
+namespace pumice {
+
+struct LanguageFlags {
+  std::string model, precision = "bf16";
+  LanguageModelOptions options;
+  SamplingOptions sampling;
+};
+
+void declare_language_options(OptionTable& table, LanguageFlags& flags);
+LanguageModel open_language_model(const char* command, const LanguageFlags& flags);
+// The model's own settings where no flag says otherwise.
+SamplingOptions sampling_of(OptionTable& table, const LanguageFlags& flags, const LanguageModel& model);
+std::vector<Image> read_images(const std::vector<std::string>& paths);
+std::string describe_times(const AnswerReport& report);
+
+}  // namespace pumice

@@ -1,0 +1,96 @@
+#include "pumice/data/picture_input.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/strict_json.h"
+
+namespace pumice {
+namespace {
+
+using nlohmann::json;
+
+Image padded(const Image& image, const PictureInput& input) {
+  const int side = std::max(image.width, image.height), left = (side - image.width) / 2, top = (side - image.height) / 2;
+  Image square{side, side, std::vector<uint8_t>(size_t(side) * side * 3)};
+  for (size_t i = 0; i < square.rgb.size(); ++i) { square.rgb[i] = uint8_t(int(255 * double(input.mean[i % 3]))); }
+  for (int y = 0; y < image.height; ++y) {
+    std::copy_n(image.rgb.begin() + long(size_t(y) * image.width * 3), image.width * 3, square.rgb.begin() + long((size_t(top + y) * side + left) * 3));
+  }
+  return square;
+}
+
+Image cropped(const Image& image, int size) {
+  const int left = (image.width - size) / 2, top = (image.height - size) / 2;
+  Image out{size, size, std::vector<uint8_t>(size_t(size) * size * 3)};
+  for (int y = 0; y < size; ++y) {
+    std::copy_n(image.rgb.begin() + long((size_t(top + y) * image.width + left) * 3), size * 3, out.rgb.begin() + long(size_t(y) * size * 3));
+  }
+  return out;
+}
+
+Image fitted(const Image& image, const PictureInput& input) {
+  const int size = int(input.size);
+  if (input.fit == PictureInput::Fit::squash) { return resize(image, size, size, input.filter); }
+  if (input.fit == PictureInput::Fit::pad) { return resize(padded(image, input), size, size, input.filter); }
+  const int64_t w = image.width, h = image.height;
+  return cropped(w <= h ? resize(image, size, int(size * h / w), input.filter) : resize(image, int(size * w / h), size, input.filter), size);
+}
+
+// {"height": n, "width": n}, {"shortest_edge": n} or n.
+int64_t edge_of(const json& size, const std::string& source) {
+  const json* edge = &size;
+  if (size.is_object()) {
+    const auto at = size.contains("shortest_edge") ? size.find("shortest_edge") : size.find("height");
+    REQUIRE(FormatError, at != size.end(), source, ": a size must have \"shortest_edge\" or \"height\", got ", size.dump());
+    REQUIRE(FormatError, !size.contains("width") || !size.contains("height") || size["width"] == size["height"], source, ": a size must be square, got ", size.dump());
+    edge = &*at;
+  }
+  REQUIRE(FormatError, edge->is_number_integer() && *edge >= 1 && *edge <= 8192, source, ": a size must be an integer from 1 to 8192, got ", size.dump());
+  return edge->get<int64_t>();
+}
+
+void read_three(const json& object, const char* name, const std::string& source, float (&to)[3]) {
+  const auto at = object.find(name);
+  if (at == object.end()) { return; }
+  REQUIRE(FormatError, at->is_array() && at->size() == 3 && (*at)[0].is_number() && (*at)[1].is_number() && (*at)[2].is_number(), source, ": \"", name,
+          "\" must be three numbers, got ", at->dump());
+  for (int c = 0; c < 3; ++c) { to[c] = (*at)[c].get<float>(); }
+}
+
+}  // namespace
+
+PictureInput picture_input_from_hf(const std::string& text, const std::string& source) {
+  json value;
+  const std::string fault = parse_strict_json(text, 16, value);
+  REQUIRE(FormatError, fault.empty() && value.is_object(), source, ": ", fault.empty() ? "must hold an object" : fault);
+  PictureInput p;
+  const bool crops = value.value("do_center_crop", true) == true && value.contains("crop_size");
+  p.fit = crops || (value.contains("size") && value["size"].is_object() && value["size"].contains("shortest_edge")) ? PictureInput::Fit::crop
+                                                                                                                     : PictureInput::Fit::squash;
+  if (crops) { p.size = edge_of(value["crop_size"], source); }
+  else if (value.contains("size")) { p.size = edge_of(value["size"], source); }
+  read_three(value, "image_mean", source, p.mean);
+  read_three(value, "image_std", source, p.std);
+  for (float s : p.std) { REQUIRE(FormatError, s > 0, source, ": \"image_std\" must be above 0, got ", s); }
+  const json& resample = value.contains("resample") ? value["resample"] : json(3);
+  REQUIRE(FormatError, resample == 2 || resample == 3, source, ": \"resample\" must be 2 (bilinear) or 3 (bicubic), got ", resample.dump());
+  p.filter = resample == 2 ? Filter::bilinear : Filter::bicubic;
+  return p;
+}
+
+Tensor picture_tensor(const Image& image, const PictureInput& input) {
+  REQUIRE(ShapeError, image.width >= 1 && image.height >= 1, "[picture] a picture needs pixels, got ", image.width, " x ", image.height);
+  const Image square = fitted(image, input);
+  const int64_t n = input.size * input.size;
+  Tensor out = empty({3, input.size, input.size});
+  float* to = out.data<float>();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int c = 0; c < 3; ++c) { to[c * n + i] = (float(square.rgb[size_t(i * 3 + c)]) / 255.0f - input.mean[c]) / input.std[c]; }
+  }
+  return out;
+}
+
+}  // namespace pumice

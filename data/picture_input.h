@@ -1,0 +1,26 @@
+// Pictures as a vision tower wants them: what preprocessor_config.json of Hugging Face's CLIP and SigLIP describes, and LLaVA's padding.
+#pragma once
+#include <string>
+
+#include "pumice/data/image.h"
+#include "pumice/tensor/tensor.h"
+
+namespace pumice {
+
+struct PictureInput {
+  // crop: the shorter edge to `size`, then the centre. pad: first a square around the whole picture, of the mean colour (LLaVA's
+  // image_aspect_ratio "pad"). squash: both edges to `size`, whatever the shape.
+  enum class Fit { crop, pad, squash };
+  int64_t size = 336;
+  Fit fit = Fit::pad;
+  Filter filter = Filter::bicubic;
+  float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f}, std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
+};
+
+// From the text of a preprocessor_config.json. Throws FormatError naming `source` and the field.
+PictureInput picture_input_from_hf(const std::string& json, const std::string& source);
+
+// f32 (3, size, size): (x / 255 - mean) / std. Resizing is Pillow's, bit for bit; the centre is found by rounding down, as Transformers does.
+Tensor picture_tensor(const Image& image, const PictureInput& input);
+
+}  // namespace pumice

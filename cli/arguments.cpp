@@ -55,10 +55,11 @@ std::vector<Assignment> read_flags(const Command& command, OptionTable& options,
     if (word == "--help" || word == "-h") { parsed.help = true; continue; }
     if (word == "--verbose") { parsed.verbose = true; continue; }
     if (word.size() < 2 || word[0] != '-' || (word[1] >= '0' && word[1] <= '9')) { parsed.positional.push_back(word); continue; }
-    REQUIRE(UsageError, word[1] == '-', "pumice ", command.name(), ": '", word, "' is not a flag; flags are spelled --name. See pumice ",
+    const bool letter = word.size() == 2 && word[1] != '-' && options.find(word.substr(1));  // an alias of one letter: -p
+    REQUIRE(UsageError, word[1] == '-' || letter, "pumice ", command.name(), ": '", word, "' is not a flag; flags are spelled --name. See pumice ",
             command.name(), " --help");
     size_t equals = word.find('=');
-    std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2), flag = "--" + name;
+    std::string name = letter ? word.substr(1) : word.substr(2, equals == std::string::npos ? equals : equals - 2), flag = letter ? word : "--" + name;
     if (auto [switched, by, on] = switch_of(options, name); switched) {
       if (equals != std::string::npos) { on = is_true(word.substr(equals + 1), flag); }
       else if (i + 1 < words.size() && looks_boolean(words[i + 1])) { on = is_true(words[++i], flag); }

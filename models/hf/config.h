@@ -12,7 +12,4 @@ namespace pumice {
 DecoderConfig decoder_config_from_hf(const std::string& json, const std::string& source);
 std::vector<std::string> known_model_types();
 
-// The config.json that Transformers reads back, of a dense model, or MoE-LLaVA's of a sparse one. `dtype`: "float32", "bfloat16".
-std::string hf_config_of(const DecoderConfig& config, const std::string& dtype);
-
 }  // namespace pumice

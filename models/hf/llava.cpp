@@ -52,8 +52,7 @@ Prefixes prefixes_of(const LlavaConfig& c) {
 bool is_llava_config(const std::string& text, const std::string& source) {
   const nlohmann::json value = parse_hf_object(text, source);
   const Fields f(value, source);
-  const std::string type = f.text("model_type", "");
-  return type == "llava" || starts_with(type, "llava_") || starts_with(type, "moe_llava_");
+  return f.has("vision_config") || f.has("mm_image_tower") || f.has("mm_vision_tower");
 }
 
 LlavaConfig llava_config_from_hf(const std::string& text, const std::string& source, const VisionConfig& vision) {
@@ -99,25 +98,29 @@ std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& c, const std::string& 
   return all;
 }
 
-Llava open_llava(const std::string& directory, const std::string& tower_given) {
+LlavaConfig read_llava_config(const std::string& directory, std::string& tower) {
   namespace fs = std::filesystem;
   const std::string path = directory + "/config.json", text = read_file(path);
   const nlohmann::json value = parse_hf_object(text, path);
   const Fields f(value, path);
-  const WeightFiles weights = WeightFiles::open(directory);
+  if (f.object("text_config")) { return llava_config_from_hf(text, path, {}); }
+  const char* field = f.has("mm_image_tower") ? "mm_image_tower" : "mm_vision_tower";
+  const std::string named = f.text(field, "");
   VisionConfig vision;
-  std::string tower = tower_given;
-  if (!f.object("text_config")) {
-    const char* field = f.has("mm_image_tower") ? "mm_image_tower" : "mm_vision_tower";
-    const std::string named = f.text(field, "");
-    if (tower.empty() && fs::is_directory(fs::path(directory) / named) && !named.empty()) { tower = (fs::path(directory) / named).string(); }
-    if (!tower.empty()) { vision = vision_config_from_hf(read_file(tower + "/config.json"), tower + "/config.json"); }
-    else {
-      REQUIRE(FormatError, known_tower(named, vision), path, ": \"", field, "\": \"", named, "\" is neither a directory beside it nor a tower whose sizes are "
-              "known (openai/clip-vit-large-patch14-336, google/siglip-so400m-patch14-384): give the tower's directory with --image-tower");
-    }
+  if (tower.empty() && !named.empty() && fs::is_directory(fs::path(directory) / named)) { tower = (fs::path(directory) / named).string(); }
+  if (!tower.empty()) {
+    vision = vision_config_from_hf(read_file(tower + "/config.json"), tower + "/config.json");
+  } else {
+    REQUIRE(FormatError, known_tower(named, vision), path, ": \"", field, "\": \"", named, "\" is neither a directory beside it nor a tower whose sizes are "
+            "known (openai/clip-vit-large-patch14-336, google/siglip-so400m-patch14-384): give the tower's directory with --image-tower");
   }
-  const LlavaConfig config = llava_config_from_hf(text, path, vision);
+  return llava_config_from_hf(text, path, vision);
+}
+
+Llava open_llava(const std::string& directory, const std::string& tower_given) {
+  std::string tower = tower_given;
+  const LlavaConfig config = read_llava_config(directory, tower);
+  const WeightFiles weights = WeightFiles::open(directory);
   Llava model = Llava::unfilled(config);
   const std::string prefix = prefixes_of(config).tower;
   const bool holds_tower = weights.contains(hf_vision_tensor("patches.weight", prefix).name);

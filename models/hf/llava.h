@@ -8,11 +8,14 @@
 
 namespace pumice {
 
-// Whether a config.json describes a model that sees.
+// Whether a config.json describes a model that sees: it has a vision tower, or names one.
 bool is_llava_config(const std::string& json, const std::string& source);
 
 // `vision`: what describes the tower where config.json only names it (all but Transformers' layout). Throws FormatError naming `source` and the field.
 LlavaConfig llava_config_from_hf(const std::string& json, const std::string& source, const VisionConfig& vision);
+
+// The same of a directory whose tower is found as open_llava() finds it; `tower` receives its directory, "" for none.
+LlavaConfig read_llava_config(const std::string& directory, std::string& tower);
 
 std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& config, const std::string& parameter);
 

@@ -12,8 +12,9 @@ struct Outcome {
   std::string text;  // stdout and stderr together
 };
 
-inline Outcome run(const std::string& arguments) {
-  FILE* pipe = popen(("'" PUMICE_PROGRAM "' " + arguments + " 2>&1").c_str(), "r");
+// `before` is shell text in front, such as "printf 'hello' | ".
+inline Outcome run(const std::string& arguments, const std::string& before = "") {
+  FILE* pipe = popen((before + "'" PUMICE_PROGRAM "' " + arguments + " 2>&1").c_str(), "r");
   std::string text;
   char buffer[4096];
   for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) { text.append(buffer, n); }

@@ -1,0 +1,39 @@
+// Weights under Hugging Face's names: of a model as it is, and of a dense one whose MLPs become experts.
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pumice/models/hf/bind.h"
+#include "pumice/models/hf/llava.h"
+
+namespace pumice {
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// Every parameter under the name that `locate` gives it, in `dtype`: what bind_weights() reads.
+NamedTensors hf_tensors(const ParameterStore& parameters, const Locate& locate, DType dtype);
+
+// The decoder of a config.json that describes one alone, or beside a vision tower; `prefix` receives what stands before its tensors' names.
+DecoderConfig text_config_of(const std::string& json, const std::string& source, std::string& prefix);
+
+// A dense checkpoint as a sparse one (Komatsuzaki et al. 2023, arXiv:2212.05055; the third stage of MoE-LLaVA): in every sparse layer of `sparse` the
+// MLP stands once per expert, beside a fresh router U(-1 / sqrt(C), 1 / sqrt(C)) in f32; all other tensors stay as they are. `prefix` is what stands
+// before the decoder's names in the file. Nothing is copied: experts are the same mapped rows. Throws FormatError when an MLP is missing.
+NamedTensors upcycled_tensors(const WeightFiles& dense, const DecoderConfig& sparse, const std::string& prefix, uint64_t seed);
+
+// config.json of the sparse model: the dense one's with "moe" as MoE-LLaVA writes it and its model_type. Throws FormatError naming `source`, and
+// UsageError when it is sparse already.
+struct MoeSettings {
+  std::string mode = "sparse";        // moe_layers_of(), unless layers are named
+  std::vector<int64_t> layers;
+  std::vector<int64_t> experts = {4}; // one number, or one per sparse layer
+  int64_t experts_per_token = 2;
+  double capacity_factor = 1.5, eval_capacity_factor = 2;
+  int64_t min_capacity = 0;
+  bool residual = false;
+  double aux_weight = 0.01;
+};
+std::string upcycled_config(const std::string& json, const std::string& source, const MoeSettings& moe);
+
+}  // namespace pumice

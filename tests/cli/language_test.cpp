@@ -1,0 +1,94 @@
+// Language models as a user types them: made, turned into experts, asked, talked with, and every wrong input that a user meets.
+#include <filesystem>
+#include <gtest/gtest.h>
+
+#include "../temporary.h"
+#include "pumice/data/image.h"
+#include "pumice/tensor/file.h"
+#include "run_program.h"
+
+namespace pumice {
+namespace {
+
+using testing::holds;
+using testing::Outcome;
+using testing::run;
+
+constexpr const char* kConfig =
+    R"({"model_type": "qwen2", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "tie_word_embeddings": false})";
+
+class LanguageProgram : public ::testing::Test {
+ protected:
+  // A tiny model with random weights at d_ / "model".
+  void SetUp() override {
+    write_file_atomic(d_ / "captions.txt", "a red cat on a mat\na blue dog\nwhat is this\nwhere is the cat\n");
+    ASSERT_EQ(run("tokenizer train " + (d_ / "captions.txt") + " --vocab-size 280 --out " + (d_ / "tokenizer")).code, 0);
+    write_file_atomic(d_ / "qwen2.json", kConfig);
+    const Outcome made = run("model init --model-config " + (d_ / "qwen2.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "model"));
+    ASSERT_EQ(made.code, 0) << made.text;
+  }
+  std::string generate(const std::string& rest) const { return "generate --raw --max-new-tokens 8 -p 'a red cat' --model " + rest; }
+
+  testing::Temporary d_;
+};
+
+TEST_F(LanguageProgram, AnswersRepeatAndExpertsStartAsTheMlp) {
+  const Outcome dense = run(generate((d_ / "model") + " --precision f32"));
+  ASSERT_EQ(dense.code, 0) << dense.text;
+  EXPECT_EQ(run(generate((d_ / "model") + " --precision f32")).text, dense.text);
+  const std::string sampled = (d_ / "model") + " --temperature 5 --top-k 0 --seed ";
+  EXPECT_EQ(run(generate(sampled + "1")).text, run(generate(sampled + "1")).text);
+  EXPECT_NE(run(generate(sampled + "1")).text, run(generate(sampled + "2")).text);
+
+  const Outcome sparse = run("model convert " + (d_ / "model") + " --out " + (d_ / "sparse") + " --experts 4");
+  ASSERT_EQ(sparse.code, 0) << sparse.text;
+  EXPECT_EQ(run(generate((d_ / "sparse") + " --precision f32")).text, dense.text);  // the sum of top-2 gates is 1, and all experts are the MLP
+  const Outcome again = run("model convert " + (d_ / "sparse") + " --out " + (d_ / "sparser"));
+  EXPECT_TRUE(again.code == 2 && holds(again, "this model is sparse already")) << again.text;
+}
+
+TEST_F(LanguageProgram, Talks) {
+  ASSERT_EQ(run("model convert " + (d_ / "model") + " --out " + (d_ / "sparse")).code, 0);
+  const std::string script = "printf 'hello\\n/experts\\n/nonsense\\n/image nowhere.png\\n/save " + (d_ / "saved.txt") + "\\nagain\\n/clear\\n/experts\\n/quit\\n' | ";
+  const Outcome o = run("chat --conv-mode phi --max-new-tokens 4 --stats --model " + (d_ / "sparse"), script);
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "layer  0  picture") && holds(o, "there is no command /nonsense; /help lists them") && holds(o, "nowhere.png") && holds(o, "saved: ") &&
+              holds(o, "nothing has been answered yet"))
+      << o.text;
+  EXPECT_EQ(read_file(d_ / "saved.txt").substr(0, 8), "> hello\n");
+}
+
+TEST_F(LanguageProgram, WrongInputIsNamed) {
+  Outcome o = run("generate -p hello --model " + (d_ / "model"));
+  EXPECT_TRUE(o.code == 2 && holds(o, "no conversation template is known for this model: name one with --conv-mode (")) << o.text;
+  o = run("generate -p hello --conv-mode fi --model " + (d_ / "model"));
+  EXPECT_TRUE(o.code == 2 && holds(o, "--conv-mode must be")) << o.text;
+  write_file_atomic(d_ / "picture.png", encode_png({2, 2, std::vector<uint8_t>(12)}));
+  o = run("generate -p hello --conv-mode phi --image " + (d_ / "picture.png") + " --model " + (d_ / "model"));
+  EXPECT_TRUE(o.code == 2 && holds(o, "this model reads text alone, not pictures")) << o.text;
+  o = run(generate((d_ / "nowhere")));
+  EXPECT_TRUE(o.code == 1 && holds(o, "nowhere/config.json")) << o.text;
+
+  const auto with_config = [&](std::string config, const std::string& what, const std::string& by) {
+    const size_t at = config.find(what);
+    EXPECT_NE(at, std::string::npos);
+    write_file_atomic(d_ / "model/config.json", config.replace(at, what.size(), by));
+    return run(generate(d_ / "model"));
+  };
+  o = with_config(kConfig, "qwen2", "gpt9");
+  EXPECT_TRUE(o.code == 1 && holds(o, "config.json: \"model_type\": \"gpt9\" is not known; known are llama, mistral, qwen2, qwen, stablelm, phi")) << o.text;
+  o = with_config(kConfig, "\"intermediate_size\": 48", "\"intermediate_size\": 50");
+  EXPECT_TRUE(o.code == 1 && holds(o, "the weights do not fit config.json; 6 misshapen: model.layers.0.mlp.gate_proj.weight (48, 32) instead of (50, 32)")) << o.text;
+  o = with_config(kConfig, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
+  EXPECT_TRUE(o.code == 1 && holds(o, "12 missing: model.layers.2.")) << o.text;
+  o = with_config(kConfig, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
+  EXPECT_TRUE(o.code == 1 && holds(o, "12 unexpected: model.layers.1.")) << o.text;
+  o = with_config(kConfig, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3");
+  EXPECT_TRUE(o.code == 1 && holds(o, "heads must be a multiple of kv_heads, got 4 and 3")) << o.text;
+  o = with_config(kConfig, "\"hidden_size\": 32", "\"hidden_size\": \"32\"");
+  EXPECT_TRUE(o.code == 1 && holds(o, "config.json: \"hidden_size\" must be an integer, got \"32\"")) << o.text;
+}
+
+}  // namespace
+}  // namespace pumice

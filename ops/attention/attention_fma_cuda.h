@@ -44,7 +44,7 @@ forward(AttentionShape s, Heads<T> out, float* lse, Heads<const T> q, Heads<cons
   load_rows<kOwn>(sq, D, q, n.query + own.start, own.rows, own.head, D);
   for (int i = int(threadIdx.x); i < kOwn * D; i += kThreads) { so[i] = 0; }
   float top[kOwn / kWarps], sum[kOwn / kWarps] = {};
-  for (float& t : top) { t = -__FLT_MAX__; }  // finite: exp(top - top) is 1 for a row that sees nothing of a tile
+  for (float& t : top) { t = -INFINITY; }  // the first tile, twice as long as the block has rows, holds keys that each of them sees
   const Range keys = n.meets<false>(own.start, own.rows, s);
   for (int j = keys.from; j < keys.to; j += kTile) {
     __syncthreads();

@@ -10,12 +10,15 @@
 #include "pumice/moe/dispatch_kernels.h"
 #include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/elementwise/gelu.h"
+#include "pumice/ops/elementwise/swiglu_kernels.h"
 #include "pumice/ops/elementwise/unary_kernels.h"
+#include "pumice/ops/embedding/rotary_kernels.h"
 #include "pumice/ops/image/patchify.h"
 #include "pumice/ops/index/gather_rows.h"
 #include "pumice/ops/matmul/matmul.h"
 #include "pumice/ops/norm/l2_normalize.h"
 #include "pumice/ops/norm/layer_norm_kernels.h"
+#include "pumice/ops/norm/rms_norm_kernels.h"
 #include "pumice/ops/random/dropout.h"
 #include "pumice/ops/reduce/reduce.h"
 #include "pumice/ops/reduce/softmax.h"
@@ -59,6 +62,8 @@ std::vector<Case> cases() {
   one("add bf16", "6 N", 6.0 * N, [=] { add(half, half); });
   one("gelu", "8 N", 8.0 * N, [=] { gelu(x); });
   one("gelu backward", "12 N", 12.0 * N, [=] { unary_bwd(kCuda, {z, y, x, Unary::gelu_tanh, 0}); });
+  one("swiglu", "12 N", 12.0 * N, [=] { swiglu_fwd(kCuda, {z, x, y}); });
+  one("swiglu backward", "20 N", 20.0 * N, [z2 = empty({R, C}, DType::f32, kCuda), x, y, z] { swiglu_bwd(kCuda, {z, z2, y, x, y}); });
   one("dropout", "8 N", 8.0 * N, [=] {
     RandomScope scope({.seed = 1, .step = 1});
     dropout(x, 0.1, 1);
@@ -71,9 +76,15 @@ std::vector<Case> cases() {
   one("layer_norm", "8 N + 8 R + 8 N of w and b", 16.0 * N + 8 * R, [=] { layer_norm_fwd(kCuda, {z, row, row, x, w, w, R, C, 1e-6}); });
   one("layer_norm bf16", "4 N + 8 R + 8 N of w and b", 12.0 * N + 8 * R, [=] { layer_norm_fwd(kCuda, {half_z, row, row, half, w, w, R, C, 1e-6}); });
   all.back().sector_use = 0.55;  // w and b are f32: the two halves of a sector are asked for by two instructions, the second from the first-level cache
+  one("rms_norm", "8 N + 4 R + 4 N of w", 12.0 * N + 4 * R, [=] { rms_norm_fwd(kCuda, {z, row, x, w, R, C, 1e-6}); });
+  one("rms_norm bf16", "4 N + 4 R + 4 N of w", 8.0 * N + 4 * R, [=] { rms_norm_fwd(kCuda, {half_z, row, half, w, R, C, 1e-6}); });
+  all.back().sector_use = 0.6;  // as above
   {
     const int64_t rows_per_block = 64, blocks = R / rows_per_block;
     const Tensor dw = zeros({C}, DType::f32, kCuda), db = zeros({C}, DType::f32, kCuda), partial = empty({2, blocks, C}, DType::f32, kCuda);
+    one("rms_norm backward", "12 N + 4 R + 8 C R / 64 + 8 C + 8 N of w", 20.0 * N + 4 * R + 8.0 * C * double(blocks) + 8 * C, [=] {
+      rms_norm_bwd(kCuda, {z, dw, y, x, w, row, partial, R, C, rows_per_block});
+    });
     // partial sums are written and read, dw and db read and written; w three times per row from the cache
     one("layer_norm backward", "12 N + 8 R + 16 C R / 64 + 16 C + 12 N of w", 24.0 * N + 8 * R + 16.0 * C * double(blocks) + 16 * C, [=] {
       layer_norm_bwd(kCuda, {z, dw, db, y, x, w, row, row, partial, R, C, rows_per_block});
@@ -85,6 +96,17 @@ std::vector<Case> cases() {
     one("dispatch", "8 N + 4 R", 8.0 * N + 4 * R, [=] { dispatch_rows(kCuda, {z, x, from, R, C}); });
     const Tensor places = numbers({R, 1}, [](int64_t i) { return int32_t(i * 5 % R); }), gate = values({R, 1});
     one("combine", "8 N + 8 R", 8.0 * N + 8 * R, [=] { combine_rows(kCuda, {z, y, gate, places, R, 1, C}); });
+  }
+  {
+    const int64_t H = 12, D = C / H;
+    const Tensor positions = numbers({R}, [](int64_t i) { return int32_t(i * 7); }), frequencies = values({D / 2});
+    const Tensor heads = x.reshape({R, H, D}), half_heads = half.reshape({R, H, D});
+    one("rotary", "8 N + 4 R + 2 R D of frequencies", 8.0 * N + 4 * R + 2 * R * D, [=] {
+      rotary_kernel(kCuda, {z.reshape({R, H, D}), heads, positions, frequencies, 1});
+    });
+    one("rotary bf16", "4 N + 4 R + 2 R D of frequencies", 4.0 * N + 4 * R + 2 * R * D, [=] {
+      rotary_kernel(kCuda, {half_z.reshape({R, H, D}), half_heads, positions, frequencies, 1});
+    });
   }
   {
     const Tensor pixels = to_device(zeros({8, 128, 128, 3}, DType::u8), kCuda);

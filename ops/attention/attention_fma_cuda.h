@@ -32,30 +32,30 @@ inline size_t forward_bytes(int D) { return sizeof(float) * size_t(2 * kOwn * D 
 
 // out, lse of 16 queries of a head, with the softmax over tiles of keys kept by its maximum and sum so far. Reads K and V once per 16 queries.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 4 : 8)  // as many blocks as shared memory has room for: bf16 comes here with wide heads
 forward(AttentionShape s, Heads<T> out, float* lse, Heads<const T> q, Heads<const T> k, Heads<const T> v, const int32_t* q_offsets,
         const int32_t* k_offsets) {
   SIMT_DYN_SHARED(float, shared);
-  const Share own = share_of<kOwn>(s, false, q_offsets, k_offsets);
+  const Share own = share_of<kOwn, false>(s, q_offsets, k_offsets);
   if (own.rows == 0) { return; }
-  const int D = s.D, stride = D + 1, lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5;
+  const int D = s.D, stride = D + 1, lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5, kv_head = own.head / s.group;
   float *sq = shared, *so = sq + kOwn * D, *sk = so + kOwn * D, *sv = sk + kTile * stride, *weights = sv + kTile * stride;
   const Sequence& n = own.sequence;
   load_rows<kOwn>(sq, D, q, n.query + own.start, own.rows, own.head, D);
   for (int i = int(threadIdx.x); i < kOwn * D; i += kThreads) { so[i] = 0; }
   float top[kOwn / kWarps], sum[kOwn / kWarps] = {};
-  for (float& t : top) { t = -INFINITY; }
-  const int end = n.visible(own.start + own.rows - 1, s.causal);
-  for (int j = 0; j < end; j += kTile) {
+  for (float& t : top) { t = -INFINITY; }  // the first tile, twice as long as the block has rows, holds keys that each of them sees
+  const Range keys = n.meets<false>(own.start, own.rows, s);
+  for (int j = keys.from; j < keys.to; j += kTile) {
     __syncthreads();
-    load_rows<kTile>(sk, stride, k, n.key + j, n.keys - j, own.head, D);
-    load_rows<kTile>(sv, stride, v, n.key + j, n.keys - j, own.head, D);
+    load_rows<kTile>(sk, stride, k, n.key + j, n.keys - j, kv_head, D);
+    load_rows<kTile>(sv, stride, v, n.key + j, n.keys - j, kv_head, D);
     __syncthreads();
     SIMT_UNROLL
     for (int r = 0; r < kOwn / kWarps; ++r) {
       const int i = warp + r * kWarps;
-      const bool seen = j + lane < min(n.keys, n.visible(own.start + i, s.causal));
-      const float score = seen ? dot(sq + i * D, sk + lane * stride, D) * s.scale : -INFINITY;
+      const Range seen = n.meets<false>(own.start + i, s);
+      const float score = seen.from <= j + lane && j + lane < seen.to ? dot(sq + i * D, sk + lane * stride, D) * s.scale : -INFINITY;
       const float before = top[r];
       top[r] = simt::Max()(before, simt::warp_reduce(score, simt::Max()));
       const float p = expf(score - top[r]), keep = expf(before - top[r]);
@@ -79,47 +79,50 @@ inline size_t backward_bytes(int D) { return sizeof(float) * size_t(4 * kOwn * D
 
 // Gradients of 16 rows of one side. With p_ij = exp(scale <q_i, k_j> - lse_i) and ds_ij = p_ij (<do_i, v_j> - delta_i):
 //   queries (x = q, x2 = do, y = k, y2 = v)   dx_i = scale sum_j ds_ij k_j
-//   keys    (x = k, x2 = v, y = q, y2 = do)   dx_j = scale sum_i ds_ij q_i    dx2_j = sum_i p_ij do_i
-template <class T, bool kKeys>
+//   keys    (x = k, x2 = v, y = q, y2 = do)   dx_j = scale sum_i ds_ij q_i    dx2_j = sum_i p_ij do_i    i over all heads of the group
+template <class T, bool kOwnsKeys>
 __global__ void __launch_bounds__(kThreads)
 backward(AttentionShape s, Heads<T> dx, Heads<T> dx2, Heads<const T> x, Heads<const T> x2, Heads<const T> y, Heads<const T> y2, const float* lse,
          const float* delta, const int32_t* q_offsets, const int32_t* k_offsets) {
   SIMT_DYN_SHARED(float, shared);
-  const Share own = share_of<kOwn>(s, kKeys, q_offsets, k_offsets);
+  const Share own = share_of<kOwn, kOwnsKeys>(s, q_offsets, k_offsets);
   if (own.rows == 0) { return; }
   const int D = s.D, stride = D + 1, lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5;
   float *sx = shared, *sx2 = sx + kOwn * D, *sdx = sx2 + kOwn * D, *sdx2 = sdx + kOwn * D, *sy = sdx2 + kOwn * D, *sy2 = sy + kTile * stride;
   float *p_row = sy2 + kTile * stride, *ds_row = p_row + kOwn * kTile;
   const Sequence& n = own.sequence;
-  const int own_first = (kKeys ? n.key : n.query) + own.start, other_first = kKeys ? n.query : n.key;
+  const int own_first = (kOwnsKeys ? n.key : n.query) + own.start, other_first = kOwnsKeys ? n.query : n.key;
   load_rows<kOwn>(sx, D, x, own_first, own.rows, own.head, D);
   load_rows<kOwn>(sx2, D, x2, own_first, own.rows, own.head, D);
   for (int i = int(threadIdx.x); i < 2 * kOwn * D; i += kThreads) { sdx[i] = 0; }
-  const int begin = kKeys ? n.first_query(own.start, s.causal) : 0, end = kKeys ? n.queries : n.visible(own.start + own.rows - 1, s.causal);
-  for (int j = begin; j < end; j += kTile) {
-    __syncthreads();
-    load_rows<kTile>(sy, stride, y, other_first + j, end - j, own.head, D);
-    load_rows<kTile>(sy2, stride, y2, other_first + j, end - j, own.head, D);
-    __syncthreads();
-    for (int i = warp; i < kOwn; i += kWarps) {
-      const int query = kKeys ? j + lane : own.start + i, key = kKeys ? own.start + i : j + lane;
-      float p = 0, ds = 0;
-      if (i < own.rows && j + lane < end && key < n.visible(query, s.causal)) {
-        const int64_t at = int64_t(n.query + query) * s.heads + own.head;
-        p = expf(dot(sx + i * D, sy + lane * stride, D) * s.scale - lse[at]);
-        ds = p * (dot(sx2 + i * D, sy2 + lane * stride, D) - delta[at]);
+  const Range other = n.meets<kOwnsKeys>(own.start, own.rows, s), heads = query_heads<kOwnsKeys>(s, own);
+  for (int head = heads.from; head < heads.to; ++head) {
+    const int other_head = kOwnsKeys ? head : head / s.group;
+    for (int j = other.from; j < other.to; j += kTile) {
+      __syncthreads();
+      load_rows<kTile>(sy, stride, y, other_first + j, other.to - j, other_head, D);
+      load_rows<kTile>(sy2, stride, y2, other_first + j, other.to - j, other_head, D);
+      __syncthreads();
+      for (int i = warp; i < kOwn; i += kWarps) {
+        const Range met = n.meets<kOwnsKeys>(own.start + i, s);
+        float p = 0, ds = 0;
+        if (i < own.rows && met.from <= j + lane && j + lane < met.to) {
+          const int64_t at = int64_t(n.query + (kOwnsKeys ? j + lane : own.start + i)) * s.heads + head;
+          p = expf(dot(sx + i * D, sy + lane * stride, D) * s.scale - lse[at]);
+          ds = p * (dot(sx2 + i * D, sy2 + lane * stride, D) - delta[at]);
+        }
+        p_row[i * kTile + lane] = p;
+        ds_row[i * kTile + lane] = ds;
+        __syncwarp();
+        add_weighted(sdx + i * D, 1, ds_row + i * kTile, sy, stride, D);
+        if (kOwnsKeys) { add_weighted(sdx2 + i * D, 1, p_row + i * kTile, sy2, stride, D); }
       }
-      p_row[i * kTile + lane] = p;
-      ds_row[i * kTile + lane] = ds;
-      __syncwarp();
-      add_weighted(sdx + i * D, 1, ds_row + i * kTile, sy, stride, D);
-      if (kKeys) { add_weighted(sdx2 + i * D, 1, p_row + i * kTile, sy2, stride, D); }
     }
   }
   __syncthreads();
   for (int i = int(threadIdx.x); i < own.rows * D; i += kThreads) {
     dx.at(own_first + i / D, own.head)[i % D] = T(sdx[i] * s.scale);
-    if (kKeys) { dx2.at(own_first + i / D, own.head)[i % D] = T(sdx2[i]); }
+    if (kOwnsKeys) { dx2.at(own_first + i / D, own.head)[i % D] = T(sdx2[i]); }
   }
 }
 

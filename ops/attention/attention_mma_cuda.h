@@ -100,7 +100,7 @@ __device__ __forceinline__ void add_weighted(Sums<DP>& sums, const Sums<kColumns
 
 // The maximum and the sum of each of a thread's two rows so far. Scores are in units of log 2, so that exponentials are exp2.
 struct Softmax {
-  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  float top[2] = {-__FLT_MAX__, -__FLT_MAX__}, sum[2] = {};  // finite: exp2(top - top) is 1 for a row that sees nothing of a tile
 
   // Scores become exponentials; `out`, summed with those of earlier tiles, is rescaled to the new maximum.
   template <int kColumns, int DP> __device__ __forceinline__ void step(Sums<kColumns>& scores, Sums<DP>& out) {
@@ -137,19 +137,39 @@ struct Softmax {
   }
 };
 
-// A warp's 16 queries against `columns` keys in shared memory, of which its rows see the first seen[0] and seen[1].
+// A warp's 16 rows of one side from `row` on against the tile of the other side that begins at j: set(c, e) for each of a thread's scores [c][e] whose
+// rows do not meet. A tile that all 16 meet as a whole, as most are, costs no more than finding that out.
+template <int kColumns, bool kOwnsKeys, class F>
+__device__ __forceinline__ void each_unmet(const Sequence& n, const AttentionShape& s, int row, int j, int end, const F& set) {
+  if (n.meets<kOwnsKeys>(row + 15, s).from <= j && j + kColumns <= min(end, n.meets<kOwnsKeys>(row, s).to)) { return; }
+  SIMT_UNROLL
+  for (int h = 0; h < 2; ++h) {
+    const Range met = n.meets<kOwnsKeys>(row + int(threadIdx.x) % 32 / 4 + h * 8, s);
+    const int from = met.from - j, to = min(end, met.to) - j;
+    SIMT_UNROLL
+    for (int c = 0; c < kColumns / 8; ++c) {
+      SIMT_UNROLL
+      for (int e = 2 * h; e < 2 * h + 2; ++e) {
+        if (column_of(c, e) < from || column_of(c, e) >= to) { set(c, e); }
+      }
+    }
+  }
+}
+
+// A warp's 16 queries from `row` on against keys [j, min(j + kKeys, end)) in shared memory.
 template <int kKeys, int DP>
-__device__ __forceinline__ void attend(Softmax& softmax, Sums<DP>& sums, const bf16* q, const bf16* k, const bf16* v, const int (&seen)[2], int columns,
-                                       float scale) {
+__device__ __forceinline__ void attend(Softmax& softmax, Sums<DP>& sums, const bf16* q, const bf16* k, const bf16* v, const Sequence& n,
+                                       const AttentionShape& s, int row, int j, int end) {
   Sums<kKeys> scores = {};
-  multiply_rows<kKeys, DP>(scores, q, k, columns);
+  multiply_rows<kKeys, DP>(scores, q, k, end - j);
   SIMT_UNROLL
   for (int c = 0; c < kKeys / 8; ++c) {
     SIMT_UNROLL
-    for (int e = 0; e < 4; ++e) { scores[c][e] = column_of(c, e) < seen[e / 2] ? scores[c][e] * (scale * kLog2E) : -INFINITY; }
+    for (int e = 0; e < 4; ++e) { scores[c][e] *= s.scale * kLog2E; }
   }
+  each_unmet<kKeys, false>(n, s, row, j, end, [&](int c, int e) { scores[c][e] = -INFINITY; });
   softmax.template step<kKeys, DP>(scores, sums);
-  add_weighted<kKeys, DP>(sums, scores, v, columns);
+  add_weighted<kKeys, DP>(sums, scores, v, end - j);
 }
 
 // out and lse of a warp's queries [first, first + rows); `shared` is where its own q lay.
@@ -177,32 +197,31 @@ forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Head
         const int32_t* k_offsets) {
   constexpr int kKeys = kTileKeys<DP>;
   SIMT_DYN_SHARED(bf16, shared);
-  const Share own = share_of<kOwn>(s, false, q_offsets, k_offsets);
+  const Share own = share_of<kOwn, false>(s, q_offsets, k_offsets);
   if (own.rows == 0) { return; }
   const Sequence& n = own.sequence;
-  const int warp = int(threadIdx.x) >> 5, row = warp * 16 + int(threadIdx.x) % 32 / 4, rows = within(own.rows - warp * 16, 16);
+  const int warp = int(threadIdx.x) >> 5, rows = within(own.rows - warp * 16, 16), kv_head = own.head / s.group;
   bf16 *sq = shared, *ring = sq + kOwn * kStride<DP>, *warp_q = sq + warp * 16 * kStride<DP>;
-  const int end = n.visible(own.start + own.rows - 1, s.causal);
-  auto fill = [&](int j) {
-    bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
-    load_rows<kKeys, DP>(stage, k, n.key + j, end - j, own.head, s.D);
-    load_rows<kKeys, DP>(stage + kKeys * kStride<DP>, v, n.key + j, end - j, own.head, s.D);
+  const Range keys = n.meets<false>(own.start, own.rows, s);
+  auto fill = [&](int j, int buffer) {
+    bf16* stage = ring + buffer * (2 * kKeys * kStride<DP>);
+    load_rows<kKeys, DP>(stage, k, n.key + j, keys.to - j, kv_head, s.D);
+    load_rows<kKeys, DP>(stage + kKeys * kStride<DP>, v, n.key + j, keys.to - j, kv_head, s.D);
   };
   load_rows<kOwn, DP>(sq, q, n.query + own.start, own.rows, own.head, s.D);
-  fill(0);
+  fill(keys.from, 0);
   simt::cp_async_commit();
   Softmax softmax;
   Sums<DP> sums = {};
-  for (int j = 0; j < end; j += kKeys) {
+  int buffer = 0;
+  for (int j = keys.from; j < keys.to; j += kKeys, buffer ^= 1) {
     simt::cp_async_wait<0>();
     __syncthreads();  // this tile has arrived for everyone, and everyone is done with the buffer that is filled next
-    if (j + kKeys < end) { fill(j + kKeys); }
+    if (j + kKeys < keys.to) { fill(j + kKeys, buffer ^ 1); }
     simt::cp_async_commit();
     if (rows == 0) { continue; }
-    const bf16* stage = ring + j / kKeys % 2 * (2 * kKeys * kStride<DP>);
-    int seen[2];
-    for (int h = 0; h < 2; ++h) { seen[h] = within(min(end, n.visible(own.start + row + h * 8, s.causal)) - j, kKeys); }
-    attend<kKeys, DP>(softmax, sums, warp_q, stage, stage + kKeys * kStride<DP>, seen, min(end - j, kKeys), s.scale);
+    const bf16* stage = ring + buffer * (2 * kKeys * kStride<DP>);
+    attend<kKeys, DP>(softmax, sums, warp_q, stage, stage + kKeys * kStride<DP>, n, s, own.start + warp * 16, j, keys.to);
   }
   if (rows > 0) { finish<DP>(softmax, sums, warp_q, s, out, lse, n.query + own.start + warp * 16, rows, own.head); }
 }
@@ -212,31 +231,33 @@ template <int DP> inline constexpr int kResident = DP <= 96 ? 272 : 208;
 template <int DP> inline constexpr size_t kShortForwardBytes = sizeof(bf16) * size_t(kOwn + 2 * kResident<DP>) * kStride<DP>;
 __device__ __forceinline__ int padded16(int n) { return (n + 15) / 16 * 16; }
 
-// The short form: out, lse of up to kResident queries of a head, 64 at a time. K and V are read once if they fit, otherwise once per 64 queries.
+// The short form: out, lse of up to kResident queries of a head, 64 at a time. K and V are read once if they fit, otherwise once per 64 queries; a
+// warp goes through those that some of its 16 queries see, from a multiple of 16.
 template <int DP>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, DP <= 32 ? 4 : 2)  // as many blocks as shared memory has room for
 short_forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q, Heads<const bf16> k, Heads<const bf16> v, const int32_t* q_offsets,
               const int32_t* k_offsets) {
   constexpr int kKeys = kTileKeys<DP>, kMost = kResident<DP>;
   SIMT_DYN_SHARED(bf16, shared);
-  const Share own = share_of<kMost>(s, false, q_offsets, k_offsets);
+  const Share own = share_of<kMost, false>(s, q_offsets, k_offsets);
   if (own.rows == 0) { return; }
   const Sequence& n = own.sequence;
-  const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5;
+  const int lane = int(threadIdx.x) & 31, warp = int(threadIdx.x) >> 5, kv_head = own.head / s.group;
   bf16 *warp_q = shared + warp * 16 * kStride<DP>, *sk = shared + kOwn * kStride<DP>, *sv = sk + kMost * kStride<DP>;
-  const int all = n.visible(own.start + own.rows - 1, s.causal);
+  const Range all = n.meets<false>(own.start, own.rows, s);
+  const bool fits = all.to - all.from <= kMost;
   for (int group = 0; group < own.rows; group += kOwn) {
     const int start = own.start + group + warp * 16, rows = within(own.rows - group - warp * 16, 16);
-    const int end = n.visible(own.start + min(group + kOwn, own.rows) - 1, s.causal);
+    const int end = n.meets<false>(own.start + group, min(kOwn, own.rows - group), s).to;
     load_rows<DP>(warp_q, q, n.query + start, rows, 16, own.head, s.D, lane, 32);
     Softmax softmax;
     Sums<DP> sums = {};
-    for (int first = 0; first < end; first += kMost) {
-      if (all > kMost) { __syncthreads(); }  // everyone is done with the keys before these
-      if (all > kMost || group == 0) {
-        const int count = min(all - first, kMost);
-        load_rows<DP>(sk, k, n.key + first, count, padded16(count), own.head, s.D, int(threadIdx.x), kThreads);
-        load_rows<DP>(sv, v, n.key + first, count, padded16(count), own.head, s.D, int(threadIdx.x), kThreads);
+    for (int first = all.from; first < end; first += kMost) {
+      if (!fits) { __syncthreads(); }  // everyone is done with the keys before these
+      if (!fits || group == 0) {
+        const int count = min(all.to - first, kMost);
+        load_rows<DP>(sk, k, n.key + first, count, padded16(count), kv_head, s.D, int(threadIdx.x), kThreads);
+        load_rows<DP>(sv, v, n.key + first, count, padded16(count), kv_head, s.D, int(threadIdx.x), kThreads);
         simt::cp_async_commit();
         simt::cp_async_wait<0>();
         __syncthreads();
@@ -246,11 +267,10 @@ short_forward(AttentionShape s, Heads<bf16> out, float* lse, Heads<const bf16> q
         __syncwarp();
       }
       if (rows == 0) { continue; }
-      const int here = min(end - first, kMost);
-      for (int j = 0; j < here; j += kKeys) {
-        int seen[2];
-        for (int h = 0; h < 2; ++h) { seen[h] = within(min(end, n.visible(start + lane / 4 + h * 8, s.causal)) - first - j, kKeys); }
-        attend<kKeys, DP>(softmax, sums, warp_q, sk + j * kStride<DP>, sv + j * kStride<DP>, seen, min(here - j, kKeys), s.scale);
+      const Range keys = n.meets<false>(start, rows, s);
+      const int here = min(keys.to - first, kMost);
+      for (int j = max(0, keys.from - first) / 16 * 16; j < here; j += kKeys) {
+        attend<kKeys, DP>(softmax, sums, warp_q, sk + j * kStride<DP>, sv + j * kStride<DP>, n, s, start, first + j, first + here);
       }
     }
     if (rows > 0) { finish<DP>(softmax, sums, warp_q, s, out, lse, n.query + start, rows, own.head); }

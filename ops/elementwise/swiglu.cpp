@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(swiglu_fwd, SwigluFwd);
-PUMICE_DEFINE_CPU_KERNEL(swiglu_bwd, SwigluBwd);
+PUMICE_DEFINE_KERNEL(swiglu_fwd, SwigluFwd);
+PUMICE_DEFINE_KERNEL(swiglu_bwd, SwigluBwd);
 
 Tensor swiglu(const Tensor& gate_in, const Tensor& up_in) {
   require_float("swiglu", "gate", gate_in);

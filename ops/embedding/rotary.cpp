@@ -8,7 +8,7 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(rotary_kernel, RotaryArgs);
+PUMICE_DEFINE_KERNEL(rotary_kernel, RotaryArgs);
 
 namespace {
 

@@ -122,19 +122,12 @@ void layer_norm_bwd(const LayerNormBwd& a) {
   const int64_t teams = (a.rows + a.rows_per_block - 1) / a.rows_per_block, C = a.cols;
   float* partial = a.scratch.as<float>();
   simt::launch_typed(a.x.dtype, [&]<class T>() {
-    const auto run = [&]<class Team>() {
+    const bool aligned = simt::aligned16(a.x.data, a.dy.data, a.w.data) && (!a.dx || simt::aligned16(a.dx.data));
+    if (C > simt::kMostSummingColumns) { return long_rows_bwd<T>(a, teams); }
+    simt::with_summing_row_team<T>(C, aligned, [&]<class Team>() {
       simt::launch<layer_norm_rows_bwd<T, Team>>(Team::cover(teams), a.dx.as<T>(), partial, a.dy.as<T>(), a.x.as<T>(), a.w.as<float>(),
                                                  a.mean.as<float>(), a.rstd.as<float>(), a.rows, C, a.rows_per_block);
-    };
-    const auto choose = [&]<int V>() {
-      if (C <= 256) { run.template operator()<simt::RowTeam<V, 32, 8>>(); }
-      else if (C <= 2048) { run.template operator()<simt::RowTeam<V, 256, 8>>(); }
-      else { run.template operator()<simt::RowTeam<V, 256, 32>>(); }
-    };
-    const bool aligned = simt::aligned16(a.x.data, a.dy.data, a.w.data) && (!a.dx || simt::aligned16(a.dx.data));
-    if (C > 8192) { long_rows_bwd<T>(a, teams); }
-    else if (aligned && C % simt::kVectorOf<T> == 0) { choose.template operator()<simt::kVectorOf<T>>(); }
-    else { choose.template operator()<1>(); }
+    });
   });
   const simt::Columns<float> dw{partial, 1, teams, C, 0, C, 1}, db{partial + teams * C, 1, teams, C, 0, C, 1};
   simt::sum_columns(a.dw.as<float>(), 0, 1, dw, 1, 1);

@@ -6,8 +6,8 @@
 
 namespace pumice {
 
-PUMICE_DEFINE_CPU_KERNEL(rms_norm_fwd, RmsNormFwd);
-PUMICE_DEFINE_CPU_KERNEL(rms_norm_bwd, RmsNormBwd);
+PUMICE_DEFINE_KERNEL(rms_norm_fwd, RmsNormFwd);
+PUMICE_DEFINE_KERNEL(rms_norm_bwd, RmsNormBwd);
 
 Tensor rms_norm(const Tensor& input, const Tensor& w, double eps) {
   require_float("rms_norm", "x", input);

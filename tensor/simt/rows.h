@@ -132,4 +132,18 @@ template <class T, class F> void with_row_team(int64_t cols, bool aligned, const
   else { choose.template operator()<1>(); }
 }
 
+
+// The same for kernels whose teams take many rows and also keep up to two f32 sums per column in registers: blocks beyond 256 columns. Rows of more
+// than kMostSummingColumns need another kernel.
+inline constexpr int64_t kMostSummingColumns = 8192;
+template <class T, class F> void with_summing_row_team(int64_t cols, bool aligned, const F& f) {
+  const auto choose = [&]<int V>() {
+    if (cols <= 256) { f.template operator()<RowTeam<V, 32, 8>>(); }
+    else if (cols <= 2048) { f.template operator()<RowTeam<V, 256, 8>>(); }
+    else { f.template operator()<RowTeam<V, 256, 32>>(); }
+  };
+  if (aligned && cols % kVectorOf<T> == 0) { choose.template operator()<kVectorOf<T>>(); }
+  else { choose.template operator()<1>(); }
+}
+
 }  // namespace pumice::simt

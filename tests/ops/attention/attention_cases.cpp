@@ -106,6 +106,13 @@ AddCases grouped({grouped_case({0, 3, 8}, {0, 3, 8}, 4, 2, 5), grouped_case({0, 
                   grouped_case({0, 2, 9}, {0, 12, 40}, 4, 2, 6, 7), grouped_case({0, 5}, {0, 5}, 2, 2, 4, 100),
                   grouped_case({0, 33}, {0, 38}, 2, 2, 64, 17)});
 
+// the same in the forms of a card: long ones, with keys that no query sees, with tiles of wide heads of which some rows see nothing; a short one with a
+// sequence that does not fit; heads too wide for tensor cores
+AddCases grouped_forms({grouped_case({0, 290}, {0, 300}, 2, 2, 4, 37), grouped_case({0, 310}, {0, 310}, 4, 2, 3),
+                        grouped_case({0, 3}, {0, 300}, 2, 2, 4, 5), grouped_case({0, 212}, {0, 216}, 2, 2, 100, 20),
+                        grouped_case({0, 1, 2, 280}, {0, 1, 2, 290}, 2, 2, 4), grouped_case({0, 1, 2, 280}, {0, 1, 2, 280}, 1, 1, 4, 33),
+                        grouped_case({0, 20}, {0, 25}, 2, 2, 136, 9)});
+
 // averages beyond and below the short form of a card, the latter with a sequence that is not short
 AddCases long_cases({attention_case({0, 290}, 1, 6, true), attention_case({0, 1, 2, 280}, 1, 4, false), attention_case({0, 1, 2, 280}, 1, 4, true)});
 

@@ -1,5 +1,6 @@
 // Offsets that live on the device are not read by the host: the kernels of attention must refuse wrong ones, in every form.
 #include "../../message_of.h"
+#include "pumice/autograd/autograd.h"
 #include "pumice/ops/attention/attention.h"
 #include "pumice/tensor/cuda_device.h"
 
@@ -48,6 +49,15 @@ TEST(AttentionOffsets, OnTheCpuAreRefusedBeforeAnythingRuns) {
 TEST(AttentionOffsets, OnTheCpuServeRowsOnTheDevice) {
   Tensor x = full({5, 1, 8}, 2, DType::f32, Device::cuda());
   EXPECT_EQ(attention(x, x, x, offsets_of({0, 2, 5}, Device::cpu())).to_vector<float>(), std::vector<float>(40, 2));
+}
+
+TEST(AttentionOffsets, KeysThatNoHeadAsksForGetZeros) {
+  Tensor q = zeros({3, 0, 8}, DType::f32, Device::cuda()), k = requires_grad(full({3, 2, 8}, 1, DType::f32, Device::cuda()));
+  Tensor v = requires_grad(full({3, 2, 8}, 1, DType::f32, Device::cuda()));
+  const std::vector<Tensor> out = {attention(q, k, v, offsets_of({0, 3}, Device::cpu()))}, dout = {zeros({3, 0, 8}, DType::f32, Device::cuda())};
+  backward(out, dout);
+  EXPECT_EQ(grad(k).to_vector<float>(), std::vector<float>(48, 0));
+  EXPECT_EQ(grad(v).to_vector<float>(), std::vector<float>(48, 0));
 }
 
 TEST(AttentionOffsets, HeadsTooWideForTheDeviceAreRefused) {

@@ -98,6 +98,22 @@ Json openai_normalizer() {
   return document::sequence("normalizers", std::move(steps));
 }
 
+// The 256 bytes in the order of their alphabet, and the same with </w>.
+Json byte_pieces() {
+  std::vector<std::string> bytes;
+  for (int round = 0; round < 2; ++round) {  // those that stand for themselves come first
+    for (int b = 0; b < 256; ++b) {
+      const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+      if (printable == (round == 0)) { bytes.push_back(to_byte_alphabet(std::string(1, char(b)))); }
+    }
+  }
+  Json pieces = Json::object();
+  for (const char* end : {"", kWordEnd}) {
+    for (const std::string& piece : bytes) { pieces.emplace(piece + end, pieces.size()); }
+  }
+  return pieces;
+}
+
 }  // namespace
 
 std::string json_of_vocab_and_merges(const std::string& vocab_text, const std::string& vocab_source, std::string_view merges,
@@ -124,29 +140,23 @@ std::string json_of_vocab_and_merges(const std::string& vocab_text, const std::s
 
 // Ids: the 256 bytes in the order of their alphabet, the same with </w>, the merges, start and end of text.
 std::string json_of_clip_merges(std::string_view text, const std::string& source) {
-  Json vocab = Json::object(), merges = Json::array();
-  std::vector<std::string> bytes;
-  for (int round = 0; round < 2; ++round) {  // those that stand for themselves come first
-    for (int b = 0; b < 256; ++b) {
-      const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-      if (printable == (round == 0)) { bytes.push_back(to_byte_alphabet(std::string(1, char(b)))); }
-    }
-  }
-  int64_t next = 0;
-  for (const char* end : {"", kWordEnd}) {
-    for (const std::string& piece : bytes) { vocab[piece + end] = next++; }
-  }
+  static const Json bytes = byte_pieces();
+  Json made = Json::object(), merges = Json::array();
+  auto known = [&](const std::string& piece) { return bytes.contains(piece) || made.contains(piece); };
   each_line(text, [&](std::string_view line, size_t number) {
     if (number == 1 || line.empty() || merges.size() == kClipMerges) { return; }
     auto [left, right] = pair_in(line, source, number);
-    REQUIRE(FormatError, vocab.contains(left) && vocab.contains(right), "[tokenizer] ", source, ": line ", number,
+    REQUIRE(FormatError, known(left) && known(right), "[tokenizer] ", source, ": line ", number,
             " merges a piece that no line before it has made. Is it OpenAI's bpe_simple_vocab_16e6.txt.gz?");
-    REQUIRE(FormatError, vocab.emplace(left + right, next++).second, "[tokenizer] ", source, ": line ", number, " makes the piece '", left + right,
-            "' again");
+    REQUIRE(FormatError, !known(left + right), "[tokenizer] ", source, ": line ", number, " makes the piece '", left + right, "' again");
+    made.emplace(left + right, bytes.size() + made.size());
     merges.push_back({left, right});
   });
   REQUIRE(FormatError, !merges.empty(), "[tokenizer] ", source, ": no merge follows the first line. Is it OpenAI's bpe_simple_vocab_16e6.txt.gz?");
   const char *start = "<|startoftext|>", *end = "<|endoftext|>";
+  const int64_t next = int64_t(bytes.size() + made.size());
+  Json vocab = bytes;
+  vocab.update(made);
   vocab[start] = next;
   vocab[end] = next + 1;
   document::Parts parts;

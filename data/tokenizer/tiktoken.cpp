@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <unordered_map>
 
 #include "pumice/data/text.h"
@@ -16,23 +15,17 @@ namespace {
 namespace document = tokenizer_document;
 constexpr size_t kLongestPiece = 1024;  // every split of a piece is looked up
 
-// What a .tiktoken file leaves to the program that reads it.
-struct Kind {
-  const char* name;       // in the file's name
-  const char* pattern;
-  bool nfc;
-  std::vector<std::pair<int64_t, std::string>> special;  // an id below 0 is the next one
-};
+using Special = std::vector<std::pair<int64_t, std::string>>;  // an id below 0 is the next one
 
-std::vector<std::pair<int64_t, std::string>> qwen_special() {
-  std::vector<std::pair<int64_t, std::string>> s = {{-1, "<|endoftext|>"}, {-1, "<|im_start|>"}, {-1, "<|im_end|>"}};
+Special qwen_special() {
+  Special s = {{-1, "<|endoftext|>"}, {-1, "<|im_start|>"}, {-1, "<|im_end|>"}};
   for (int i = 0; i < 205; ++i) { s.emplace_back(-1, "<|extra_" + std::to_string(i) + "|>"); }
   return s;
 }
 
 // StableLM-2's, in order from 100257.
-std::vector<std::pair<int64_t, std::string>> arcade_special() {
-  std::vector<std::pair<int64_t, std::string>> s;
+Special arcade_special() {
+  Special s;
   for (const char* name :
        {"endoftext", "fim_prefix", "fim_middle", "fim_suffix", "fim_pad", "gh_stars", "filename", "issue_start", "issue_comment", "issue_closed",
         "jupyter_start", "jupyter_text", "jupyter_code", "jupyter_output", "empty_output", "commit_before", "commit_msg", "commit_after", "reponame",
@@ -42,16 +35,27 @@ std::vector<std::pair<int64_t, std::string>> arcade_special() {
   return s;
 }
 
-Kind kind_of(const std::string& source) {
-  const std::array<Kind, 4> kinds = {{
-      {"qwen", document::kQwenPattern, true, qwen_special()},
-      {"arcade100k", document::kQwenPattern, true, arcade_special()},
-      {"cl100k", document::kCl100kPattern, false, {{100257, "<|endoftext|>"}, {100258, "<|fim_prefix|>"}, {100259, "<|fim_middle|>"},
-                                                   {100260, "<|fim_suffix|>"}, {100276, "<|endofprompt|>"}}},
-      {"r50k", kGpt2Pattern, false, {{50256, "<|endoftext|>"}}},
-  }};
+Special cl100k_special() {
+  return {{100257, "<|endoftext|>"}, {100258, "<|fim_prefix|>"}, {100259, "<|fim_middle|>"}, {100260, "<|fim_suffix|>"}, {100276, "<|endofprompt|>"}};
+}
+
+Special r50k_special() { return {{50256, "<|endoftext|>"}}; }
+
+// What a .tiktoken file leaves to the program that reads it.
+struct Kind {
+  const char* name;  // in the file's name
+  const char* pattern;
+  bool nfc;
+  Special (*special)();
+};
+constexpr Kind kKinds[] = {{"qwen", document::kQwenPattern, true, qwen_special},
+                           {"arcade100k", document::kQwenPattern, true, arcade_special},
+                           {"cl100k", document::kCl100kPattern, false, cl100k_special},
+                           {"r50k", kGpt2Pattern, false, r50k_special}};
+
+const Kind& kind_of(const std::string& source) {
   const std::string file = ascii_lower(source.substr(source.find_last_of('/') + 1));
-  for (const Kind& kind : kinds) {
+  for (const Kind& kind : kKinds) {
     if (file.find(kind.name) != std::string::npos) { return kind; }
   }
   throw FormatError(concat_text("[tokenizer] ", source,
@@ -131,13 +135,13 @@ document::Json merges_of(const Ranks& ranks) {
 }  // namespace
 
 std::string json_of_tiktoken(std::string_view text, const std::string& source) {
-  const Kind kind = kind_of(source);
+  const Kind& kind = kind_of(source);
   const Ranks ranks = ranks_in(text, source);
   document::Json vocab = document::Json::object();
   for (const auto& [rank, piece] : ranks.sorted) { vocab[to_byte_alphabet(piece)] = rank; }
   document::Parts parts;
   int64_t next = ranks.sorted.back().first + 1;
-  for (const auto& [id, name] : kind.special) { parts.added_tokens.push_back(document::added_token(id < 0 ? next++ : id, name)); }
+  for (const auto& [id, name] : kind.special()) { parts.added_tokens.push_back(document::added_token(id < 0 ? next++ : id, name)); }
   if (kind.nfc) { parts.normalizer = {{"type", "NFC"}}; }
   parts.pre_tokenizer = document::split_then_bytes(kind.pattern);
   parts.decoder = document::byte_level(true);

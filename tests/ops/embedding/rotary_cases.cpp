@@ -35,7 +35,8 @@ OpCase rotary_case(int64_t T, int64_t H, int64_t D, int64_t R, double theta = 10
 }
 
 AddCases cases({rotary_case(1, 1, 2, 2), rotary_case(3, 2, 6, 4), rotary_case(5, 1, 7, 0), rotary_case(2, 3, 17, 16), rotary_case(14, 2, 64, 64),
-                rotary_case(9, 4, 80, 32, 1e6)});
+                rotary_case(9, 4, 80, 32, 1e6),
+                rotary_case(3, 1, 271, 270), rotary_case(2, 2, 544, 528)});  // more angles than a block of a card has threads
 
 }  // namespace
 }  // namespace pumice::testing

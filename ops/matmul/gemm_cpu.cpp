@@ -229,7 +229,7 @@ template <class T, class A, class C> void by_depth(const Product* products, int6
   }
 }
 
-constexpr int64_t kFewRows = 4;
+constexpr int64_t kFewRows = 16;
 
 bool cut_by_columns(const Product* products, int64_t count) {
   for (int64_t g = 0; g < count; ++g) {
@@ -239,28 +239,39 @@ bool cut_by_columns(const Product* products, int64_t count) {
   return true;
 }
 
-// Columns [j0, j1) of M rows of C: dot products of rows of A, in `a` (M, K), with columns of B that are dense along K. Sixteen lanes each, as
-// in lane_sum.
-template <int M, class T, class A, class C> void few_rows(const Product& p, const A* a, int64_t j0, int64_t j1) {
+// The next vector of B in the accumulator type.
+template <class A> PUMICE_INLINE typename VectorOf<A>::type load_vector(const A* p) { return *reinterpret_cast<const typename VectorOf<A>::type*>(p); }
+PUMICE_INLINE typename VectorOf<float>::type load_vector(const bf16* p) {
+  typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+  typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+  return reinterpret_cast<typename VectorOf<float>::type>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words) << 16);
+}
+
+// Columns [j0, j1) of rows [i0, i0 + M) of C: dot products of rows of A, in `a` (M, K), with columns of B that are dense along K. Products are summed in
+// kDots lanes whatever the vector, so that every instruction set adds in one order.
+constexpr int kDots = 32;
+template <int M, class T, class A, class C> void few_rows(const Product& p, const A* a, int64_t i0, int64_t j0, int64_t j1) {
+  using V = typename VectorOf<A>::type;
+  constexpr int W = kVector<A>, NV = kDots / W;
   const A* bias = static_cast<const A*>(p.bias);
   for (int64_t j = j0; j < j1; ++j) {
     const T* b = static_cast<const T*>(p.b) + j * p.b_col;
-    A lane[M][kLanes] = {};
+    V sums[M][NV] = {};
     int64_t k = 0;
-    for (; k + kLanes <= p.K; k += kLanes) {
-      A column[kLanes];
-      for (int l = 0; l < kLanes; ++l) { column[l] = A(b[k + l]); }
+    for (; k + kDots <= p.K; k += kDots) {
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) {
+        const V column = load_vector(b + k + v * W);
 #pragma GCC unroll 4
-      for (int m = 0; m < M; ++m) {
-        for (int l = 0; l < kLanes; ++l) { lane[m][l] += a[m * p.K + k + l] * column[l]; }
+        for (int m = 0; m < M; ++m) { sums[m][v] += load_vector(a + m * p.K + k + v * W) * column; }
       }
     }
-    for (int l = 0; k < p.K; ++k, ++l) {
-      for (int m = 0; m < M; ++m) { lane[m][l] += a[m * p.K + k] * A(b[k]); }
-    }
     for (int m = 0; m < M; ++m) {
-      const A sum = lane_sum<A>(kLanes, [&](int64_t l) { return lane[m][l]; }) + (bias ? bias[j] : A(0));
-      C& c = static_cast<C*>(p.c)[m * p.c_row + j * p.c_col];
+      A lane[kDots];
+      for (int v = 0; v < NV; ++v) { *reinterpret_cast<V*>(lane + v * W) = sums[m][v]; }
+      for (int64_t i = k; i < p.K; ++i) { lane[i - k] += a[m * p.K + i] * A(b[i]); }
+      const A sum = lane_sum<A>(kDots, [&](int64_t l) { return lane[l]; }) + (bias ? bias[j] : A(0));
+      C& c = static_cast<C*>(p.c)[(i0 + m) * p.c_row + j * p.c_col];
       c = C(p.beta ? A(c) + sum : sum);
     }
   }
@@ -269,18 +280,20 @@ template <int M, class T, class A, class C> void few_rows(const Product& p, cons
 template <class T, class A, class C> void by_columns(const Product* products, int64_t count) {
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    A* a = scratch<A>(kScratchB, kFewRows * p.K + 1);
+    A* a = scratch<A>(kScratchB, p.M * p.K + 1);
     for (int64_t m = 0; m < p.M; ++m) {
       const T* row = static_cast<const T*>(p.a) + m * p.a_row;
       for (int64_t k = 0; k < p.K; ++k) { a[m * p.K + k] = A(row[k * p.a_col]); }
     }
     parallel_for(p.N, grain_for(2 * p.K), [&](int64_t begin, int64_t end) {
-      switch (p.M) {
-        case 1: return few_rows<1, T, A, C>(p, a, begin, end);
-        case 2: return few_rows<2, T, A, C>(p, a, begin, end);
-        case 3: return few_rows<3, T, A, C>(p, a, begin, end);
-        case 4: return few_rows<4, T, A, C>(p, a, begin, end);
-        default: return;  // no rows
+      for (int64_t i = 0; i < p.M; i += 4) {  // the columns stay in cache
+        const A* rows = a + i * p.K;
+        switch (p.M - i) {
+          case 1: few_rows<1, T, A, C>(p, rows, i, begin, end); break;
+          case 2: few_rows<2, T, A, C>(p, rows, i, begin, end); break;
+          case 3: few_rows<3, T, A, C>(p, rows, i, begin, end); break;
+          default: few_rows<4, T, A, C>(p, rows, i, begin, end);
+        }
       }
     });
   }

@@ -157,7 +157,8 @@ TEST(TokenizerFiles, ErrorsNameFileAndLine) {
       "vocabulary"), std::string::npos);
 }
 
-TEST(TokenizerFiles, SentencePieceWithoutThePlugin) {
+// GoogleTest runs suites of this name before all others: once a test has loaded the plug-in, it stays.
+TEST(TokenizerFilesDeathTest, SentencePieceWithoutThePlugin) {
   setenv("PUMICE_SENTENCEPIECE", "/nowhere/libpumice_sentencepiece.so", 1);
   std::string m = message_of<UsageError>([] { Tokenizer::load(kFixtures + "bpe.model"); });
   unsetenv("PUMICE_SENTENCEPIECE");

@@ -82,7 +82,7 @@ std::vector<CaptionedFile> parse_caption_json(std::string_view text, const std::
   REQUIRE(FormatError, problem.empty(), "[coco] ", name, " ", problem);
   REQUIRE(FormatError, !json.is_array(), "[coco] ", name,
           " is a list; captions come as an object: COCO's (\"images\" and \"annotations\") or Karpathy's (\"images\" with "
-          "\"sentences\")");
+          "\"sentences\"). LLaVA's lists of conversations are not pairs; pumice data check reads them");
   const Json& images = array_in(json, "images", name);
   const bool karpathy = !images.empty() && images[0].is_object() && images[0].contains("sentences");
   REQUIRE(FormatError, karpathy || json.contains("annotations"), "[coco] ", name,

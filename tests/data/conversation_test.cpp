@@ -261,6 +261,26 @@ TEST(Conversation, APromptHasTheIdsItHadInTraining) {
   }
 }
 
+// "assistant\n" and "\n\nlist" meet in one token, in which no prompt ends: labels by counts would mask a part of the answer with it.
+TEST(Conversation, ATokenAcrossTheBorderOfAnAnswerIsNotTaken) {
+  auto json = nlohmann::json::parse(Tokenizer::train({"a\n\n", "b\n\n", "c\n\n"}, {.vocab_size = 258}).file());
+  for (const char* token : {"<|im_start|>", "<|im_end|>"}) {
+    auto added = json["added_tokens"][0];
+    added["content"] = token;
+    added["id"] = 300 + int(json["added_tokens"].size());
+    json["added_tokens"].push_back(added);
+  }
+  const Tokenizer t = Tokenizer::parse(json.dump(), "t.json");
+  ASSERT_EQ(t.encode("t\n\n").size(), 2u);
+  const Conversation c = talk("mpt", {"q", "\n\nlist", "q", "\nx"});
+  const EncodedConversation e = encode_conversation(t, c);
+  EXPECT_EQ(answers_of(t, e), (std::vector<std::string>{"\n\nlist<|im_end|>", "\nx<|im_end|>"}));
+  Conversation open = talk("mpt", {"q"});
+  const Ids prompt = encode_prompt(t, open);
+  EXPECT_EQ(prompt, Ids(e.ids.begin(), e.ids.begin() + std::ptrdiff_t(prompt.size())));
+  EXPECT_NE(e.ids, upstream_ids(t, prompt_of(c))) << "the whole text does have a token across the border";
+}
+
 TEST(Conversation, TheBeginningOfTextStandsThereOnce) {
   const Tokenizer t = fixture("llama");
   const EncodedConversation e = encode_conversation(t, talk("v1", {"<image>\nq <image>", "a", "q", "a"}));

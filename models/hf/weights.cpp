@@ -87,8 +87,7 @@ std::vector<HfTensor> moe_tensors(const DecoderConfig& c, const std::string& ste
   const Found f = find_rule(c.family, scope + "mlp." + stem.substr(experts.size()), layer);
   std::vector<HfTensor> all;
   for (int64_t e = 0; f.rule && e < c.experts_of(layer); ++e) {
-    const std::string folder = (c.residual_moe ? mlp + ".moe" : mlp) + ".deepspeed_moe.experts.deepspeed_experts.";
-    all.push_back({.name = folder + std::to_string(e) + f.theirs.substr(mlp.size()) + "." + kind, .slice = true});
+    all.push_back({.name = mlp + ".deepspeed_moe.experts.deepspeed_experts." + std::to_string(e) + f.theirs.substr(mlp.size()) + "." + kind, .slice = true});
   }
   return all;
 }

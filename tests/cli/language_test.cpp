@@ -44,6 +44,8 @@ TEST_F(LanguageProgram, AnswersRepeatAndExpertsStartAsTheMlp) {
   const Outcome sparse = run("model convert " + (d_ / "model") + " --out " + (d_ / "sparse") + " --experts 4");
   ASSERT_EQ(sparse.code, 0) << sparse.text;
   EXPECT_EQ(run(generate((d_ / "sparse") + " --precision f32")).text, dense.text);  // the sum of top-2 gates is 1, and all experts are the MLP
+  ASSERT_EQ(run("model convert " + (d_ / "model") + " --out " + (d_ / "residual") + " --use-residual --moe-layers 1 --experts 3").code, 0);
+  EXPECT_EQ(run(generate((d_ / "residual") + " --precision f32")).text, dense.text);  // both halves are the MLP, and their weights sum to 1
   const Outcome again = run("model convert " + (d_ / "sparse") + " --out " + (d_ / "sparser"));
   EXPECT_TRUE(again.code == 2 && holds(again, "this model is sparse already")) << again.text;
 }

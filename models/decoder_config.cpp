@@ -13,15 +13,18 @@ int64_t DecoderConfig::experts_of(int64_t layer) const {
 }
 
 void DecoderConfig::validate() const {
-  const auto positive = [](const char* name, int64_t v) { REQUIRE(UsageError, v > 0, "[decoder] ", name, " must be at least 1, got ", v); };
-  positive("vocabulary", vocabulary);
+  // limits far beyond any model, so that counts and products of them do not overflow
+  const auto positive = [](const char* name, int64_t v, int64_t most = 1 << 20) {
+    REQUIRE(UsageError, v >= 1 && v <= most, "[decoder] ", name, " must be from 1 to ", most, ", got ", v);
+  };
+  positive("vocabulary", vocabulary, 1 << 26);
   positive("width", width);
-  positive("layers", layers);
-  positive("hidden", hidden);
-  positive("heads", heads);
-  positive("kv_heads", kv_heads);
-  positive("head_width", head_width);
-  positive("positions", positions);
+  positive("layers", layers, 1 << 14);
+  positive("hidden", hidden, 1 << 24);
+  positive("heads", heads, 1 << 14);
+  positive("kv_heads", kv_heads, 1 << 14);
+  positive("head_width", head_width, 1 << 14);
+  positive("positions", positions, 1 << 30);
   REQUIRE(UsageError, heads % kv_heads == 0, "[decoder] heads must be a multiple of kv_heads, got ", heads, " and ", kv_heads);
   REQUIRE(UsageError, rotary >= 0 && rotary % 2 == 0 && rotary <= head_width, "[decoder] rotary must be even and at most head_width = ", head_width,
           ", got ", rotary);
@@ -30,9 +33,15 @@ void DecoderConfig::validate() const {
   REQUIRE(UsageError, !(tied && head_bias), "[decoder] a head that is the embedding has no bias");
   REQUIRE(UsageError, moe_layers.size() == experts.size(), "[decoder] each of the ", moe_layers.size(), " sparse layers needs its number of experts, got ",
           experts.size(), " numbers");
+  double mlps = double(layers);
+  for (int64_t e : experts) { mlps += double(e); }
+  const double parameters = 3.0 * double(width) * double(hidden) * mlps + 4.0 * double(layers) * double(width) * double(heads * head_width) +
+                            2.0 * double(vocabulary) * double(width);
+  REQUIRE(UsageError, parameters < 1e15, "[decoder] these sizes make ", parameters, " parameters, beyond 1e15: is a number wrong?");
   for (size_t i = 0; i < moe_layers.size(); ++i) {
     REQUIRE(UsageError, moe_layers[i] >= (i ? moe_layers[i - 1] + 1 : 0) && moe_layers[i] < layers,
             "[decoder] sparse layers must rise and lie in [0, ", layers, "), got ", moe_layers[i], " as number ", i);
+    positive("experts", experts[i], 1 << 14);
     RouterOptions options = router;
     options.experts = int(experts[i]);
     require_valid(options);

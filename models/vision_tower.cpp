@@ -17,7 +17,7 @@ const Init kWeights = Init::normal(0.02);
 
 void VisionConfig::validate() const {
   for (auto [name, v] : {std::pair{"image_size", image_size}, {"patch", patch}, {"width", width}, {"layers", layers}, {"heads", heads}, {"hidden", hidden}}) {
-    REQUIRE(UsageError, v > 0, "[vision tower] ", name, " must be at least 1, got ", v);
+    REQUIRE(UsageError, v >= 1 && v <= 1 << 16, "[vision tower] ", name, " must be from 1 to 65536, got ", v);
   }
   REQUIRE(UsageError, patch <= image_size && width % heads == 0, "[vision tower] patch must be at most image_size, and width a multiple of heads; got ", patch,
           " of ", image_size, " and ", width, " with ", heads, " heads");

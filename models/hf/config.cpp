@@ -86,7 +86,9 @@ void read_qwen(const Fields& f, DecoderConfig& c) {
   c.positions = f.integer("seq_length", 8192);
   c.norm_eps = f.number("layer_norm_epsilon", 1e-6);
   c.rotary_theta = f.number("rotary_emb_base", 10000);
-  c.rotary = int64_t(f.number("rotary_pct", 1) * double(c.head_width));
+  const double share = f.number("rotary_pct", 1);
+  REQUIRE(FormatError, share >= 0 && share <= 1, f.source(), ": \"rotary_pct\" must be in [0, 1], got ", share);
+  c.rotary = int64_t(share * double(c.head_width));
   f.only("no_bias", true);
   c.qkv_bias = true;
 }
@@ -112,10 +114,13 @@ void read_moe(const Fields& moe, DecoderConfig& c) {
   if (!moe.boolean("moe_enable", true)) { return; }
   c.moe_layers = moe.has("moe_layers_idx") ? moe.integers("moe_layers_idx") : moe_layers_of(moe.text("moe_mode", "second_half"), c.layers);
   c.experts = moe.integers("num_experts");
+  REQUIRE(FormatError, c.moe_layers.size() <= size_t(c.layers), moe.source(), ": there cannot be ", c.moe_layers.size(), " sparse layers of ", c.layers);
   if (c.experts.size() == 1) { c.experts.resize(c.moe_layers.size(), c.experts[0]); }
   REQUIRE(FormatError, c.experts.size() == c.moe_layers.size(), moe.source(), ": \"num_experts\" must name one number, or one for each of the ",
           c.moe_layers.size(), " sparse layers, got ", c.experts.size());
-  c.router.experts_per_token = int(moe.integer("top_k_experts", 2));
+  const int64_t chosen = moe.integer("top_k_experts", 2);
+  REQUIRE(FormatError, chosen >= 1 && chosen <= 1 << 14, moe.source(), ": \"top_k_experts\" must be from 1 to ", 1 << 14, ", got ", chosen);
+  c.router.experts_per_token = int(chosen);
   c.router.gates = c.router.experts_per_token >= 2 ? Gates::renormalised : Gates::raw;
   c.router.train.factor = moe.number("capacity_factor", 1);
   c.router.eval.factor = moe.number("eval_capacity_factor", 1);
@@ -144,6 +149,7 @@ DecoderConfig decoder_config_from_hf(const std::string& text, const std::string&
   REQUIRE(FormatError, known != std::end(kModelTypes), source, ": \"model_type\": \"", type, "\" is not known; known are ", join(known_model_types()),
           ", and each of them behind llava_ and moe_llava_.", did_you_mean(type, known_model_types()));
   known->read(f, c);
+  REQUIRE(FormatError, c.layers >= 1 && c.layers <= 1 << 14, source, ": the number of layers must be from 1 to ", 1 << 14, ", got ", c.layers);
   if (type != c.family && c.family == "phi") { c.head_bias = f.boolean("lm_head_bias", false); }  // MoE-LLaVA makes Phi's head without its bias
   if (const std::optional<Fields> moe = f.object("moe")) { read_moe(*moe, c); }
   try {

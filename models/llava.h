@@ -35,6 +35,8 @@ struct LlavaInput {
 class Llava {
  public:
   explicit Llava(const LlavaConfig& config, uint64_t seed = 0, DType master = DType::f32, Device device = Device::cpu());
+  // In a store of the caller's, who packs it, or binds what is unfilled.
+  Llava(const LlavaConfig& config, std::shared_ptr<ParameterStore> store);
   static Llava unfilled(const LlavaConfig& config);
 
   // pixels (I, 3, S, S) -> (I, image_tokens(), C of the decoder)
@@ -54,8 +56,6 @@ class Llava {
   const ParameterStore& parameters() const { return *store_; }
 
  private:
-  Llava(const LlavaConfig& config, std::shared_ptr<ParameterStore> store);
-
   LlavaConfig config_;
   std::shared_ptr<ParameterStore> store_;
   VisionTower tower_;             // "vision."

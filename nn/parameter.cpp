@@ -71,7 +71,7 @@ namespace {
 
 void require_bindable(const std::string& name, const Tensor& t, const Shape& shape) {
   REQUIRE(ShapeError, t.shape() == shape, "[", name, "] a tensor ", shape, " is required, got ", t.shape());
-  REQUIRE(DTypeError, is_float(t.dtype()) && t.dtype() != DType::f64, "[", name, "] weights are f32, bf16 or f16, got ", pumice::name(t.dtype()));
+  REQUIRE(DTypeError, t.dtype() == DType::f32 || t.dtype() == DType::bf16 || t.dtype() == DType::f16, "[", name, "] weights are f32, bf16 or f16, got ", pumice::name(t.dtype()));
 }
 
 }  // namespace

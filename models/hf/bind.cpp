@@ -1,6 +1,7 @@
 #include "pumice/models/hf/bind.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "pumice/tensor/error.h"
@@ -44,17 +45,14 @@ void require_fit(const ParameterStore& parameters, const WeightFiles& files, con
   const std::set<std::string> present(names.begin(), names.end());
   std::set<std::string> unused = present;
   std::vector<std::string> missing, misshapen, unexpected;
-  for (const auto& p : parameters.all()) {
-    const std::vector<HfTensor> sources = locate(p->name());
-    for (const HfTensor& t : sources) {
-      if (!present.count(t.name)) {
-        missing.push_back(t.name);
-        continue;
-      }
-      unused.erase(t.name);
-      const Shape want = wanted_shape(*p, sources), got = files.info(t.name).shape;
-      if (got != want) { misshapen.push_back(concat_text(t.name, " ", got, " instead of ", want)); }
+  for (const auto& [name, want] : wanted_tensors(parameters, locate)) {
+    if (!present.count(name)) {
+      missing.push_back(name);
+      continue;
     }
+    unused.erase(name);
+    const Shape got = files.info(name).shape;
+    if (got != want) { misshapen.push_back(concat_text(name, " ", got, " instead of ", want)); }
   }
   for (const std::string& name : unused) {
     if (!is_buffer(name) && !ignore(name)) { unexpected.push_back(name); }
@@ -65,6 +63,20 @@ void require_fit(const ParameterStore& parameters, const WeightFiles& files, con
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, Shape>> wanted_tensors(const ParameterStore& parameters, const Locate& locate) {
+  std::vector<std::pair<std::string, Shape>> all;
+  std::map<std::string, Shape> known;  // a tensor that holds several parameters is listed once, unless they disagree about it
+  for (const auto& p : parameters.all()) {
+    const std::vector<HfTensor> sources = locate(p->name());
+    for (const HfTensor& t : sources) {
+      const Shape want = wanted_shape(*p, sources);
+      const auto [at, added] = known.emplace(t.name, want);
+      if (added || at->second != want) { all.emplace_back(t.name, want); }
+    }
+  }
+  return all;
+}
 
 void bind_weights(ParameterStore& parameters, const WeightFiles& files, const Locate& locate, const Ignore& ignore, const std::string& place) {
   require_fit(parameters, files, locate, ignore, place);

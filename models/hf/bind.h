@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pumice/nn/parameter.h"
@@ -19,6 +20,9 @@ struct HfTensor {
 using Locate = std::function<std::vector<HfTensor>(const std::string& parameter)>;
 // Whether a tensor that no parameter wants may be in the files.
 using Ignore = std::function<bool(const std::string& tensor)>;
+
+// Name and shape of each tensor that bind_weights() reads for a store, in the order of its parameters. Files that have another shape do not fit.
+std::vector<std::pair<std::string, Shape>> wanted_tensors(const ParameterStore& parameters, const Locate& locate);
 
 // Binds every parameter of an unfilled store to its tensor in the mapped files, without copying; or copies it into the master of a filled one.
 // `place` begins errors. Throws FormatError listing every tensor that is missing, misshapen or unexpected; nothing is bound then.

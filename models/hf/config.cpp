@@ -23,43 +23,65 @@ void read_rotary(const Fields& f, DecoderConfig& c, double default_share) {
   if (type == "dynamic") { c.dynamic_ntk = scaling->number("factor", 1); }
 }
 
-void read_common(const Fields& f, DecoderConfig& c) {
-  c.vocabulary = f.integer("vocab_size");
-  c.width = f.integer("hidden_size");
-  c.layers = f.integer("num_hidden_layers");
-  c.heads = f.integer("num_attention_heads");
+// A field that is left out has the value of Transformers' configuration class (4.57: configuration_llama.py, ...), which does not write what equals
+// it: llava-1.5-7b-hf does not even say hidden_size.
+struct Defaults {
+  int64_t vocabulary, width, hidden, layers, heads, kv_heads, positions;  // 0: must be said, and of kv_heads: as many as heads
+};
+constexpr Defaults kLlamaDefaults{32000, 4096, 11008, 32, 32, 0, 2048};
+constexpr Defaults kMistralDefaults{32000, 4096, 14336, 32, 32, 8, 131072};
+constexpr Defaults kQwen2Defaults{151936, 4096, 22016, 32, 32, 32, 32768};
+constexpr Defaults kStablelmDefaults{50304, 2560, 6912, 32, 32, 32, 4096};
+constexpr Defaults kPhiDefaults{51200, 2048, 8192, 24, 32, 0, 2048};
+constexpr Defaults kQwenDefaults{.positions = 8192};  // its class is not Transformers': sizes must be said
+
+void read_kv_heads(const Fields& f, int64_t fallback, DecoderConfig& c) {
+  const char* name = "num_key_value_heads";
+  const bool assumed = !f.has(name) && !f.is_null(name) && fallback;  // null: as many as heads
+  c.kv_heads = assumed ? fallback : f.integer(name, c.heads);
+  REQUIRE(FormatError, !assumed || c.heads % fallback == 0, f.source(), ": \"", name, "\" is missing, and a ", c.family, " model without it has ",
+          fallback, ", which must divide \"num_attention_heads\" ", c.heads);
+}
+
+void read_common(const Fields& f, const Defaults& d, DecoderConfig& c) {
+  const auto size = [&](const char* name, int64_t fallback) { return fallback ? f.integer(name, fallback) : f.integer(name); };
+  c.vocabulary = size("vocab_size", d.vocabulary);
+  c.width = size("hidden_size", d.width);
+  c.layers = size("num_hidden_layers", d.layers);
+  c.heads = size("num_attention_heads", d.heads);
   REQUIRE(FormatError, c.heads > 0 && (f.has("head_dim") || c.width % c.heads == 0), f.source(), ": \"hidden_size\" ", c.width,
           " must be a multiple of \"num_attention_heads\" ", c.heads);
-  c.kv_heads = f.integer("num_key_value_heads", c.heads);
+  read_kv_heads(f, d.kv_heads, c);
   c.head_width = f.integer("head_dim", c.width / c.heads);
-  c.hidden = f.integer("intermediate_size");
-  c.positions = f.integer("max_position_embeddings", 2048);
+  c.hidden = size("intermediate_size", d.hidden);
+  c.positions = size("max_position_embeddings", d.positions);
   c.tied = f.boolean("tie_word_embeddings", false);
 }
 
-void read_llama(const Fields& f, DecoderConfig& c) {
-  read_common(f, c);
+void read_llama_like(const Fields& f, const Defaults& d, DecoderConfig& c) {
+  read_common(f, d, c);
   f.one_of("hidden_act", "silu", {"silu"});
   c.norm_eps = f.number("rms_norm_eps", 1e-6);
   f.only("mlp_bias", false);
   c.qkv_bias = c.out_bias = f.boolean("attention_bias", false);
   read_rotary(f, c, 1);
 }
+void read_llama(const Fields& f, DecoderConfig& c) { read_llama_like(f, kLlamaDefaults, c); }
 void read_mistral(const Fields& f, DecoderConfig& c) {
-  read_llama(f, c);
-  c.window = f.integer("sliding_window", 0);
+  read_llama_like(f, kMistralDefaults, c);
+  c.window = f.integer("sliding_window", f.is_null("sliding_window") ? 0 : 4096);
 }
 void read_qwen2(const Fields& f, DecoderConfig& c) {
-  read_llama(f, c);
+  read_llama_like(f, kQwen2Defaults, c);
   c.qkv_bias = true;
   c.out_bias = false;
   if (f.boolean("use_sliding_window", false)) {
-    c.window = f.integer("sliding_window", 0);
+    c.window = f.integer("sliding_window", f.is_null("sliding_window") ? 0 : 4096);
     c.window_from = f.integer("max_window_layers", 28);
   }
 }
 void read_stablelm(const Fields& f, DecoderConfig& c) {
-  read_common(f, c);
+  read_common(f, kStablelmDefaults, c);
   f.one_of("hidden_act", "silu", {"silu"});
   f.only("use_parallel_residual", false);
   f.only("qk_layernorm", false);
@@ -69,7 +91,7 @@ void read_stablelm(const Fields& f, DecoderConfig& c) {
   read_rotary(f, c, 0.25);
 }
 void read_phi(const Fields& f, DecoderConfig& c) {
-  read_common(f, c);
+  read_common(f, kPhiDefaults, c);
   f.one_of("hidden_act", "gelu_new", {"gelu_new", "gelu_pytorch_tanh"});
   f.only("qk_layernorm", false);
   c.norm = NormKind::layer;
@@ -79,7 +101,7 @@ void read_phi(const Fields& f, DecoderConfig& c) {
   read_rotary(f, c, 0.5);
 }
 void read_qwen(const Fields& f, DecoderConfig& c) {
-  read_common(f, c);
+  read_common(f, kQwenDefaults, c);
   REQUIRE(FormatError, c.hidden % 2 == 0, f.source(), ": \"intermediate_size\" of a Qwen model is twice the width of its MLP, got ", c.hidden);
   c.hidden /= 2;
   c.head_width = f.integer("kv_channels", c.head_width);

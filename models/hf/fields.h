@@ -18,6 +18,7 @@ class Fields {
   Fields(const nlohmann::json& object, std::string source) : object_(object), source_(std::move(source)) {}
 
   bool has(const char* name) const { return object_.contains(name) && !object_[name].is_null(); }
+  bool is_null(const char* name) const { return object_.contains(name) && object_[name].is_null(); }  // which is not the same as left out
   int64_t integer(const char* name) const {
     require(name);
     REQUIRE(FormatError, object_[name].is_number_integer(), source_, ": \"", name, "\" must be an integer, got ", object_[name].dump());

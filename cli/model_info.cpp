@@ -1,6 +1,5 @@
-#include <map>
-
 #include "pumice/cli/command.h"
+#include "pumice/cli/language_info.h"
 #include "pumice/cli/terminal.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/safetensors.h"
@@ -12,15 +11,26 @@ namespace {
 class ModelInfo : public Command {
  public:
   std::string name() const override { return "model info"; }
-  std::string summary() const override { return "what a run or a .safetensors file holds"; }
-  std::string positional() const override { return "RUN|FILE"; }
-  std::string examples() const override { return "  pumice model info runs/a\n  pumice model info model.safetensors --tensors\n"; }
-  void declare(OptionTable& o) override { o.add("tensors", tensors_, "Output", "list every tensor"); }
+  std::string summary() const override { return "what a run, a Hugging Face directory or a .safetensors file holds"; }
+  std::string positional() const override { return "RUN|DIR|FILE"; }
+  std::string examples() const override {
+    return "  pumice model info runs/a\n"
+           "  pumice model info MoE-LLaVA-Phi2-2.7B-4e      # sizes, parameters, memory; config.json alone is enough\n"
+           "  pumice model info model.safetensors --tensors\n";
+  }
+  void declare(OptionTable& o) override {
+    o.add("tensors", tensors_, "Output", "list every tensor");
+    o.add("image-tower", tower_, "Model", "directory of the vision tower, where a Hugging Face directory does not hold it").alias("mm-vision-tower");
+  }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
-    REQUIRE(UsageError, arguments.size() == 1, "pumice model info: one run directory, checkpoint or .safetensors file is required, got ",
-            arguments.size());
+    REQUIRE(UsageError, arguments.size() == 1, "pumice model info: one run directory, checkpoint, Hugging Face directory or .safetensors file is required, "
+            "got ", arguments.size());
     std::string file = arguments[0];
+    if (is_hf_directory(file)) {
+      print_hf_model(file, tower_, tensors_);
+      return 0;
+    }
     if (file.size() < 12 || file.substr(file.size() - 12) != ".safetensors") {
       std::string checkpoint = find_checkpoint(file);
       print_checkpoint(checkpoint);
@@ -62,6 +72,7 @@ class ModelInfo : public Command {
   }
 
   bool tensors_ = false;
+  std::string tower_;
 };
 
 }  // namespace

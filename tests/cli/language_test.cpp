@@ -1,6 +1,7 @@
 // Language models as a user types them: made, turned into experts, asked, talked with, and every wrong input that a user meets.
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "../temporary.h"
 #include "pumice/data/image.h"
@@ -59,6 +60,41 @@ TEST_F(LanguageProgram, Talks) {
               holds(o, "nothing has been answered yet"))
       << o.text;
   EXPECT_EQ(read_file(d_ / "saved.txt").substr(0, 8), "> hello\n");
+}
+
+TEST_F(LanguageProgram, InfoOfWeightsThatFitAndThatDoNot) {
+  Outcome o = run("model info --tensors " + (d_ / "model"));
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "decoder     qwen2: 2 layers, width 32, MLP 48 swiglu, vocabulary 300\n") && holds(o, "4 heads of 8, 2 of keys and values") &&
+              holds(o, "KV cache    125 KiB per 1000 tokens") &&  // 2 layers x 2 x 2 heads x 8 x 2 bytes x 1000
+              holds(o, "model.layers.1.mlp.down_proj.weight") && holds(o, "every tensor that config.json asks for is there"))
+      << o.text;
+  std::string config = kConfig;
+  write_file_atomic(d_ / "model/config.json", config.replace(config.find("\"num_hidden_layers\": 2"), 22, "\"num_hidden_layers\": 3"));
+  o = run("model info " + (d_ / "model"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "decoder     qwen2: 3 layers") && holds(o, "the weights do not fit config.json; 12 missing")) << o.text;
+}
+
+TEST_F(LanguageProgram, InfoOfConfigJsonAlone) {
+  const auto info = [&](const std::string& name) {
+    std::filesystem::create_directories(d_ / name);
+    const auto manifest = nlohmann::json::parse(read_file(PUMICE_FIXTURES "/models/manifests/" + name + ".json"));
+    write_file_atomic(d_ / name + "/config.json", manifest["config"].dump());
+    return run("model info " + (d_ / name));
+  };
+  Outcome o = info("moe-llava-phi2-2.7b-4e");
+  EXPECT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "4 in each of 16 sparse layers (0, 2, ..., 30), 2 per token") && holds(o, "5.30G (5296993280) total, 3.62G (3618862080) active") &&
+              holds(o, "tower     304M (303507456)") && holds(o, "projector 9.18M (9180160)") && holds(o, "10.4 GiB of weights") &&
+              holds(o, "312 MiB per 1000 tokens") && holds(o, "576 tokens per picture, from the tower's layer -2") && holds(o, "none here"))
+      << o.text;
+  o = info("siglip-so400m-patch14-384");
+  EXPECT_TRUE(o.code == 0 && holds(o, "siglip: 27 layers, width 1152, 384 px in patches of 14, 729 tokens")) << o.text;
+  o = info("openchat-3.5-1210");
+  EXPECT_TRUE(o.code == 0 && holds(o, "window of 4096 tokens") && holds(o, "125 MiB per 1000 tokens")) << o.text;
+  write_file_atomic(d_ / "openchat-3.5-1210/config.json", R"({"model_type": "llava_gpt9", "mm_vision_tower": "nowhere"})");
+  o = run("model info " + (d_ / "openchat-3.5-1210"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "\"mm_vision_tower\": \"nowhere\" is neither a directory beside it nor a tower whose sizes are known")) << o.text;
 }
 
 TEST_F(LanguageProgram, WrongInputIsNamed) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 
 #include "pumice/cli/command.h"
@@ -16,9 +17,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A new directory for a model. Throws UsageError when there is something in it, unless that may go.
-void make_output(const char* command, const std::string& out, bool overwrite) {
+// A new directory for a model. Throws UsageError when there is something in it, unless that may go, and when it is, or lies in, the one that is read.
+void make_output(const char* command, const std::string& out, bool overwrite, const std::string& from = "") {
   REQUIRE(UsageError, !out.empty(), command, ": --out DIR is required");
+  if (!from.empty()) {
+    const fs::path inner = fs::weakly_canonical(out), outer = fs::weakly_canonical(from);
+    const bool within = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+    REQUIRE(UsageError, !within, command, ": --out must not be the model's own directory ", from, " or lie in it, got ", out);
+  }
   REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out, " is not empty; name another directory, or give --overwrite");
   fs::create_directories(out);
 }
@@ -73,7 +79,7 @@ class ModelConvert : public Command {
     } else {
       for (const std::string& name : weights.names()) { tensors.emplace_back(name, weights.load(name)); }
     }
-    make_output("pumice model convert", out_, overwrite_);
+    make_output("pumice model convert", out_, overwrite_, from);
     copy_companions(from, out_);
     write_weights(out_, tensors, {.max_shard_bytes = shard_});
     write_file_atomic(out_ + "/config.json", new_config);

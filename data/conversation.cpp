@@ -12,13 +12,24 @@ namespace {
 
 std::string place_of(const Conversation& c) { return "[conversation] " + (c.name.empty() ? "the conversation" : c.name); }
 
+std::string fault_in_turns(const std::vector<Message>& messages) {
+  if (messages.empty()) { return "there are no messages"; }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const bool user = messages[i].role == Role::user;
+    if (user == (i % 2 == 0)) { continue; }
+    return concat_text("message ", i + 1, " is ", user ? "the user's" : "the assistant's", "; questions and answers must alternate, beginning with the user");
+  }
+  return "";
+}
+
 void check_messages(const Conversation& c, const ConversationTemplate& t) {
-  const std::string fault = fault_of(c.messages);
+  const bool open = c.messages.size() % 2 == 1;  // its answers are what a model said, whatever that was; otherwise one is to learn from them
+  const std::string fault = open ? fault_in_turns(c.messages) : fault_of(c.messages);
   REQUIRE(FormatError, fault.empty(), place_of(c), ": ", fault);
   REQUIRE(FormatError, !t.captions || (c.messages.size() <= 2 && count_images(c.messages[0].text) > 0), place_of(c), " has ", c.messages.size(),
           " messages and ", count_images(c.messages[0].text), " ", kImageText, " in the first; the template '", t.name,
           "' is for pictures with one caption: ", kImageText, " and its caption");
-  for (size_t i = 1; i < c.messages.size() && !t.captions; i += 2) {
+  for (size_t i = 1; i < c.messages.size() && !t.captions && !open; i += 2) {
     REQUIRE(FormatError, c.messages[i].text.find(t.end) == std::string::npos, place_of(c), ": message ", i + 1, " is an answer that holds ", t.end,
             ", the token that ends answers of the template '", t.name, "': the model would learn to stop there; spell it differently");
   }
@@ -150,7 +161,7 @@ class Encoder {
 
 void check_images(const Conversation& c, const std::vector<ConversationPiece>& pieces, int64_t images) {
   int64_t found = 0;
-  for (const ConversationPiece& piece : pieces) { found += count_images(piece.text); }
+  for (const ConversationPiece& piece : pieces) { found += piece.supervised ? 0 : count_images(piece.text); }
   REQUIRE(FormatError, images < 0 || found == images, place_of(c), " has ", images, images == 1 ? " picture" : " pictures", " and ", found, " ",
           kImageText, " in its questions; one is required for each");
 }
@@ -213,14 +224,9 @@ int32_t end_of_answer(const Tokenizer& tokenizer, const std::string& template_na
 }
 
 std::string fault_of(const std::vector<Message>& messages) {
-  if (messages.empty()) { return "there are no messages"; }
-  for (size_t i = 0; i < messages.size(); ++i) {
+  if (const std::string fault = fault_in_turns(messages); !fault.empty()) { return fault; }
+  for (size_t i = 1; i < messages.size(); i += 2) {
     const std::string which = concat_text("message ", i + 1, " is ");
-    const bool user = messages[i].role == Role::user;
-    if (user != (i % 2 == 0)) {
-      return which + (user ? "the user's" : "the assistant's") + "; questions and answers must alternate, beginning with the user";
-    }
-    if (user) { continue; }
     if (trimmed(messages[i].text).empty()) { return which + "an answer without text; leave the turn out"; }
     if (count_images(messages[i].text) > 0) {
       return which + "an answer that holds <image>: pictures belong to questions, and the model cannot write one";

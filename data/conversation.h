@@ -33,7 +33,8 @@ struct ConversationPiece { std::string text; bool supervised; };
 
 // The text in pieces, prompts and answers by turns; an answer includes the space before it and its end token. After a last message of the user
 // the text is open: it stops where the answer begins ("... ASSISTANT:"). Throws UsageError for an unknown template and FormatError when messages
-// do not alternate or the first is not the user's, and for an answer that is empty, holds <image> or holds the template's end token.
+// do not alternate or the first is not the user's, and, unless the text is open, for an answer that is empty, holds <image> or holds the template's
+// end token: a model may have said that, but none should learn it.
 std::vector<ConversationPiece> pieces_of(const Conversation& conversation);
 std::string prompt_of(const Conversation& conversation);  // the pieces in a row
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "pumice/ops/attention/attention.h"
 #include "pumice/ops/elementwise/arithmetic.h"
@@ -34,6 +35,13 @@ std::vector<float> frequencies_of(const DecoderConfig& c, int64_t length) {
 }
 
 }  // namespace
+
+void require_sequences(const char* place, const std::vector<int32_t>& begin, int64_t T) {
+  REQUIRE(ShapeError, !begin.empty() && begin.front() == 0 && begin.back() == T, place, " sequences must run from 0 to the ", T, " tokens");
+  for (size_t n = 0; n + 1 < begin.size(); ++n) {
+    REQUIRE(ShapeError, begin[n] <= begin[n + 1], place, " sequences must not fall, sequence ", n, " is [", begin[n], ", ", begin[n + 1], ")");
+  }
+}
 
 Decoder::Norm::Norm(const Scope& scope, const DecoderConfig& config) {
   if (config.norm == NormKind::layer) { layer.emplace(scope, config.width, config.norm_eps); }
@@ -91,14 +99,14 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
   const int64_t T = given.dim(0);
   const std::vector<int32_t> begin = input.sequences.to_vector<int32_t>();
   const int64_t N = int64_t(begin.size()) - 1;
-  REQUIRE(ShapeError, N >= 0 && begin[0] == 0 && begin[N] == T, "[decoder] sequences must run from 0 to the ", T, " tokens");
+  require_sequences("[decoder]", begin, T);
   REQUIRE(ShapeError, !run.cache || run.cache->sequences() == N, "[decoder] the cache holds ", run.cache ? run.cache->sequences() : 0,
           " sequences, the input ", N);
+  REQUIRE(ShapeError, !run.cache || run.cache->fits(config_), "[decoder] the cache was made for a model of other sizes");
   Pass p{.sequences = input.sequences, .run = run};
   std::vector<int32_t> positions;
   int64_t longest = 0;
   for (int64_t n = 0; n < N; ++n) {
-    REQUIRE(ShapeError, begin[n] <= begin[n + 1], "[decoder] sequences must not fall, sequence ", n, " is [", begin[n], ", ", begin[n + 1], ")");
     const int64_t before = run.cache ? run.cache->length(n) : 0, count = begin[n + 1] - begin[n];
     for (int64_t i = 0; i < count; ++i) { positions.push_back(int32_t(before + i)); }
     longest = std::max(longest, before + count);
@@ -108,7 +116,7 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
   p.positions = to_device(offsets_of(positions), device);
   p.frequencies = to_device(from_values<float>({config_.rotary / 2}, frequencies_of(config_, longest)), device);
   if (!config_.moe_layers.empty()) {
-    p.groups.offsets = {0, T};
+    p.groups.offsets = T > 0 ? std::vector<int64_t>{0, T} : std::vector<int64_t>{0};  // a group has tokens
     p.groups.modality = input.modality.defined() ? input.modality : full({T}, double(Modality::text), DType::u8, device);
   }
   return p;
@@ -163,8 +171,18 @@ DecoderOutput Decoder::forward(const DecoderInput& input, const DecoderRun& run)
   REQUIRE(ShapeError, x.rank() == 2 && x.dim(1) == config_.width, "[decoder] embeddings must be (T, ", config_.width, "), got ", x.shape());
   DecoderOutput out;
   for (const Layer& layer : layers_) {
-    std::vector<Tensor> y = run.recompute ? checkpoint([this, &layer, p](std::span<const Tensor> in) { return run_layer(layer, in[0], p); }, {x})
-                                          : run_layer(layer, x, p);
+    std::vector<Tensor> y;
+    if (run.recompute) {
+      // Routings are reported by the first run only: when the backward pass runs the layer again, their vector may be gone.
+      const auto pending = std::make_shared<std::vector<Routing>*>(run.routings);
+      y = checkpoint([this, &layer, p, pending](std::span<const Tensor> in) {
+        Pass pass = p;
+        pass.run.routings = std::exchange(*pending, nullptr);
+        return run_layer(layer, in[0], pass);
+      }, {x});
+    } else {
+      y = run_layer(layer, x, p);
+    }
     x = y[0];
     if (y.size() > 1) { out.aux = out.aux.defined() ? add(out.aux, y[1]) : y[1]; }
   }
@@ -181,9 +199,11 @@ Tensor Decoder::logits(const Tensor& hidden) const {
 }
 
 Tensor Decoder::loss(const Tensor& hidden, const Tensor& labels, const Tensor& sequences) const {
-  std::vector<int32_t> label = labels.to_vector<int32_t>(), begin = sequences.to_vector<int32_t>(), next(label.size(), -100);
   REQUIRE(ShapeError, hidden.rank() == 2 && labels.shape() == Shape{hidden.dim(0)}, "[decoder] labels must be (T) for hidden (T, C), got ", labels.shape(),
           " and ", hidden.shape());
+  const std::vector<int32_t> label = labels.to_vector<int32_t>(), begin = sequences.to_vector<int32_t>();
+  require_sequences("[decoder]", begin, hidden.dim(0));
+  std::vector<int32_t> next(label.size(), -100);
   for (size_t n = 0; n + 1 < begin.size(); ++n) {
     for (int32_t t = begin[n]; t + 1 < begin[n + 1]; ++t) { next[t] = label[t + 1]; }
   }

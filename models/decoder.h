@@ -37,6 +37,9 @@ struct DecoderOutput {
   Tensor aux;     // () f32, weighted: undefined in a dense model or outside training
 };
 
+// Throws ShapeError beginning with `place` unless the sequences that begin there cover T tokens, one after the other.
+void require_sequences(const char* place, const std::vector<int32_t>& begin, int64_t T);
+
 class Decoder {
  public:
   // Weights drawn from `seed`: normal with deviation 0.02, as these families start.

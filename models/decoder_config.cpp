@@ -12,24 +12,35 @@ int64_t DecoderConfig::experts_of(int64_t layer) const {
   return at == moe_layers.end() ? 0 : experts.at(size_t(at - moe_layers.begin()));
 }
 
-void DecoderConfig::validate() const {
-  // limits far beyond any model, so that counts and products of them do not overflow
-  const auto positive = [](const char* name, int64_t v, int64_t most = 1 << 20) {
-    REQUIRE(UsageError, v >= 1 && v <= most, "[decoder] ", name, " must be from 1 to ", most, ", got ", v);
+namespace {
+
+// Far beyond every model there is, and small enough that products of sizes fit an int64 and lists of layers and experts fit in memory: a config.json
+// may come from anybody.
+constexpr int64_t kMostLayers = 1024, kMostExperts = 4096, kLargestSize = 1 << 24, kMostPositions = int64_t(1) << 31;
+
+}  // namespace
+
+void DecoderConfig::validate_sizes() const {
+  const auto within = [](const char* name, int64_t v, int64_t most) {
+    REQUIRE(UsageError, v > 0 && v <= most, "[decoder] ", name, " must be ", v > 0 ? concat_text("at most ", most) : "at least 1", ", got ", v);
   };
-  positive("vocabulary", vocabulary, 1 << 26);
-  positive("width", width);
-  positive("layers", layers, 1 << 14);
-  positive("hidden", hidden, 1 << 24);
-  positive("heads", heads, 1 << 14);
-  positive("kv_heads", kv_heads, 1 << 14);
-  positive("head_width", head_width, 1 << 14);
-  positive("positions", positions, 1 << 30);
+  within("vocabulary", vocabulary, kLargestSize);
+  within("width", width, kLargestSize);
+  within("layers", layers, kMostLayers);
+  within("hidden", hidden, kLargestSize);
+  within("heads", heads, kLargestSize);
+  within("kv_heads", kv_heads, kLargestSize);
+  within("head_width", head_width, kLargestSize);
+  within("positions", positions, kMostPositions);
+}
+
+void DecoderConfig::validate() const {
+  validate_sizes();
   REQUIRE(UsageError, heads % kv_heads == 0, "[decoder] heads must be a multiple of kv_heads, got ", heads, " and ", kv_heads);
   REQUIRE(UsageError, rotary >= 0 && rotary % 2 == 0 && rotary <= head_width, "[decoder] rotary must be even and at most head_width = ", head_width,
           ", got ", rotary);
-  REQUIRE(UsageError, rotary_theta > 0 && norm_eps > 0 && dynamic_ntk >= 0 && window >= 0, "[decoder] rotary_theta and norm_eps must be above 0, "
-          "dynamic_ntk and window at least 0, got ", rotary_theta, ", ", norm_eps, ", ", dynamic_ntk, " and ", window);
+  REQUIRE(UsageError, rotary_theta > 0 && norm_eps > 0 && (dynamic_ntk == 0 || dynamic_ntk >= 1) && window >= 0, "[decoder] rotary_theta and norm_eps must be above 0, "
+          "dynamic_ntk at least 1 or 0, and window at least 0, got ", rotary_theta, ", ", norm_eps, ", ", dynamic_ntk, " and ", window);
   REQUIRE(UsageError, !(tied && head_bias), "[decoder] a head that is the embedding has no bias");
   REQUIRE(UsageError, moe_layers.size() == experts.size(), "[decoder] each of the ", moe_layers.size(), " sparse layers needs its number of experts, got ",
           experts.size(), " numbers");
@@ -41,10 +52,13 @@ void DecoderConfig::validate() const {
   for (size_t i = 0; i < moe_layers.size(); ++i) {
     REQUIRE(UsageError, moe_layers[i] >= (i ? moe_layers[i - 1] + 1 : 0) && moe_layers[i] < layers,
             "[decoder] sparse layers must rise and lie in [0, ", layers, "), got ", moe_layers[i], " as number ", i);
-    positive("experts", experts[i], 1 << 14);
+    REQUIRE(UsageError, experts[i] >= 1 && experts[i] <= kMostExperts, "[decoder] a sparse layer has 1 to ", kMostExperts, " experts, got ", experts[i],
+            " in layer ", moe_layers[i]);
     RouterOptions options = router;
     options.experts = int(experts[i]);
     require_valid(options);
+    capacity_of(1, options.experts, options.experts_per_token, options.train);
+    capacity_of(1, options.experts, options.experts_per_token, options.eval);
   }
 }
 

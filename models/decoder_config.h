@@ -39,6 +39,7 @@ struct DecoderConfig {
   int64_t experts_of(int64_t layer) const;  // 0 in a dense layer
   // Throws UsageError naming the field and what it must be.
   void validate() const;
+  void validate_sizes() const;  // the part of it that layers need before they are made sparse
 };
 
 // Counts from the sizes alone. `active`: what one token uses.

@@ -11,6 +11,7 @@ KvCache::KvCache(const DecoderConfig& c, int64_t sequences, DType dtype, Device 
       stores_(sequences, std::vector<Store>(c.layers)) {}
 
 void KvCache::truncate(int64_t sequence, int64_t length) {
+  REQUIRE(UsageError, sequence >= 0 && sequence < sequences(), "[cache] there is no sequence ", sequence, " among ", sequences());
   REQUIRE(UsageError, length >= 0 && length <= lengths_[sequence], "[cache] a sequence of ", lengths_[sequence], " tokens cannot be cut to ", length);
   lengths_[sequence] = length;
 }

@@ -11,6 +11,7 @@ class KvCache {
  public:
   KvCache(const DecoderConfig& config, int64_t sequences, DType dtype, Device device = Device::cpu());
 
+  bool fits(const DecoderConfig& c) const { return layers_ == c.layers && kv_heads_ == c.kv_heads && head_width_ == c.head_width; }
   int64_t sequences() const { return int64_t(lengths_.size()); }
   int64_t length(int64_t sequence) const { return lengths_[sequence]; }
   void truncate(int64_t sequence, int64_t length);  // forgets later tokens

@@ -41,6 +41,7 @@ Llava::Spliced Llava::splice(const LlavaInput& in, DType dtype) const {
   const std::vector<int32_t> id = in.ids.to_vector<int32_t>(), begin = in.sequences.to_vector<int32_t>();
   const std::vector<int32_t> label = in.labels.defined() ? in.labels.to_vector<int32_t>() : std::vector<int32_t>();
   REQUIRE(ShapeError, !in.labels.defined() || label.size() == id.size(), "[llava] labels must be (T) = (", id.size(), "), got ", in.labels.shape());
+  require_sequences("[llava]", begin, int64_t(id.size()));
   const int64_t places = config_.image_tokens(), given = in.pixels.defined() ? in.pixels.dim(0) : 0;
   int64_t words = 0, pictures = 0;
   for (int32_t v : id) { (v == kImageId ? pictures : words) += 1; }

@@ -17,7 +17,8 @@ const Init kWeights = Init::normal(0.02);
 
 void VisionConfig::validate() const {
   for (auto [name, v] : {std::pair{"image_size", image_size}, {"patch", patch}, {"width", width}, {"layers", layers}, {"heads", heads}, {"hidden", hidden}}) {
-    REQUIRE(UsageError, v >= 1 && v <= 1 << 16, "[vision tower] ", name, " must be from 1 to 65536, got ", v);
+    const int64_t most = name == std::string_view("layers") ? 1024 : name == std::string_view("image_size") ? 8192 : 1 << 24;  // as of a decoder
+    REQUIRE(UsageError, v > 0 && v <= most, "[vision tower] ", name, " must be in [1, ", most, "], got ", v);
   }
   REQUIRE(UsageError, patch <= image_size && width % heads == 0, "[vision tower] patch must be at most image_size, and width a multiple of heads; got ", patch,
           " of ", image_size, " and ", width, " with ", heads, " heads");

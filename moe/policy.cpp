@@ -14,7 +14,8 @@ int64_t capacity_of(int64_t tokens, int experts, int experts_per_token, const Ca
   REQUIRE(UsageError, std::isfinite(capacity.factor) && capacity.factor >= 0 && capacity.multiple_of >= 1,
           "[capacity] factor must be a finite number >= 0 (0 drops nothing) and multiple_of >= 1, got factor ", capacity.factor,
           " and multiple_of ", capacity.multiple_of);
-  REQUIRE(UsageError, capacity.least >= 0, "[capacity] the least number of places must be at least 0, got ", capacity.least);
+  REQUIRE(UsageError, capacity.least >= 0 && capacity.least <= (int64_t(1) << 30), "[capacity] the least number of places must be in [0, 2^30], got ",
+          capacity.least);
   if (capacity.factor == 0 || tokens == 0) { return tokens; }
   double places = double(tokens * experts_per_token) * capacity.factor / experts;
   if (capacity.rounding == Capacity::Rounding::ceil_f32) { places = float(double(tokens) / experts) * float(experts_per_token * capacity.factor); }

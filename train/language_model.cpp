@@ -7,6 +7,7 @@
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/data/conversation_templates.h"
+#include "pumice/data/text.h"
 #include "pumice/data/text_stream.h"
 #include "pumice/models/hf/llava.h"
 #include "pumice/models/hf/weights.h"
@@ -29,14 +30,13 @@ json read_json(const std::string& path) {
 }
 
 // What MoE-LLaVA and LLaVA train each family with. A plain language model has the ChatML of its tokenizer, or none.
-std::string template_of(const Decoder& decoder, bool sees, const Tokenizer& tokenizer, const std::string& directory) {
+std::string template_of(const Decoder& decoder, bool sees, const Tokenizer& tokenizer) {
   const std::string& family = decoder.config().family;
   if (sees && (family == "phi" || family == "stablelm")) { return family; }
   if (sees && (family == "qwen" || family == "qwen2")) { return "qwen"; }
   if (sees && family == "mistral") { return tokenizer.id_of("<|end_of_turn|>") ? "openchat" : "mistral"; }
   if (sees) { return "v1"; }
   if (tokenizer.id_of("<|im_start|>")) { return "chatml"; }
-  (void)directory;
   return "";
 }
 
@@ -104,7 +104,7 @@ LanguageModel LanguageModel::open(const std::string& directory, const LanguageMo
   }
   REQUIRE(FormatError, m.tokenizer.vocab_size() <= m.decoder().config().vocabulary, directory, ": the tokenizer has ", m.tokenizer.vocab_size(),
           " ids, but the model only ", m.decoder().config().vocabulary, ": do they belong together?");
-  m.conversation = o.conversation.empty() ? template_of(m.decoder(), sees, m.tokenizer, directory) : conversation_template(o.conversation).name;
+  m.conversation = o.conversation.empty() ? template_of(m.decoder(), sees, m.tokenizer) : conversation_template(o.conversation).name;
   m.defaults = defaults_of(directory, m.tokenizer);
   return m;
 }
@@ -114,6 +114,10 @@ Answerer::Answerer(const LanguageModel& model) : model_(model) { clear(); }
 void Answerer::clear() {
   conversation_ = {.template_name = model_.conversation, .name = "the conversation"};
   pixels_.clear();
+  forget();
+}
+
+void Answerer::forget() {
   read_.clear();
   cached_.clear();
   cache_ = std::make_unique<KvCache>(model_.decoder().config(), 1, model_.dtype);
@@ -135,11 +139,12 @@ AnswerReport Answerer::ask(const std::string& question, const std::vector<Image>
     s.end_tokens.push_back(end_of_answer(model_.tokenizer, model_.conversation));
     std::string answer;
     AnswerReport report = generate(ids, s, {}, on_text, answer);
-    conversation_.messages.push_back({Role::assistant, answer.empty() ? " " : answer});
+    conversation_.messages.push_back({Role::assistant, trimmed(answer)});  // templates bring the space before it
     return report;
-  } catch (const Error&) {  // the conversation goes on as if the question had not been asked
+  } catch (...) {  // the conversation goes on as if the question had not been asked
     conversation_.messages.resize(messages);
     pixels_.resize(pictures);
+    forget();  // the cache may hold its pictures, which ids do not tell from those of the next
     throw;
   }
 }

@@ -74,6 +74,7 @@ class Answerer {
  private:
   AnswerReport generate(std::vector<int32_t> ids, const SamplingOptions& sampling, const std::vector<std::string>& stops,
                         const std::function<bool(const std::string&)>& on_text, std::string& answer);
+  void forget();  // what has been read
   Tensor read(const std::vector<int32_t>& ids, AnswerReport& report);  // logits (V) behind the last of them
 
   const LanguageModel& model_;

@@ -141,7 +141,7 @@ void read_moe(const Fields& moe, DecoderConfig& c) {
   REQUIRE(FormatError, c.experts.size() == c.moe_layers.size(), moe.source(), ": \"num_experts\" must name one number, or one for each of the ",
           c.moe_layers.size(), " sparse layers, got ", c.experts.size());
   const int64_t chosen = moe.integer("top_k_experts", 2);
-  REQUIRE(FormatError, chosen >= 1 && chosen <= 1 << 14, moe.source(), ": \"top_k_experts\" must be from 1 to ", 1 << 14, ", got ", chosen);
+  REQUIRE(FormatError, chosen >= 1 && chosen <= INT32_MAX, moe.source(), ": \"top_k_experts\" must be at least 1 and at most the number of experts, got ", chosen);
   c.router.experts_per_token = int(chosen);
   c.router.gates = c.router.experts_per_token >= 2 ? Gates::renormalised : Gates::raw;
   c.router.train.factor = moe.number("capacity_factor", 1);
@@ -171,10 +171,10 @@ DecoderConfig decoder_config_from_hf(const std::string& text, const std::string&
   REQUIRE(FormatError, known != std::end(kModelTypes), source, ": \"model_type\": \"", type, "\" is not known; known are ", join(known_model_types()),
           ", and each of them behind llava_ and moe_llava_.", did_you_mean(type, known_model_types()));
   known->read(f, c);
-  REQUIRE(FormatError, c.layers >= 1 && c.layers <= 1 << 14, source, ": the number of layers must be from 1 to ", 1 << 14, ", got ", c.layers);
   if (type != c.family && c.family == "phi") { c.head_bias = f.boolean("lm_head_bias", false); }  // MoE-LLaVA makes Phi's head without its bias
-  if (const std::optional<Fields> moe = f.object("moe")) { read_moe(*moe, c); }
   try {
+    c.validate_sizes();
+    if (const std::optional<Fields> moe = f.object("moe")) { read_moe(*moe, c); }
     c.validate();
   } catch (const UsageError& e) {
     throw FormatError(source + ": " + e.what());

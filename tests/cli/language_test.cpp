@@ -126,6 +126,29 @@ TEST_F(LanguageProgram, WrongInputIsNamed) {
   EXPECT_TRUE(o.code == 1 && holds(o, "heads must be a multiple of kv_heads, got 4 and 3")) << o.text;
   o = with_config(kConfig, "\"hidden_size\": 32", "\"hidden_size\": \"32\"");
   EXPECT_TRUE(o.code == 1 && holds(o, "config.json: \"hidden_size\" must be an integer, got \"32\"")) << o.text;
+  const auto sparse_with = [&](const std::string& fields) { return with_config(kConfig, "\"tie_word", "\"moe\": {" + fields + "}, \"tie_word"); };
+  // sizes that nobody could hold are an error before anything is made for them
+  o = with_config(kConfig, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1000000000");
+  EXPECT_TRUE(o.code == 1 && holds(o, "config.json: [decoder] layers must be at most 1024, got 1000000000")) << o.text;
+  o = with_config(kConfig, "\"num_attention_heads\": 4", "\"num_attention_heads\": 4, \"head_dim\": 4611686018427387904");
+  EXPECT_TRUE(o.code == 1 && holds(o, "head_width must be at most 16777216, got 4611686018427387904")) << o.text;
+  o = sparse_with("\"num_experts\": 4294967300");
+  EXPECT_TRUE(o.code == 1 && holds(o, "a sparse layer has 1 to 4096 experts, got 4294967300 in layer 1")) << o.text;
+  o = sparse_with("\"num_experts\": 4, \"top_k_experts\": 4294967298");
+  EXPECT_TRUE(o.code == 1 && holds(o, "\"top_k_experts\" must be at least 1 and at most the number of experts, got 4294967298")) << o.text;
+  o = sparse_with("\"num_experts\": 4, \"eval_capacity_factor\": -1");
+  EXPECT_TRUE(o.code == 1 && holds(o, "config.json: [capacity] factor must be a finite number >= 0")) << o.text;
+  o = sparse_with("\"num_experts\": 4, \"min_capacity\": 9223372036854775807");
+  EXPECT_TRUE(o.code == 1 && holds(o, "the least number of places must be in [0, 2^30], got 9223372036854775807")) << o.text;
+}
+
+TEST_F(LanguageProgram, AModelIsNotWrittenIntoItself) {
+  for (const char* out : {"model", "model/sparse", "model/../model/sparse/deep"}) {
+    const Outcome o = run("model convert " + (d_ / "model") + " --overwrite --out " + (d_ / out));
+    EXPECT_TRUE(o.code == 2 && holds(o, "--out must not be the model's own directory")) << o.text;
+  }
+  EXPECT_FALSE(std::filesystem::exists(d_ / "model/sparse"));
+  EXPECT_EQ(run("model convert " + (d_ / "model") + "/ --out " + (d_ / "model-sparse")).code, 0) << "a name that begins alike lies beside it";
 }
 
 }  // namespace

@@ -361,6 +361,16 @@ TEST(Conversation, WrongMessagesAreNamed) {
             "[conversation] the conversation ends with an answer; a prompt ends with a question");
 }
 
+// A model says what it says; the conversation goes on.
+TEST(Conversation, AnOpenConversationHoldsAnyAnswer) {
+  const Tokenizer t = fixture("phi");
+  const std::vector<int32_t> empty = encode_prompt(t, talk("phi", {"<image>q", "", "q"}), 1);
+  EXPECT_EQ(std::count(empty.begin(), empty.end(), kImageToken), 1);
+  const std::vector<int32_t> spelled = encode_prompt(t, talk("phi", {"<image>q", "see <image>", "q"}), 1);
+  EXPECT_EQ(std::count(spelled.begin(), spelled.end(), kImageToken), 1) << "the spelling in an answer is no picture";
+  EXPECT_NO_THROW(encode_prompt(t, talk("phi", {"q", "x<|endoftext|>y", "q"}), 0));
+}
+
 TEST(Conversation, PicturesAreCounted) {
   const Tokenizer t = fixture("phi");
   EXPECT_EQ(count_images("<image> and <image>"), 2);

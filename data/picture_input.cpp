@@ -15,8 +15,8 @@ using nlohmann::json;
 // A line of pixels is a small file, and a square around it, or its shorter edge made long, more than memory holds.
 void require_pixels(const Image& image, int64_t pixels, const char* fit) {
   constexpr int64_t kMost = int64_t(1) << 28;
-  REQUIRE(ShapeError, pixels <= kMost, "[picture] to ", fit, " a picture of ", image.width, " x ", image.height, " takes ", pixels, " pixels on the way, more than ",
-          kMost, ": cut it, or squash it");
+  REQUIRE(ShapeError, pixels <= kMost, "[picture] to ", fit, " a picture of ", image.width, " x ", image.height, " takes ", pixels,
+          " pixels on the way, more than ", kMost, ": cut it, or squash it");
 }
 
 Image padded(const Image& image, const PictureInput& input) {

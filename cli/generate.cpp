@@ -27,7 +27,7 @@ class Generate : public Command {
   int run(OptionTable& options, const std::vector<std::string>&) override {
     const LanguageModel model = open_language_model("pumice generate", language_);
     std::string prompt = prompt_;
-    if (prompt.empty()) { prompt.assign(std::istreambuf_iterator<char>(std::cin), {}); }
+    if (options.find("prompt")->source.empty()) { prompt.assign(std::istreambuf_iterator<char>(std::cin), {}); }
     REQUIRE(UsageError, !raw_ || images_.empty(), "pumice generate: --raw continues text alone; leave it out to ask about pictures");
     const std::vector<Image> images = read_images(images_);
     catch_stop_signals();

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "pumice/cli/command.h"
 #include "pumice/cli/terminal.h"
@@ -128,8 +129,16 @@ class ModelInit : public Command {
       const Decoder model(config, store);
       tensors = hf_tensors(*store, [&](const std::string& name) { return hf_tensors_of(config, name); }, dtype);
     }
+    std::optional<Tokenizer> tokenizer;
+    if (!tokenizer_.empty()) {
+      std::string prefix;
+      const int64_t vocabulary = text_config_of(text, path, prefix).vocabulary;
+      tokenizer = Tokenizer::load(tokenizer_);
+      REQUIRE(UsageError, tokenizer->vocab_size() <= vocabulary, "pumice model init: the tokenizer ", tokenizer_, " has ", tokenizer->vocab_size(),
+              " ids, but ", path, " only a \"vocab_size\" of ", vocabulary);
+    }
     make_output("pumice model init", out_, overwrite_);
-    if (!tokenizer_.empty()) { Tokenizer::load(tokenizer_).save(out_); }
+    if (tokenizer) { tokenizer->save(out_); }
     write_weights(out_, tensors, {.max_shard_bytes = shard_});
     write_file_atomic(out_ + "/config.json", text);
     double elements = 0;

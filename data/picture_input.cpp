@@ -12,7 +12,15 @@ namespace {
 
 using nlohmann::json;
 
+// A line of pixels is a small file, and a square around it, or its shorter edge made long, more than memory holds.
+void require_pixels(const Image& image, int64_t pixels, const char* fit) {
+  constexpr int64_t kMost = int64_t(1) << 28;
+  REQUIRE(ShapeError, pixels <= kMost, "[picture] to ", fit, " a picture of ", image.width, " x ", image.height, " takes ", pixels,
+          " pixels on the way, more than ", kMost, ": cut it, or squash it");
+}
+
 Image padded(const Image& image, const PictureInput& input) {
+  require_pixels(image, int64_t(std::max(image.width, image.height)) * std::max(image.width, image.height), "pad");
   const int side = std::max(image.width, image.height), left = (side - image.width) / 2, top = (side - image.height) / 2;
   Image square{side, side, std::vector<uint8_t>(size_t(side) * side * 3)};
   for (size_t i = 0; i < square.rgb.size(); ++i) { square.rgb[i] = uint8_t(int(255 * double(input.mean[i % 3]))); }
@@ -36,6 +44,7 @@ Image fitted(const Image& image, const PictureInput& input) {
   if (input.fit == PictureInput::Fit::squash) { return resize(image, size, size, input.filter); }
   if (input.fit == PictureInput::Fit::pad) { return resize(padded(image, input), size, size, input.filter); }
   const int64_t w = image.width, h = image.height;
+  require_pixels(image, input.size * std::max(input.size, input.size * std::max(w, h) / std::min(w, h)), "crop");
   return cropped(w <= h ? resize(image, size, int(size * h / w), input.filter) : resize(image, int(size * w / h), size, input.filter), size);
 }
 
@@ -67,7 +76,19 @@ PictureInput picture_input_from_hf(const std::string& text, const std::string& s
   const std::string fault = parse_strict_json(text, 16, value);
   REQUIRE(FormatError, fault.empty() && value.is_object(), source, ": ", fault.empty() ? "must hold an object" : fault);
   PictureInput p;
-  const bool crops = value.value("do_center_crop", true) == true && value.contains("crop_size");
+  const auto does = [&](const char* name) {
+    const auto at = value.find(name);
+    if (at == value.end() || at->is_null()) { return true; }
+    REQUIRE(FormatError, at->is_boolean(), source, ": \"", name, "\" must be true or false, got ", at->dump());
+    return at->get<bool>();
+  };
+  for (const char* step : {"do_resize", "do_rescale", "do_normalize"}) {
+    REQUIRE(FormatError, does(step), source, ": \"", step, "\": false is not supported, only true");
+  }
+  const auto factor = value.find("rescale_factor");
+  REQUIRE(FormatError, factor == value.end() || (factor->is_number() && std::abs(factor->get<double>() * 255 - 1) < 1e-3), source,
+          ": \"rescale_factor\" must be 1/255, got ", factor == value.end() ? "" : factor->dump());
+  const bool crops = does("do_center_crop") && value.contains("crop_size");
   p.fit = crops || (value.contains("size") && value["size"].is_object() && value["size"].contains("shortest_edge")) ? PictureInput::Fit::crop
                                                                                                                      : PictureInput::Fit::squash;
   if (crops) { p.size = edge_of(value["crop_size"], source); }

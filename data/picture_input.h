@@ -17,10 +17,12 @@ struct PictureInput {
   float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f}, std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
 };
 
-// From the text of a preprocessor_config.json. Throws FormatError naming `source` and the field.
+// From the text of a preprocessor_config.json. Throws FormatError naming `source` and the field, also for
+// a step that is turned off.
 PictureInput picture_input_from_hf(const std::string& json, const std::string& source);
 
-// f32 (3, size, size): (x / 255 - mean) / std. Resizing is Pillow's, bit for bit; the centre is found by rounding down, as Transformers does.
+// f32 (3, size, size): (x / 255 - mean) / std. Resizing is Pillow's, bit for bit; the centre is found by rounding down, as Transformers does. Throws
+// ShapeError for a picture so thin that fitting it takes more than 2^28 pixels.
 Tensor picture_tensor(const Image& image, const PictureInput& input);
 
 }  // namespace pumice

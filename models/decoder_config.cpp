@@ -14,9 +14,10 @@ int64_t DecoderConfig::experts_of(int64_t layer) const {
 
 namespace {
 
-// Far beyond every model there is, and small enough that products of sizes fit an int64 and lists of layers and experts fit in memory: a config.json
-// may come from anybody.
-constexpr int64_t kMostLayers = 1024, kMostExperts = 4096, kLargestSize = 1 << 24, kMostPositions = int64_t(1) << 31;
+// Far beyond every model there is, and small enough that products of sizes fit an int64 and lists of layers and experts
+// fit in memory: a config.json may come from anybody.
+constexpr int64_t kMostLayers = 1024, kMostExperts = 4096, kLargestSize = 1 << 24;
+constexpr int64_t kMostPositions = int64_t(1) << 31;
 
 }  // namespace
 

@@ -141,7 +141,8 @@ void read_moe(const Fields& moe, DecoderConfig& c) {
   REQUIRE(FormatError, c.experts.size() == c.moe_layers.size(), moe.source(), ": \"num_experts\" must name one number, or one for each of the ",
           c.moe_layers.size(), " sparse layers, got ", c.experts.size());
   const int64_t chosen = moe.integer("top_k_experts", 2);
-  REQUIRE(FormatError, chosen >= 1 && chosen <= INT32_MAX, moe.source(), ": \"top_k_experts\" must be at least 1 and at most the number of experts, got ", chosen);
+  REQUIRE(FormatError, chosen >= 1 && chosen <= INT32_MAX, moe.source(),
+          ": \"top_k_experts\" must be at least 1 and at most the number of experts, got ", chosen);
   c.router.experts_per_token = int(chosen);
   c.router.gates = c.router.experts_per_token >= 2 ? Gates::renormalised : Gates::raw;
   c.router.train.factor = moe.number("capacity_factor", 1);

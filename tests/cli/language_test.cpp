@@ -142,6 +142,16 @@ TEST_F(LanguageProgram, WrongInputIsNamed) {
   EXPECT_TRUE(o.code == 1 && holds(o, "the least number of places must be in [0, 2^30], got 9223372036854775807")) << o.text;
 }
 
+TEST_F(LanguageProgram, AnEmptyPromptIsOneAndATokenizerMustFit) {
+  const Outcome empty = run("generate --raw -p '' --model " + (d_ / "model"), "printf 'a cat' | ");
+  EXPECT_TRUE(empty.code == 2 && holds(empty, "the prompt is empty")) << "standard input was read though a prompt was given: " << empty.text;
+  std::string small = kConfig;
+  write_file_atomic(d_ / "small.json", small.replace(small.find("300"), 3, "100"));
+  const Outcome o = run("model init --model-config " + (d_ / "small.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "small"));
+  EXPECT_TRUE(o.code == 2 && holds(o, "small.json only a \"vocab_size\" of 100")) << o.text;
+  EXPECT_FALSE(std::filesystem::exists(d_ / "small"));
+}
+
 TEST_F(LanguageProgram, AModelIsNotWrittenIntoItself) {
   for (const char* out : {"model", "model/sparse", "model/../model/sparse/deep"}) {
     const Outcome o = run("model convert " + (d_ / "model") + " --overwrite --out " + (d_ / out));

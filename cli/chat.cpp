@@ -35,7 +35,7 @@ class Chat : public Command {
     std::vector<Image> pending = read_images(images_);
     catch_stop_signals();
     std::string line;
-    while (ask_line(line)) {
+    while (!stop_requested() && ask_line(line)) {
       try {
         if (line == "/quit" || line == "/exit") { break; }
         if (line[0] == '/') { command(line, answerer, pending); }

@@ -89,7 +89,9 @@ void catch_stop_signals() {
   sigaction(SIGTERM, &action, nullptr);
 }
 bool stop_requested() { return stop_signal != 0; }
-void clear_stop_request() { stop_signal = 0; }
+void clear_stop_request() {
+  if (stop_signal == SIGINT) { stop_signal = 0; }
+}
 int stop_exit_code() { return stop_signal == SIGINT ? 130 : 0; }
 
 }  // namespace pumice

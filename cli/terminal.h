@@ -21,7 +21,7 @@ std::string percent(double fraction);  // "12.3 %", "-" for NaN
 // SIGINT and SIGTERM set a flag that trainers poll; a second SIGINT ends the program at once.
 void catch_stop_signals();
 bool stop_requested();
-void clear_stop_request();  // what was to be stopped has been
+void clear_stop_request();  // what Ctrl-C was to stop has ended; SIGTERM stays
 int stop_exit_code();  // 130 after SIGINT, 0 after SIGTERM
 
 }  // namespace pumice

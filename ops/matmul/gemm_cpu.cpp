@@ -234,7 +234,7 @@ constexpr int64_t kFewRows = 16;
 bool cut_by_columns(const Product* products, int64_t count) {
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    if (p.M > kFewRows || (p.b_row != 1 && p.K > 1) || p.N < 2) { return false; }
+    if (p.M > kFewRows || (p.b_row != 1 && p.K > 1) || p.N < 16) { return false; }
   }
   return true;
 }

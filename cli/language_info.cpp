@@ -39,13 +39,14 @@ void print_decoder(const DecoderConfig& c) {
                          c.window ? concat_text("window of ", c.window, " tokens, ") : "", "trained for ", c.positions, " tokens"));
   if (c.moe_layers.empty()) { return; }
   const bool same = std::all_of(c.experts.begin(), c.experts.end(), [&](int64_t e) { return e == c.experts[0]; });
-  print_line(concat_text("experts     ", same ? std::to_string(c.experts[0]) : listed(c.experts), " in each of ", c.moe_layers.size(), " sparse layers (",
-                         listed(c.moe_layers), "), ", c.router.experts_per_token, " per token", c.residual_moe ? ", beside the dense MLP" : ""));
+  const std::string experts = same ? std::to_string(c.experts[0]) : listed(c.experts);
+  print_line(concat_text("experts     ", experts, " in each of ", c.moe_layers.size(), " sparse layers (", listed(c.moe_layers),
+                         "), ", c.router.experts_per_token, " per token", c.residual_moe ? ", beside the dense MLP" : ""));
 }
 
 void print_tower(const VisionConfig& c) {
-  print_line(concat_text("tower       ", c.family, ": ", c.layers, " layers, width ", c.width, ", ", c.image_size, " px in patches of ", c.patch, ", ",
-                         c.tokens(), " tokens"));
+  print_line(concat_text("tower       ", c.family, ": ", c.layers, " layers, width ", c.width, ", ", c.image_size, " px in patches of ", c.patch,
+                         ", ", c.tokens(), " tokens"));
 }
 
 // Whether weights are there at all, whole or not.

@@ -24,8 +24,8 @@ class ModelInfo : public Command {
   }
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
-    REQUIRE(UsageError, arguments.size() == 1, "pumice model info: one run directory, checkpoint, Hugging Face directory or .safetensors file is required, "
-            "got ", arguments.size());
+    REQUIRE(UsageError, arguments.size() == 1,
+            "pumice model info: one run directory, checkpoint, Hugging Face directory or .safetensors file is required, got ", arguments.size());
     std::string file = arguments[0];
     if (is_hf_directory(file)) {
       print_hf_model(file, tower_, tensors_);

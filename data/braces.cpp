@@ -9,6 +9,7 @@ namespace pumice {
 namespace {
 
 constexpr size_t kMost = 1'000'000;
+constexpr size_t kLongest = 4096;  // of a path on Linux; braces cannot be nested deeper than that either
 
 bool digits(const std::string& s) {
   return !s.empty() && s.size() <= 12 && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -75,6 +76,8 @@ std::vector<std::string> expand_braces(const std::string& spec) {
   std::vector<std::string> all;
   for (size_t begin = 0; begin <= spec.size();) {
     size_t end = std::min(spec.find("::", begin), spec.size());
+    REQUIRE(UsageError, end - begin <= kLongest, "[shards] '", spec.substr(begin, 40), "...' is ", end - begin, " bytes long; a path has at most ",
+            kLongest, ". Join several with ::");
     for (std::string& name : expand_one(spec.substr(begin, end - begin))) { all.push_back(std::move(name)); }
     begin = end + 2;
   }

@@ -6,7 +6,7 @@
 namespace pumice {
 
 // "train-{000..002}.tar" -> three names; comma lists and nesting too; ranges keep zero padding; "a::b" joins specifications.
-// Throws UsageError for an unbalanced brace or more than a million names.
+// Throws UsageError for an unbalanced brace, more than a million names or one of more than 4096 bytes.
 std::vector<std::string> expand_braces(const std::string& spec);
 
 }  // namespace pumice

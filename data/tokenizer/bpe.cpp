@@ -8,11 +8,13 @@
 #include "pumice/data/tokenizer/byte_alphabet.h"
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/unicode.h"
+#include "pumice/tensor/error.h"
 
 namespace pumice {
 namespace {
 
 constexpr int32_t kNone = -1;
+constexpr size_t kMostHoles = 1 << 20;  // ids are places in a list: one damaged id must not cost the memory of ten million
 
 uint64_t pair_key(int32_t left, int32_t right) { return uint64_t(uint32_t(left)) << 32 | uint32_t(right); }
 
@@ -65,10 +67,12 @@ Bpe Bpe::parse(const JsonPart& part) {
 void Bpe::read_vocabulary(const JsonPart& part) {
   JsonPart vocab = part.at("vocab");
   if (!vocab.value().is_object()) { vocab.fail("must be an object"); }
+  const size_t most = std::max(kMostHoles, 64 * vocab.value().size());
   for (const auto& [piece, id_json] : vocab.value().items()) {
     const JsonPart entry = vocab.entry(piece, id_json);
     const int32_t id = entry.integer(0, kMaxTokenId, "an id");
     if (piece.empty()) { continue; }  // nothing is ever spelled by it
+    if (size_t(id) > most) { entry.fail(concat_text("has the id ", id, ", far beyond the ", vocab.value().size(), " pieces of the vocabulary")); }
     if (int32_t(pieces_.size()) <= id) { pieces_.resize(size_t(id) + 1); }
     if (!pieces_[size_t(id)].empty()) { entry.fail("has the id " + std::to_string(id) + " of another piece"); }
     pieces_[size_t(id)] = piece;

@@ -19,9 +19,6 @@ class Normalizer {
   std::vector<std::function<std::string(const std::string&)>> steps_;
 };
 
-// Replacements of replacements can grow without bound; no honest tokenizer makes more of a text than this.
-inline size_t growth_limit(size_t bytes) { return (size_t(1) << 20) + 64 * bytes; }
-
 class Regex;
 // {"String": "..."} or {"Regex": "..."}.
 Regex pattern_in(const JsonPart& part);

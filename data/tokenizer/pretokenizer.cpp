@@ -8,8 +8,15 @@
 #include "pumice/data/tokenizer/normalizer.h"
 #include "pumice/data/tokenizer/regex.h"
 #include "pumice/data/tokenizer/unicode.h"
+#include "pumice/tensor/error.h"
 
 namespace pumice {
+
+std::string_view Pretokenizer::Words::make(std::string text) {
+  bytes += text.size();
+  REQUIRE(FormatError, bytes <= most, "[tokenizer] the pre-tokenizer's steps make more than ", most, " bytes of one text");
+  return made.emplace_back(std::move(text));
+}
 
 Pretokenizer Pretokenizer::parse(const JsonPart& part) {
   Pretokenizer p;
@@ -94,7 +101,7 @@ void Pretokenizer::add_prefix(const std::string& prefix, bool only_first) {
   steps_.push_back([prefix, only_first](Words& words) {
     for (Word& word : words.list) {
       if ((only_first && !word.first) || word.text.substr(0, prefix.size()) == prefix) { continue; }
-      word.text = words.made.emplace_back(prefix + std::string(word.text));
+      word.text = words.make(prefix + std::string(word.text));
     }
   });
 }
@@ -105,7 +112,7 @@ void Pretokenizer::add_metaspace(const JsonPart& part) {
   const std::string scheme = part.text("prepend_scheme", part.flag("add_prefix_space", true) ? "always" : "never");
   if (scheme != "always" && scheme != "first" && scheme != "never") { part.at("prepend_scheme").fail("must be always, first or never"); }
   steps_.push_back([space = Regex::literal(" "), mark](Words& words) {
-    for (Word& word : words.list) { word.text = words.made.emplace_back(space.replace(std::string(word.text), mark)); }
+    for (Word& word : words.list) { word.text = words.make(space.replace(std::string(word.text), mark)); }
   });
   if (scheme != "never") { add_prefix(mark, scheme == "first"); }
   if (part.flag("split", true)) { add_split(Regex::literal(mark), Behaviour::merged_with_next, false); }
@@ -114,13 +121,12 @@ void Pretokenizer::add_metaspace(const JsonPart& part) {
 void Pretokenizer::spell() {
   spells_last_ = false;
   steps_.push_back([](Words& words) {
-    for (Word& word : words.list) { word.text = words.made.emplace_back(to_byte_alphabet(word.text)); }
+    for (Word& word : words.list) { word.text = words.make(to_byte_alphabet(word.text)); }
   });
 }
 
 void Pretokenizer::split(std::string_view text, bool first, const std::function<void(std::string_view)>& word) const {
-  Words words;
-  words.list.push_back({text, first});
+  Words words{{{text, first}}, {}, 0, growth_limit(text.size())};
   for (const Step& step : steps_) { step(words); }
   for (const Word& w : words.list) {
     if (!w.text.empty()) { word(w.text); }

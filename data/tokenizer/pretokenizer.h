@@ -20,7 +20,8 @@ class Pretokenizer {
   // whole text as one word. Anything else is a FormatError.
   static Pretokenizer parse(const JsonPart& part);
 
-  // `text` must be valid UTF-8; `first` says that it stands at the beginning of what is encoded (Metaspace asks).
+  // `text` must be valid UTF-8; `first` says that it stands at the beginning of what is encoded (Metaspace asks). Throws FormatError when the
+  // steps make more than growth_limit() bytes of it: spelling what is spelled already doubles it.
   void split(std::string_view text, bool first, const std::function<void(std::string_view)>& word) const;
 
   // Pieces are spelled in the byte alphabet. When that is the last step, split() leaves it to the model, which does it once per
@@ -33,6 +34,9 @@ class Pretokenizer {
   struct Words {
     std::vector<Word> list;
     std::list<std::string> made;  // texts that a step changed; `list` points into them
+    size_t bytes = 0;             // of made
+    size_t most;                  // that bytes may become
+    std::string_view make(std::string text);
   };
   enum class Behaviour { removed, isolated, merged_with_previous, merged_with_next, contiguous };
   using Step = std::function<void(Words&)>;

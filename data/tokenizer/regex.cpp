@@ -80,10 +80,12 @@ Regex Regex::literal(const std::string& text) {
 }
 
 std::string Regex::replace(const std::string& text, const std::string& with) const {
+  const size_t most = growth_limit(text.size());
   std::string out;
   size_t done = 0;
   each(text, [&](size_t from, size_t to) {
     out.append(text, done, from - done).append(with);
+    REQUIRE(FormatError, out.size() <= most, "[tokenizer] the replacements of '", pattern_, "' make more than ", most, " bytes of one text");
     done = to;
   });
   return out.append(text, done, std::string::npos);

@@ -8,6 +8,9 @@
 
 namespace pumice {
 
+// Bytes that one text may become. Replacements of replacements grow without bound; no honest tokenizer makes more of a text than this.
+inline size_t growth_limit(size_t bytes) { return (size_t(1) << 20) + 64 * bytes; }
+
 class Regex {
  public:
   // Throws FormatError with the position of the pattern's error, also for what PCRE2 would understand differently than the libraries such
@@ -22,7 +25,8 @@ class Regex {
     size_t from, to;
     while (search.next(from, to)) { f(from, to); }
   }
-  std::string replace(const std::string& text, const std::string& with) const;  // `with` stands for itself
+  // `with` stands for itself. Throws FormatError when the result would pass growth_limit().
+  std::string replace(const std::string& text, const std::string& with) const;
 
  private:
   class Search {

@@ -74,6 +74,8 @@ TEST(Braces, AsAShellExpandsThem) {
   EXPECT_EQ(expand_braces("a-{008..011}.tar"), (Names{"a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"}));
   EXPECT_EQ(expand_braces("{a,b{1..2}}x"), (Names{"ax", "b1x", "b2x"}));
   EXPECT_EQ(expand_braces("p::q{2..0}"), (Names{"p", "q2", "q1", "q0"}));
+  EXPECT_EQ(message_of<UsageError>([] { expand_braces(std::string(50000, '{') + std::string(50000, '}')); }),
+            "[shards] '{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{{...' is 100000 bytes long; a path has at most 4096. Join several with ::");
   EXPECT_EQ(message_of<UsageError>([] { expand_braces("a{1..2"); }),
             "[shards] 'a{1..2' has a '{' without its '}'. Write ranges as name-{000000..000019}.tar");
 }

@@ -121,6 +121,43 @@ TEST(Tokenizer, ErrorsNameThePartAndWhatIsSupported) {
       "[tokenizer] t.json: model.dropout is not supported: ids would be random");
 }
 
+std::string sequence(const std::string& of, const std::vector<std::string>& steps) {
+  std::string all;
+  for (const std::string& step : steps) { all += (all.empty() ? "" : ", ") + step; }
+  return R"({"type": "Sequence", ")" + of + R"(": [)" + all + "]}";
+}
+
+TEST(Tokenizer, StepsThatMultiplyTextAreStopped) {
+  auto encoding = [](const std::string& part) { return message_of<FormatError>([&] { Tokenizer::parse(letters(part), "t").encode("\u00e9"); }); };
+  const std::vector<std::string> spell(40, R"({"type": "ByteLevel", "use_regex": false})");  // each doubles a letter that is not ASCII
+  const std::string pre = "[tokenizer] the pre-tokenizer's steps make more than 1048704 bytes of one text";
+  EXPECT_EQ(encoding(R"("pre_tokenizer": )" + sequence("pretokenizers", spell)), pre);
+  std::vector<std::string> prefixes;  // each puts a mark before every word, and makes it a word of its own
+  for (char mark = 'A'; mark <= 'Z'; ++mark) {
+    prefixes.push_back(R"({"type": "Metaspace", "split": false, "replacement": ")" + std::string(1, mark) + R"("})");
+    prefixes.push_back(R"({"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated"})");
+  }
+  EXPECT_EQ(encoding(R"("pre_tokenizer": )" + sequence("pretokenizers", prefixes)), pre);
+
+  const std::string twice = R"({"type": "Replace", "pattern": {"Regex": "."}, "content": "aa"})";
+  EXPECT_EQ(encoding(R"("normalizer": )" + sequence("normalizers", std::vector<std::string>(40, twice))),
+            "[tokenizer] the normalizer's replacements make more than 1048704 bytes of one text");
+  EXPECT_EQ(encoding(R"("normalizer": {"type": "Replace", "pattern": {"String": "\u00e9"}, "content": ")" + std::string(2 << 20, 'a') + "\"}"),
+            "[tokenizer] the replacements of '\u00e9' make more than 1048704 bytes of one text");
+  const Tokenizer t = Tokenizer::parse(letters(R"("decoder": )" + sequence("decoders", std::vector<std::string>(40, twice))), "t");
+  EXPECT_EQ(message_of<FormatError>([&] { t.decode(std::vector<int32_t>{0}); }),
+            "[tokenizer] the decoder's replacements make more than 1048640 bytes of one text");
+}
+
+TEST(Tokenizer, OneDamagedIdDoesNotCostTheMemoryOfTenMillion) {
+  auto parse = [](const std::string& id) {
+    return Tokenizer::parse(letters(R"("model": {"type": "BPE", "merges": [], "vocab": {"a": 0, "b": )" + id + "}}"), "t");
+  };
+  EXPECT_EQ(parse("1048576").vocab_size(), 1048577);
+  EXPECT_EQ(message_of<FormatError>([&] { parse("1048577"); }),
+            "[tokenizer] t: model.vocab['b'] has the id 1048577, far beyond the 2 pieces of the vocabulary");
+}
+
 TEST(Tokenizer, UnknownCharactersAndBytes) {
   EXPECT_EQ(Tokenizer::parse(letters(""), "t").encode("abxc\xff"), (std::vector<int32_t>{3, 2})) << "without an unknown token they are dropped";
   auto model = [](const char* options) {

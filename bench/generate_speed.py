@@ -5,8 +5,8 @@ Both programs read the same directory; rounds alternate between them, and median
     bench/generate_speed.py [--program build/pumice] [--threads 2] [--tokens 64] [--rounds 3] [--width 768] [--layers 12]
 
 Needs `pip install torch transformers`. The rival runs in f32 and in bf16, and its faster one counts; ours in bf16, with f32 beside it. The last
-line is the share of the memory bandwidth that our bf16 weights take: bytes of weights times tokens per second, over the rate at which NumPy sums an
-array of a gigabyte in as many threads."""
+line is the share of the memory bandwidth that our bf16 weights take: bytes of weights times tokens per second, over the rate at which NumPy looks for
+the largest number of a gigabyte in as many threads."""
 import argparse
 import json
 import os

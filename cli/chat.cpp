@@ -32,6 +32,7 @@ class Chat : public Command {
     const LanguageModel model = open_language_model("pumice chat", language_);
     const SamplingOptions sampling = sampling_of(options, language_, model);
     Answerer answerer(model);
+    answerer.stop_at(language_.stops);
     std::vector<Image> pending = read_images(images_);
     catch_stop_signals();
     std::string line;

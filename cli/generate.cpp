@@ -32,6 +32,7 @@ class Generate : public Command {
     const std::vector<Image> images = read_images(images_);
     catch_stop_signals();
     Answerer answerer(model);
+    answerer.stop_at(language_.stops);
     const SamplingOptions sampling = sampling_of(options, language_, model);
     const auto print = [](const std::string& text) {
       std::fputs(text.c_str(), stdout);

@@ -20,6 +20,7 @@ void declare_language_options(OptionTable& o, LanguageFlags& f) {
   o.add("top-p", s.top_p, "Sampling", "only the most probable tokens that together reach p");
   o.add("repetition-penalty", s.repetition_penalty, "Sampling", "divides the logits of tokens that are there already; 1: none");
   o.add("seed", s.seed, "Sampling", "of the draws");
+  o.add("stop", f.stops, "Sampling", "strings before which an answer ends, separated by commas");
   o.add("max-new-tokens", s.max_new_tokens, "Sampling", "length of an answer").alias("n");
 }
 

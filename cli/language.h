@@ -12,6 +12,7 @@ struct LanguageFlags {
   std::string model, precision = "bf16";
   LanguageModelOptions options;
   SamplingOptions sampling;
+  std::vector<std::string> stops;
 };
 
 void declare_language_options(OptionTable& table, LanguageFlags& flags);

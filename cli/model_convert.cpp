@@ -53,6 +53,7 @@ class ModelConvert : public Command {
     o.add("out", out_, "Output", "directory of the new model").alias("output-dir");
     o.add("overwrite", overwrite_, "Output", "write into a directory that is not empty");
     o.add("max-shard-bytes", shard_, "Output", "size of a shard");
+    o.add("image-tower", tower_, "Output", "directory of the vision tower, where the model does not hold it; to read the result back");
     o.add("moe", moe_, "Experts", "turn MLPs into experts");
     o.add("moe-mode", settings_.mode, "Experts", "which layers").one_of({"first_half", "second_half", "sparse", "dense"});
     o.add("moe-layers", settings_.layers, "Experts", "which layers, by number, instead of --moe-mode").alias("moe-layers-idx");
@@ -85,13 +86,13 @@ class ModelConvert : public Command {
     write_weights(out_, tensors, {.max_shard_bytes = shard_});
     write_file_atomic(out_ + "/config.json", new_config);
     // reading it back is the test that every tensor stands where it should
-    const DecoderCost cost = cost_of(sees ? open_llava(out_).config().text : open_decoder(out_).config());
+    const DecoderCost cost = cost_of(sees ? open_llava(out_, tower_).config().text : open_decoder(out_).config());
     print_line(out_ + ": language model of " + human_count(double(cost.parameters)) + " parameters, " + human_count(double(cost.active_parameters)) + " for one token");
     return 0;
   }
 
  private:
-  std::string out_;
+  std::string out_, tower_;
   bool overwrite_ = false, moe_ = true;
   uint64_t shard_ = 5'000'000'000, seed_ = 0;
   MoeSettings settings_;

@@ -110,6 +110,8 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
     const int64_t before = run.cache ? run.cache->length(n) : 0, count = begin[n + 1] - begin[n];
     for (int64_t i = 0; i < count; ++i) { positions.push_back(int32_t(before + i)); }
     longest = std::max(longest, before + count);
+    REQUIRE(UsageError, !config_.fixed_positions || longest <= config_.positions, "[decoder] this model computes at most ", config_.positions,
+            " tokens here, sequence ", n, " has ", longest, ": what its config.json asks for beyond them (log-n attention, dynamic NTK of Qwen) is not implemented");
     if (run.cache) { run.cache->reserve(n, count); }
   }
   const Device device = store_->device();

@@ -17,6 +17,7 @@ struct DecoderConfig {
   int64_t heads = 0, kv_heads = 0;  // queries; keys and values
   int64_t head_width = 0;
   int64_t positions = 2048;         // that the model was trained for; more are computed, as its rotary embedding extends
+  bool fixed_positions = false;     // more are an error: they would need what is not computed (Qwen-1's log-n attention and its own NTK scaling)
   NormKind norm = NormKind::rms;
   double norm_eps = 1e-6;
   MlpKind mlp = MlpKind::swiglu;

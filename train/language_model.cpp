@@ -3,31 +3,22 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/data/conversation_templates.h"
 #include "pumice/data/text.h"
 #include "pumice/data/text_stream.h"
+#include "pumice/models/hf/fields.h"
 #include "pumice/models/hf/llava.h"
 #include "pumice/models/hf/weights.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
-#include "pumice/tensor/strict_json.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
-json read_json(const std::string& path) {
-  json value;
-  const std::string fault = parse_strict_json(read_file(path), 32, value);
-  REQUIRE(FormatError, fault.empty() && value.is_object(), path, ": ", fault.empty() ? "must hold an object" : fault);
-  return value;
-}
 
 // What MoE-LLaVA and LLaVA train each family with. A plain language model has the ChatML of its tokenizer, or none.
 std::string template_of(const Decoder& decoder, bool sees, const Tokenizer& tokenizer) {
@@ -44,22 +35,16 @@ SamplingOptions defaults_of(const std::string& directory, const Tokenizer& token
   SamplingOptions s{.temperature = 0};
   const std::string path = directory + "/generation_config.json";
   if (fs::exists(path)) {
-    const json g = read_json(path);
-    const auto number = [&](const char* name, double fallback) {
-      const auto at = g.find(name);
-      if (at == g.end() || at->is_null()) { return fallback; }
-      REQUIRE(FormatError, at->is_number(), path, ": \"", name, "\" must be a number, got ", at->dump());
-      return at->get<double>();
-    };
-    const auto sample = g.find("do_sample");
-    if (sample != g.end() && *sample == true) { s.temperature = number("temperature", 1); }
-    s.top_k = int64_t(number("top_k", 50));
-    s.top_p = number("top_p", 1);
-    s.repetition_penalty = number("repetition_penalty", 1);
-    if (const auto eos = g.find("eos_token_id"); eos != g.end() && !eos->is_null()) {
-      for (const json& id : eos->is_array() ? *eos : json::array({*eos})) {
-        REQUIRE(FormatError, id.is_number_integer(), path, ": \"eos_token_id\" must be an integer or a list of them, got ", eos->dump());
-        s.end_tokens.push_back(id.get<int32_t>());
+    const nlohmann::json value = parse_hf_object(read_file(path), path);
+    const Fields g(value, path);
+    if (g.boolean("do_sample", false)) { s.temperature = g.number("temperature", 1); }
+    s.top_k = g.integer("top_k", 50);
+    s.top_p = g.number("top_p", 1);
+    s.repetition_penalty = g.number("repetition_penalty", 1);
+    if (g.has("eos_token_id")) {
+      for (int64_t id : g.integers("eos_token_id")) {
+        REQUIRE(FormatError, id >= 0 && id <= INT32_MAX, path, ": \"eos_token_id\" must hold token ids, got ", id);
+        s.end_tokens.push_back(int32_t(id));
       }
     }
   }
@@ -76,8 +61,8 @@ PictureInput pictures_of(const std::string& directory, const std::string& config
     for (int c = 0; c < 3; ++c) { p.mean[c] = p.std[c] = 0.5f; }
   }
   p.size = vision.image_size;
-  const json value = read_json(config);
-  if (value.contains("image_aspect_ratio") && value["image_aspect_ratio"] == "pad") { p.fit = PictureInput::Fit::pad; }
+  const nlohmann::json value = parse_hf_object(read_file(config), config);
+  if (Fields(value, config).text("image_aspect_ratio", "") == "pad") { p.fit = PictureInput::Fit::pad; }
   if (fit.empty()) { return p; }
   REQUIRE(UsageError, fit == "pad" || fit == "crop" || fit == "squash", "pictures are fitted by pad, crop or squash, got '", fit, "'");
   p.fit = fit == "pad" ? PictureInput::Fit::pad : fit == "crop" ? PictureInput::Fit::crop : PictureInput::Fit::squash;
@@ -138,7 +123,7 @@ AnswerReport Answerer::ask(const std::string& question, const std::vector<Image>
     SamplingOptions s = sampling;
     s.end_tokens.push_back(end_of_answer(model_.tokenizer, model_.conversation));
     std::string answer;
-    AnswerReport report = generate(ids, s, {}, on_text, answer);
+    AnswerReport report = generate(ids, s, on_text, answer);
     conversation_.messages.push_back({Role::assistant, trimmed(answer)});  // templates bring the space before it
     return report;
   } catch (...) {  // the conversation goes on as if the question had not been asked
@@ -155,7 +140,7 @@ AnswerReport Answerer::complete(const std::string& text, const SamplingOptions& 
   for (int32_t id : model_.tokenizer.encode(text)) { ids.push_back(id); }
   REQUIRE(UsageError, !ids.empty(), "a text to continue is required: the prompt is empty");
   std::string answer;
-  return generate(ids, sampling, {}, on_text, answer);
+  return generate(ids, sampling, on_text, answer);
 }
 
 // Reads ids that the cache has not seen; of those that it has, what differs is forgotten.
@@ -204,12 +189,12 @@ Tensor Answerer::read(const std::vector<int32_t>& ids, AnswerReport& report) {
   return to_dtype(decoder.logits(out.hidden.slice(0, T - 1, T)), DType::f32).reshape({decoder.config().vocabulary});
 }
 
-AnswerReport Answerer::generate(std::vector<int32_t> ids, const SamplingOptions& sampling, const std::vector<std::string>& stops,
-                                const std::function<bool(const std::string&)>& on_text, std::string& answer) {
+AnswerReport Answerer::generate(std::vector<int32_t> ids, const SamplingOptions& sampling, const std::function<bool(const std::string&)>& on_text,
+                                std::string& answer) {
   NoGrad no_grad;
   check_sampling(sampling);
   AnswerReport report;
-  TextStream stream(model_.tokenizer, stops);
+  TextStream stream(model_.tokenizer, stops_);
   const auto pass_on = [&](const std::string& text) {
     answer += text;
     if (!text.empty() && !on_text(text)) { report.stopped = true; }

@@ -28,7 +28,7 @@ struct LanguageModelOptions {
 
 class LanguageModel {
  public:
-  // Throws IoError, FormatError, and UsageError when no template is known for the model.
+  // Throws IoError, FormatError, and UsageError for a name of a template or a fit that does not exist.
   static LanguageModel open(const std::string& directory, const LanguageModelOptions& options);
 
   const Decoder& decoder() const { return llava ? llava->decoder() : *text; }
@@ -56,24 +56,25 @@ struct AnswerReport {
   std::vector<LayerLoad> routing;             // one per sparse layer
 };
 
-// One text continued: what has been read stays in a cache, so that a conversation is never read twice.
+// One text continued. What has been read stays in a cache: of the next prompt only what differs from there on is read. The model must outlive it.
 class Answerer {
  public:
   explicit Answerer(const LanguageModel& model);
 
   // Asks in the conversation so far; the answer joins it. `images` in the order of <image> in the question, which gets one in front for each that it
   // does not mention. `on_text` receives text as it comes; false stops the answer, which then ends there. Throws UsageError for pictures to a model that
-  // reads text alone.
+  // reads text alone, and when no template is known for the model.
   AnswerReport ask(const std::string& question, const std::vector<Image>& images, const SamplingOptions& sampling,
                    const std::function<bool(const std::string&)>& on_text);
   // The same of a text without a template.
   AnswerReport complete(const std::string& text, const SamplingOptions& sampling, const std::function<bool(const std::string&)>& on_text);
   void clear();
+  void stop_at(std::vector<std::string> strings) { stops_ = std::move(strings); }  // answers end before any of them
   const std::vector<Message>& messages() const { return conversation_.messages; }
 
  private:
-  AnswerReport generate(std::vector<int32_t> ids, const SamplingOptions& sampling, const std::vector<std::string>& stops,
-                        const std::function<bool(const std::string&)>& on_text, std::string& answer);
+  AnswerReport generate(std::vector<int32_t> ids, const SamplingOptions& sampling, const std::function<bool(const std::string&)>& on_text,
+                        std::string& answer);
   void forget();  // what has been read
   Tensor read(const std::vector<int32_t>& ids, AnswerReport& report);  // logits (V) behind the last of them
 
@@ -83,6 +84,7 @@ class Answerer {
   std::vector<int32_t> read_;        // ids that the cache has seen, a picture being one
   std::vector<int64_t> cached_;      // tokens in the cache behind each of them
   std::unique_ptr<KvCache> cache_;
+  std::vector<std::string> stops_;
   int64_t answers_ = 0;
 };
 

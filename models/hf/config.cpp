@@ -112,6 +112,7 @@ void read_qwen(const Fields& f, DecoderConfig& c) {
   REQUIRE(FormatError, share >= 0 && share <= 1, f.source(), ": \"rotary_pct\" must be in [0, 1], got ", share);
   c.rotary = int64_t(share * double(c.head_width));
   f.only("no_bias", true);
+  c.fixed_positions = f.boolean("use_logn_attn", false) || f.boolean("use_dynamic_ntk", false);
   c.qkv_bias = true;
 }
 

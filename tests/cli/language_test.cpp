@@ -51,6 +51,20 @@ TEST_F(LanguageProgram, AnswersRepeatAndExpertsStartAsTheMlp) {
   EXPECT_TRUE(again.code == 2 && holds(again, "this model is sparse already")) << again.text;
 }
 
+TEST_F(LanguageProgram, StopsBeforeAString) {
+  const std::string ask = "generate --raw -p cat --max-new-tokens 60 --temperature 5 --top-k 0 --model " + (d_ / "model");  // any token, the same on every run
+  const std::string whole = run(ask).text;
+  const size_t at = whole.find_first_of("abcdefghijklmnopqrstuvwxyz");
+  ASSERT_NE(at, std::string::npos) << whole;
+  EXPECT_EQ(run(ask + " --stop " + whole[at]).text, whole.substr(0, at) + "\n");
+}
+
+TEST_F(LanguageProgram, GenerationSettingsAreRead) {
+  write_file_atomic(d_ / "model/generation_config.json", R"({"do_sample": false, "eos_token_id": [0, "one"]})");
+  const Outcome o = run(generate(d_ / "model"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "generation_config.json: \"eos_token_id\" must be a list of integers, got [0,\"one\"]")) << o.text;
+}
+
 TEST_F(LanguageProgram, Talks) {
   ASSERT_EQ(run("model convert " + (d_ / "model") + " --out " + (d_ / "sparse")).code, 0);
   const std::string script = "printf 'hello\\n/experts\\n/nonsense\\n/image nowhere.png\\n/save " + (d_ / "saved.txt") + "\\nagain\\n/clear\\n/experts\\n/quit\\n' | ";

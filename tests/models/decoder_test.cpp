@@ -113,5 +113,19 @@ TEST(Llava, SplicesPicturesAloneAndNamesWrongSequences) {
             "[llava] sequences must run from 0 to the 1 tokens");
 }
 
+// Qwen-1 beyond its trained length would need what is not computed: an error, not another answer.
+TEST(Decoder, ALengthThatCannotBeComputedIsAnError) {
+  NoGrad no_grad;
+  DecoderConfig c = toy();
+  c.positions = 4;
+  c.fixed_positions = true;
+  const Decoder model(c, 5);
+  const auto run = [&](const std::vector<int32_t>& ids) {
+    return model.forward({.ids = ids_of(ids), .sequences = ids_of({0, int32_t(ids.size())})}, {}).hidden;
+  };
+  EXPECT_EQ(run({1, 2, 3, 4}).dim(0), 4);
+  EXPECT_EQ(message_of<UsageError>([&] { run({1, 2, 3, 4, 5}); }).substr(0, 76), "[decoder] this model computes at most 4 tokens here, sequence 0 has 5: what ");
+}
+
 }  // namespace
 }  // namespace pumice

@@ -143,7 +143,9 @@ std::string help_of(const Command& command, const OptionTable& options) {
       text += padded(left, 30) + o.help;
       if (!o.choices.empty()) { text += " (" + join(o.choices, " | ") + ")"; }
       if (!o.fallback.empty() && o.fallback != "false") { text += " [" + o.fallback + "]"; }
-      if (!o.aliases.empty()) { text += "  also --" + join(o.aliases, ", --"); }
+      for (const std::string& alias : o.aliases) {
+        text += (&alias == &o.aliases[0] ? "  also " : ", ") + std::string(alias.size() == 1 ? "-" : "--") + alias;
+      }
       for (const Option::Switch& s : o.switches) { text += "  --" + s.name + " is --" + o.name + " " + s.on; }
       text += "\n";
     }

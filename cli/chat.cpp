@@ -28,9 +28,9 @@ class Chat : public Command {
     o.add("image", images_, "Input", "pictures shown with the first question").alias("image-file");
     o.add("stats", stats_, "Output", "print times and tokens after each answer");
   }
-  int run(OptionTable& options, const std::vector<std::string>&) override {
+  int run(OptionTable&, const std::vector<std::string>&) override {
     const LanguageModel model = open_language_model("pumice chat", language_);
-    const SamplingOptions sampling = sampling_of(options, language_, model);
+    const SamplingOptions sampling = sampling_of(language_, model);
     Answerer answerer(model);
     answerer.stop_at(language_.stops);
     std::vector<Image> pending = read_images(images_);

@@ -33,7 +33,7 @@ class Generate : public Command {
     catch_stop_signals();
     Answerer answerer(model);
     answerer.stop_at(language_.stops);
-    const SamplingOptions sampling = sampling_of(options, language_, model);
+    const SamplingOptions sampling = sampling_of(language_, model);
     const auto print = [](const std::string& text) {
       std::fputs(text.c_str(), stdout);
       std::fflush(stdout);

@@ -1,11 +1,30 @@
 #include "pumice/cli/language.h"
 
+#include <cmath>
+#include <cstdlib>
+
 #include "pumice/cli/terminal.h"
 #include "pumice/data/conversation_templates.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 
 namespace pumice {
+
+namespace {
+
+// A number whose default is what the model says.
+void add_unset(OptionTable& o, const std::string& name, std::optional<double>& value, const std::string& help) {
+  o.add(name, "Sampling", help + " (the default follows the model)", [&value] { return value ? format("%g", *value) : std::string(); },
+        [&value](const std::string& text) {
+          char* end = nullptr;
+          const double number = std::strtod(text.c_str(), &end);
+          if (text.empty() || *end || !std::isfinite(number)) { return false; }
+          value = number;
+          return true;
+        }).type = Option::kNumber;
+}
+
+}  // namespace
 
 void declare_language_options(OptionTable& o, LanguageFlags& f) {
   o.add("model", f.model, "Model", "directory as Hugging Face writes it: config.json, weights, tokenizer").alias("model-path");
@@ -14,14 +33,13 @@ void declare_language_options(OptionTable& o, LanguageFlags& f) {
   o.add("precision", f.precision, "Model", "of activations").one_of({"bf16", "f32"}).synonym("fp32", "f32").synonym("amp_bf16", "bf16");
   o.add("conv-mode", f.options.conversation, "Model", "template of the conversation (the default follows the model)").one_of(conversation_template_names());
   o.add("image-fit", f.options.fit, "Model", "how pictures become squares (the default follows the model)").one_of({"pad", "crop", "squash"});
-  SamplingOptions& s = f.sampling;
-  o.add("temperature", s.temperature, "Sampling", "0 takes the most probable token (the default follows the model)");
-  o.add("top-k", s.top_k, "Sampling", "only the k most probable tokens; 0: all");
-  o.add("top-p", s.top_p, "Sampling", "only the most probable tokens that together reach p");
-  o.add("repetition-penalty", s.repetition_penalty, "Sampling", "divides the logits of tokens that are there already; 1: none");
-  o.add("seed", s.seed, "Sampling", "of the draws");
+  add_unset(o, "temperature", f.temperature, "0 takes the most probable token");
+  add_unset(o, "top-k", f.top_k, "only the k most probable tokens; 0: all");
+  add_unset(o, "top-p", f.top_p, "only the most probable tokens that together reach p");
+  add_unset(o, "repetition-penalty", f.repetition_penalty, "divides the logits of tokens that are there already; 1: none");
+  o.add("seed", f.seed, "Sampling", "of the draws");
   o.add("stop", f.stops, "Sampling", "strings before which an answer ends, separated by commas");
-  o.add("max-new-tokens", s.max_new_tokens, "Sampling", "length of an answer").alias("n");
+  o.add("max-new-tokens", f.max_new_tokens, "Sampling", "length of an answer").alias("n");
 }
 
 LanguageModel open_language_model(const char* command, const LanguageFlags& f) {
@@ -31,15 +49,17 @@ LanguageModel open_language_model(const char* command, const LanguageFlags& f) {
   return LanguageModel::open(f.model, options);
 }
 
-SamplingOptions sampling_of(OptionTable& table, const LanguageFlags& f, const LanguageModel& model) {
+SamplingOptions sampling_of(const LanguageFlags& f, const LanguageModel& model) {
   SamplingOptions s = model.defaults;
-  s.seed = f.sampling.seed;
-  s.max_new_tokens = f.sampling.max_new_tokens;
-  const auto given = [&](const char* name) { return !table.find(name)->source.empty(); };
-  if (given("temperature")) { s.temperature = f.sampling.temperature; }
-  if (given("top-k")) { s.top_k = f.sampling.top_k; }
-  if (given("top-p")) { s.top_p = f.sampling.top_p; }
-  if (given("repetition-penalty")) { s.repetition_penalty = f.sampling.repetition_penalty; }
+  s.seed = f.seed;
+  s.max_new_tokens = f.max_new_tokens;
+  s.temperature = f.temperature.value_or(s.temperature);
+  s.top_p = f.top_p.value_or(s.top_p);
+  s.repetition_penalty = f.repetition_penalty.value_or(s.repetition_penalty);
+  if (f.top_k) {
+    REQUIRE(UsageError, *f.top_k >= 0 && *f.top_k <= 1e9 && *f.top_k == std::floor(*f.top_k), "--top-k must be an integer of at least 0, got ", *f.top_k);
+    s.top_k = int64_t(*f.top_k);
+  }
   check_sampling(s);
   return s;
 }

@@ -1,5 +1,6 @@
 // What `pumice generate` and `pumice chat` share: the flags that name a model and how it answers.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,17 @@ namespace pumice {
 struct LanguageFlags {
   std::string model, precision = "bf16";
   LanguageModelOptions options;
-  SamplingOptions sampling;
+  // Unset: as the model says.
+  std::optional<double> temperature, top_k, top_p, repetition_penalty;
+  uint64_t seed = 0;
+  int64_t max_new_tokens = 512;
   std::vector<std::string> stops;
 };
 
 void declare_language_options(OptionTable& table, LanguageFlags& flags);
 LanguageModel open_language_model(const char* command, const LanguageFlags& flags);
 // The model's own settings where no flag says otherwise.
-SamplingOptions sampling_of(OptionTable& table, const LanguageFlags& flags, const LanguageModel& model);
+SamplingOptions sampling_of(const LanguageFlags& flags, const LanguageModel& model);
 std::vector<Image> read_images(const std::vector<std::string>& paths);
 std::string describe_times(const AnswerReport& report);
 

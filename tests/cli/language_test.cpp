@@ -112,6 +112,11 @@ TEST_F(LanguageProgram, InfoOfConfigJsonAlone) {
 }
 
 TEST_F(LanguageProgram, WrongInputIsNamed) {
+  for (const auto& [flags, says] : {std::pair{"--temperature hot", "--temperature must be a number"}, {"--top-k 1.5", "--top-k must be an integer of at least 0, got 1.5"},
+                                    {"--top-p 2", "top-p must be in [0, 1], got 2"}}) {
+    const Outcome wrong = run(generate((d_ / "model") + " " + flags));
+    EXPECT_TRUE(wrong.code == 2 && holds(wrong, says)) << wrong.text;
+  }
   Outcome o = run("generate -p hello --model " + (d_ / "model"));
   EXPECT_TRUE(o.code == 2 && holds(o, "no conversation template is known for this model: name one with --conv-mode (")) << o.text;
   o = run("generate -p hello --conv-mode fi --model " + (d_ / "model"));

@@ -5,7 +5,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/train/eval/zeroshot.h"
-#include "pumice/train/image_text_options.h"
+#include "pumice/train/recipe.h"
 
 namespace pumice {
 namespace {

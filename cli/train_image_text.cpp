@@ -24,7 +24,7 @@ void apply_training_preset(ImageTextTraining& t, const std::string& preset, Arch
   if (preset == "micro") { t.batch_size = 8; }
 }
 
-std::string status_of(const StepMetrics& m) {
+std::string status_of(const ImageTextMetrics& m) {
   const double right = m.classifier ? m.image_to_text : (m.image_to_text + m.text_to_image) / 2;
   return format("step %lld/%lld  loss %.3f (chance %.2f)  %s %s  %.0f %s/s  %s left", static_cast<long long>(m.step), static_cast<long long>(m.steps),
                 m.loss, m.chance,
@@ -62,7 +62,7 @@ class RunLog {
 };
 
 // One line per sparse block: how many tokens found a place, and over how many experts each modality spreads.
-void print_routing(const StepMetrics& m, RunLog& log) {
+void print_routing(const ImageTextMetrics& m, RunLog& log) {
   for (const LayerReport& layer : m.layers) {
     std::string line = format("  %sblock %lld", layer.tower.empty() ? "" : (layer.tower + " ").c_str(), static_cast<long long>(layer.block));
     auto part = [&line](const char* name, const ModalityStats& s) {
@@ -148,10 +148,10 @@ class TrainLimoe : public Command {
     RunLog log(json_);
     log.line(header());
     catch_stop_signals();
-    TrainObserver observer;
+    ImageTextObserver observer;
     observer.message = [&log](const std::string& text) { log.line(text); };
     observer.should_stop = stop_requested;
-    observer.step = [this, &log](const StepMetrics& m) {
+    observer.step = [this, &log](const ImageTextMetrics& m) {
       log.open(training_.out);
       chance_ = m.chance;
       if (json_) {

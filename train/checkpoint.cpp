@@ -79,20 +79,25 @@ void delete_old(const fs::path& directory, KeepRule keep) {
 
 }  // namespace
 
-void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
-                     const Tokenizer& tokenizer, const TrainState& state, KeepRule keep) {
+void save_optimizer(const std::string& directory, const Optimizer& optimizer, const WeightAverage* average, const ParameterStore& parameters) {
+  write_safetensors(directory + "/optimizer.safetensors", optimizer.state(), {{"steps", std::to_string(optimizer.steps())}});
+  if (average) { write_safetensors(directory + "/ema.safetensors", as_parameters(average->values(), parameters)); }
+}
+
+void write_image_text(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer) {
+  write_safetensors(directory + "/model.safetensors", named_masters(model.parameters()));
+  write_file_atomic(directory + "/config.json", to_json(model.config()));
+  tokenizer.save(directory);
+}
+
+void save_checkpoint(const std::string& run_directory, const TrainState& state, KeepRule keep, const std::function<void(const std::string&)>& write) {
   const fs::path directory = fs::path(run_directory) / "checkpoints", final = directory / step_name(state.step);
   const fs::path partial = directory / (step_name(state.step) + ".partial");
   try {
     fs::create_directories(directory);
     remove_quietly(partial);
     fs::create_directory(partial);
-    write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
-    write_safetensors(partial / "optimizer.safetensors", optimizer.state(), {{"steps", std::to_string(optimizer.steps())}});
-    if (average) { write_safetensors(partial / "ema.safetensors", as_parameters(average->values(), model.parameters()), {{"step",
-        std::to_string(state.step)}}); }
-    write_file_atomic(partial / "config.json", to_json(model.config()));
-    tokenizer.save(partial);
+    write(partial);
     write_file_atomic(partial / "state.json", to_json(state));
     if (fs::exists(final)) { remove_quietly(final); }  // the same step saved again after a resume
     fs::rename(partial, final);
@@ -115,9 +120,7 @@ void save_model(const std::string& directory, const ImageTextModel& model, const
   try {
     remove_quietly(partial);
     fs::create_directories(partial);
-    write_safetensors(partial / "model.safetensors", named_masters(model.parameters()), {{"step", std::to_string(state.step)}});
-    write_file_atomic(partial / "config.json", to_json(model.config()));
-    tokenizer.save(partial);
+    write_image_text(partial, model, tokenizer);
     write_file_atomic(partial / "state.json", to_json(state));
     fs::rename(partial, directory);
   } catch (const fs::filesystem_error& e) {

@@ -1,6 +1,7 @@
 // Checkpoints: a directory per saved step that holds everything needed to continue, or to evaluate, without anything else.
 //
 //   runs/a/checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json  tokenizer.json
+//                                     the model's files as train/language_trainer.h says where it is a language model
 //                                     ema.safetensors where a moving average of the weights is kept
 //   runs/a/checkpoints/latest         -> step-000500
 //
@@ -8,6 +9,7 @@
 // the previous one still loads.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,10 +32,13 @@ struct KeepRule {
   int64_t newest = 0;  // how many; 0 = all
   int64_t every = 0;   // and the multiples of this step for good; 0 = none
 };
-// Throws IoError (a full disk, ...) and leaves no partial directory behind. Deletes the checkpoints that `keep` does not name.
-// `average` may be null.
-void save_checkpoint(const std::string& run_directory, const ImageTextModel& model, const Optimizer& optimizer, const WeightAverage* average,
-                     const Tokenizer& tokenizer, const TrainState& state, KeepRule keep);
+// A checkpoint of `state.step`: `write` puts its files into a directory that appears whole. Throws IoError (a full disk, ...) and leaves no partial
+// directory behind. Deletes the checkpoints that `keep` does not name.
+void save_checkpoint(const std::string& run_directory, const TrainState& state, KeepRule keep, const std::function<void(const std::string&)>& write);
+// optimizer.safetensors, and ema.safetensors unless `average` is null.
+void save_optimizer(const std::string& directory, const Optimizer& optimizer, const WeightAverage* average, const ParameterStore& parameters);
+// model.safetensors, config.json and the tokenizer of an image-text model.
+void write_image_text(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer);
 
 // A checkpoint for evaluation and --init-from alone, without an optimizer: `directory` appears whole. Throws UsageError if it exists.
 void save_model(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer, const TrainState& state);

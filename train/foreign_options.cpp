@@ -1,4 +1,4 @@
-#include "pumice/train/image_text_options.h"
+#include "pumice/train/recipe.h"
 
 namespace pumice {
 

@@ -39,20 +39,6 @@ bool parse_numbers(const std::string& text, const std::vector<double*>& targets)
   return true;
 }
 
-// One flag for a setting that each optimizer has.
-Option& add_shared(OptionTable& o, const char* name, ImageTextTraining& t, double& adamw, double& adafactor, const char* help) {
-  Option& option = o.add(name, "Optimiser", help, [&] { return concat_text(t.optimizer == ImageTextTraining::Optim::adafactor ? adafactor : adamw); },
-                         [&](const std::string& text) {
-                           double value = 0;
-                           auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-                           if (error != std::errc() || end != text.data() + text.size()) { return false; }
-                           adamw = adafactor = value;
-                           return true;
-                         });
-  option.type = Option::kNumber;
-  return option;
-}
-
 }  // namespace
 
 void declare_training_options(OptionTable& o, ImageTextTraining& t) {
@@ -102,86 +88,7 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
 
   o.add("batch-size", t.batch_size, "Optimiser", "pairs per step: the contrastive batch").alias("per-device-train-batch-size");
   o.add("accum-freq", t.accum_freq, "Optimiser", "microbatches per step; the contrastive batch stays whole").alias("gradient-accumulation-steps");
-  o.add("lr", t.schedule.peak, "Optimiser", "peak learning rate").alias("learning-rate");
-  o.add("optimizer", "Optimiser", "adafactor is big_vision's variant: half the memory, the decay is not multiplied by the peak rate",
-        [&t] { return std::string(t.optimizer == ImageTextTraining::Optim::adamw ? "adamw" : "adafactor"); },
-        [&t](const std::string& text) {
-          t.optimizer = text == "adamw" ? ImageTextTraining::Optim::adamw : ImageTextTraining::Optim::adafactor;
-          return true;
-        }).one_of({"adamw", "adafactor"}).alias("opt").alias("optim")
-      .synonym("adamw_torch", "adamw").synonym("adamw_torch_fused", "adamw").synonym("adamw_hf", "adamw");
-  add_shared(o, "wd", t, t.adamw.weight_decay, t.adafactor.weight_decay, "weight decay of matrices (adafactor: 1e-4)").alias("weight-decay");
-  add_shared(o, "beta1", t, t.adamw.beta1, t.adafactor.beta1, "momentum").alias("adam-beta1");
-  o.add("lr-mult", t.groups.lr_mult, "Optimiser", "GLOB=FACTOR on the learning rate of parameters, the last match counts: 'text.*=0.1,*.router.*=2'");
-  o.add("freeze", t.groups.freeze, "Optimiser", "globs of parameters that do not train: 'image.*' locks an image tower (LiT)");
-  o.add("wd-mask", t.groups.decay, "Optimiser", "globs of parameters that weight decay applies to; default: matrices");
-  o.add("layer-decay", t.groups.layer_decay, "Optimiser", "the learning rate of each block over that of the next one");
-  o.add("ema-decay", t.ema_decay, "Optimiser", "keep a moving average of the weights: 0.999, for example; 0 = off");
-  o.add("adafactor-min-dim", t.adafactor.min_dim_to_factor, "Optimiser", "adafactor: axes of at least this length are factored");
-  o.add("adafactor-momentum-dtype", "Optimiser", "adafactor: how momentum is kept; bf16 as in big_vision, 2 bytes a parameter instead of 4",
-        [&t] { return std::string(t.adafactor.momentum == DType::bf16 ? "bf16" : "fp32"); },
-        [&t](const std::string& text) {
-          t.adafactor.momentum = text == "bf16" ? DType::bf16 : DType::f32;
-          return true;
-        }).one_of({"fp32", "bf16"});
-  o.add("beta2", t.adamw.beta2, "Optimiser", "AdamW").alias("adam-beta2");
-  o.add("eps", t.adamw.eps, "Optimiser", "AdamW").alias("adam-epsilon");
-  o.add("grad-clip-norm", t.clip, "Optimiser", "largest gradient norm; 0 = off").alias("max-grad-norm");
-
-  o.add("steps", t.schedule.steps, "Schedule", "optimizer steps in total").alias("max-steps");
-  o.add("epochs", t.epochs, "Schedule", "passes over the training data instead of --steps; the warm-up is at most a quarter of them")
-      .alias("num-train-epochs");
-  o.add("warmup", t.schedule.warmup, "Schedule", "steps of linear warm-up; by default at most a quarter of --steps").alias("warmup-steps");
-  o.add("lr-scheduler", "Schedule", "shape of the learning rate", [&t] { return std::string(name(t.schedule.kind)); },
-        [&t](const std::string& text) {
-          t.schedule.kind = schedule_kind(text);
-          return true;
-        }).one_of({"constant", "linear", "cosine", "rsqrt"}).alias("lr-scheduler-type").synonym("const", "constant")
-      .synonym("constant_with_warmup", "constant").synonym("inverse_sqrt", "rsqrt");
-  o.add("lr-end", t.schedule.end_fraction, "Schedule", "cosine and linear: the last learning rate as a fraction of the peak");
-  o.add("lr-cooldown", t.schedule.cooldown, "Schedule", "rsqrt: steps of linear decay to 0 at the end");
-  o.add("lr-cooldown-hold", t.schedule.hold, "Schedule",
-        "rsqrt: the root stays as the cool-down finds it (V-MoE) instead of falling on (big_vision)");
-  o.add("lr-timescale", t.schedule.timescale, "Schedule", "rsqrt: steps after which the rate has fallen to 1/sqrt(2)");
-
-  o.add("precision", "Hardware", "of activations and weights in the forward and backward pass; masters stay fp32",
-        [&t] { return std::string(t.precision == DType::bf16 ? "bf16" : "fp32"); },
-        [&t](const std::string& text) {
-          t.precision = text == "bf16" ? DType::bf16 : DType::f32;
-          return true;
-        }).one_of({"fp32", "bf16"}).synonym("amp_bf16", "bf16").synonym("amp_bfloat16", "bf16").synonym("bfloat16", "bf16").synonym("float32", "fp32")
-      .switched_by("bf16", "bf16", "fp32");
-  add_device_option(o, t.device);
-  o.add("grad-checkpointing", t.recompute, "Hardware", "recompute each block in the backward pass instead of keeping its activations")
-      .alias("gradient-checkpointing");
-
-  o.add("out", t.out, "Run", "directory of the run").alias("output-dir");
-  o.add("seed", t.seed, "Run", "of weights, order and routing noise");
-  o.add("save-every", t.save_every, "Run", "steps between checkpoints; 0 = only at the end").alias("save-steps");
-  o.add("keep", t.keep, "Run", "newest checkpoints kept; 0 = all").alias("save-total-limit");
-  o.add("keep-every", t.keep_every, "Run", "checkpoints of steps that are multiples of this are kept for good, beside --keep; 0 = off");
-  o.add("log-every", t.log_every, "Run", "steps between lines of metrics.jsonl").alias("logging-steps").alias("log-every-n-steps");
-  o.add("save-minutes", t.save_minutes, "Run", "minutes between checkpoints, beside --save-every; 0 = off");
-  using Resume = ImageTextTraining::Resume;
-  Option& resume = o.add("resume", "Run", "continue the run in --out from its last checkpoint, bit for bit; auto: if there is one",
-        [&t] { return std::string(t.resume == Resume::never ? "never" : t.resume == Resume::always ? "always" : "auto"); },
-        [&t](const std::string& text) {
-          t.resume = text == "never" ? Resume::never : text == "always" ? Resume::always : Resume::automatic;
-          return true;
-        }).one_of({"never", "always", "auto"}).synonym("true", "always").synonym("True", "always").synonym("false", "never").synonym("False", "never")
-      .synonym("latest", "auto");
-  resume.bare = "always";
-  o.add("overwrite", t.overwrite, "Run", "replace a run that is in --out").alias("overwrite-output-dir");
-  explain_foreign_options(o);
-}
-
-void add_device_option(OptionTable& options, Device& device) {
-  options.add("device", "Hardware", "where the model lives: cuda needs a build with PUMICE_CUDA=on and a card",
-              [&device] { return std::string(device.kind == Device::kCuda ? "cuda" : "cpu"); },
-              [&device](const std::string& text) {
-                device = text == "cuda" ? Device::cuda() : Device::cpu();
-                return true;
-              }).one_of({"cpu", "cuda"}).synonym("cuda:0", "cuda");
+  declare_recipe_options(o, t);
 }
 
 std::string to_json(const ImageTextTraining& training) {
@@ -189,7 +96,7 @@ std::string to_json(const ImageTextTraining& training) {
   OptionTable table;
   if (!copy.model.preset.empty()) { table.add("preset", copy.model.preset, "Model", "where the values came from"); }
   declare_training_options(table, copy);
-  return table.to_json({"out", "resume", "overwrite", "prefetch", "save-every", "save-minutes", "keep", "keep-every"});
+  return table.to_json(options_of_place());
 }
 
 }  // namespace pumice

@@ -6,10 +6,6 @@
 namespace pumice {
 
 void declare_training_options(OptionTable& table, ImageTextTraining& training);
-// Names that open_clip, Hugging Face's Trainer, LLaVA and MoE-LLaVA use and that have no counterpart here, with what to do instead.
-void explain_foreign_options(OptionTable& table);
-// --device cpu|cuda, for every command that runs a model.
-void add_device_option(OptionTable& options, Device& device);
 // Without the options that say where a run lies and how it was started (out, resume, overwrite, prefetch).
 std::string to_json(const ImageTextTraining& training);
 

@@ -24,22 +24,16 @@ Json number(double x) {
 
 }  // namespace
 
-std::string metrics_line(const StepMetrics& m) {
+std::string metrics_line(const StepMetrics& m, const NamedValues& values) {
   Json j;
   j["step"] = m.step;
   j["epoch"] = number(m.epoch);
   j["loss"] = number(m.loss);
-  j[m.classifier ? "classification" : "contrastive"] = number(m.task);
   j["aux"] = number(m.aux);
   j["chance"] = number(m.chance);
-  j[m.classifier ? "accuracy" : "image_to_text"] = number(m.image_to_text);
-  if (!m.classifier) { j["text_to_image"] = number(m.text_to_image); }
   j["lr"] = number(m.learning_rate);
   j["gradient_norm"] = number(m.gradient_norm);
-  if (!m.classifier) { j["temperature"] = number(m.temperature); }
-  j["corrupt_samples"] = m.corrupt_samples;
-  j["pairs_per_second"] = number(m.pairs_per_second);
-  j["seconds_waited"] = number(m.seconds_waited);
+  for (const auto& [name, value] : values) { j[name] = number(value); }
   for (const LayerReport& layer : m.layers) {
     const std::string prefix = layer.tower + (layer.tower.empty() ? "block" : "_block") + std::to_string(layer.block) + "/";
     for (const auto& [name, value] : layer.losses) { j[prefix + "loss/" + name] = number(value); }
@@ -63,8 +57,7 @@ MetricsFile::MetricsFile(const std::string& path, int64_t keep_bytes) : path_(pa
 
 MetricsFile::~MetricsFile() { close(fd_); }
 
-void MetricsFile::write(const StepMetrics& metrics) {
-  std::string line = metrics_line(metrics);
+void MetricsFile::write(const std::string& line) {
   size_t done = 0;
   while (done < line.size()) {
     ssize_t n = ::write(fd_, line.data() + done, line.size() - done);

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "pumice/train/image_text_trainer.h"
+#include "pumice/train/run.h"
 
 namespace pumice {
 
@@ -16,7 +18,7 @@ class MetricsFile {
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
-  void write(const StepMetrics& metrics);
+  void write(const std::string& line);  // with its line end
   int64_t bytes() const { return bytes_; }
 
  private:
@@ -25,8 +27,10 @@ class MetricsFile {
   int64_t bytes_ = 0;
 };
 
-// NaN and infinities are written as the strings "nan", "inf" and "-inf": JSON has no numbers for them.
-std::string metrics_line(const StepMetrics& metrics);
+// A line with the values given, those of every training and the layers' statistics. NaN and infinities are written as the strings "nan", "inf"
+// and "-inf": JSON has no numbers for them.
+using NamedValues = std::vector<std::pair<std::string, double>>;
+std::string metrics_line(const StepMetrics& metrics, const NamedValues& values);
 // {"message": text}, without a line end.
 std::string message_line(const std::string& text);
 

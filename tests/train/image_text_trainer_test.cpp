@@ -201,7 +201,7 @@ TEST(Trainer, CorruptPicturesAreCountedAndLeftOut) {
   t.schedule.warmup = 0;
   Losses run;
   int64_t corrupt = 0;
-  run.observer.step = [&](const StepMetrics& m) { corrupt = m.corrupt_samples; };
+  run.observer.step = [&](const ImageTextMetrics& m) { corrupt = m.corrupt_samples; };
   train_image_text(t, run.observer);
   EXPECT_GE(corrupt, 3);  // of the first 64 pictures tried; the loader may be ahead
   bool named = false;
@@ -225,7 +225,10 @@ TEST(Checkpoint, AFullDiskLeavesThePreviousOne) {
   small = {4096, old.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
   std::string text =
-      message_of<IoError>([&] { save_checkpoint(d / "run", *before.model, optimizer, nullptr, before.tokenizer, state, {.newest = 3}); });
+      message_of<IoError>([&] { save_checkpoint(d / "run", state, {.newest = 3}, [&](const std::string& directory) {
+        write_image_text(directory, *before.model, before.tokenizer);
+        save_optimizer(directory, optimizer, nullptr, before.model->parameters());
+      }); });
   setrlimit(RLIMIT_FSIZE, &old);
   EXPECT_NE(text.find("The previous checkpoint is untouched"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(d / "run/checkpoints/step-000003"));
@@ -239,7 +242,7 @@ TEST(Checkpoint, KeepEveryOutlivesKeep) {
   ImageTextTraining t = toy(d / "run");
   t.keep = 1;
   t.keep_every = 5;  // save_every is 4, steps 12
-  TrainObserver quiet;
+  ImageTextObserver quiet;
   train_image_text(t, quiet);
   std::vector<std::string> left;
   for (const auto& entry : std::filesystem::directory_iterator(d / "run/checkpoints")) { left.push_back(entry.path().filename().string()); }
@@ -291,7 +294,7 @@ TEST(Checkpoint, DamagedFilesAreNamed) {
   ImageTextTraining t = toy(d / "run");
   t.schedule.steps = 2;
   t.schedule.warmup = 0;
-  TrainObserver quiet;
+  ImageTextObserver quiet;
   train_image_text(t, quiet);
   const std::string at = d / "run/checkpoints/latest/";
   t.resume = ImageTextTraining::Resume::always;
@@ -361,12 +364,12 @@ TEST(Training, EveryRecipeOptionResumesBitForBit) {
     t.save_every = 3;
     return t;
   };
-  TrainObserver quiet;
+  ImageTextObserver quiet;
   train_image_text(recipe("whole"), quiet);
   ImageTextTraining t = recipe("pieces");
   int64_t steps = 0;
-  TrainObserver stopping;
-  stopping.step = [&](const StepMetrics&) { ++steps; };
+  ImageTextObserver stopping;
+  stopping.step = [&](const ImageTextMetrics&) { ++steps; };
   stopping.should_stop = [&] { return steps == 3; };
   train_image_text(t, stopping);
   t.resume = ImageTextTraining::Resume::automatic;
@@ -391,7 +394,7 @@ TEST(Training, TwoTowersWithTheSigmoidLossLearn) {
   t.overfit = t.batch_size;
   t.schedule.steps = 60;
   double first = 0, last = 0;
-  train_image_text(t, {.step = [&](const StepMetrics& m) { (m.step == 1 ? first : last) = m.loss; }});
+  train_image_text(t, {.step = [&](const ImageTextMetrics& m) { (m.step == 1 ? first : last) = m.loss; }});
   EXPECT_LT(last, 0.5 * first);
 }
 
@@ -409,8 +412,8 @@ TEST(Training, AClassifierLearnsAndItsTowerStartsAnother) {
   t.model.group_examples = 4;
   t.accum_freq = 2;
   t.schedule.steps = 30;
-  StepMetrics last;
-  train_image_text(t, {.step = [&](const StepMetrics& m) { last = m; }});
+  ImageTextMetrics last;
+  train_image_text(t, {.step = [&](const ImageTextMetrics& m) { last = m; }});
   EXPECT_GT(last.image_to_text, 0.9);
   EXPECT_NEAR(last.chance, std::log(2.0), 1e-9);
   EXPECT_EQ(load_image_text(d / "classifier").model->config().classnames, (std::vector<std::string>{"dark", "light"}));

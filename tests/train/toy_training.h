@@ -54,11 +54,11 @@ inline ImageTextTraining toy_training(const std::string& out) {
 
 struct Losses {
   std::vector<double> loss;
-  TrainObserver observer;
+  ImageTextObserver observer;
   int64_t stop_after = 1 << 30;
   std::vector<std::string> messages;
   Losses() {
-    observer.step = [this](const StepMetrics& m) { loss.push_back(m.loss); };
+    observer.step = [this](const ImageTextMetrics& m) { loss.push_back(m.loss); };
     observer.should_stop = [this] { return int64_t(loss.size()) >= stop_after; };
     observer.message = [this](const std::string& text) { messages.push_back(text); };
   }

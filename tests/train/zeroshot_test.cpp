@@ -24,11 +24,11 @@ class Zeroshot : public ::testing::Test {
     const ImageTextConfig c{.image_size = 16, .patch = 8, .text_length = 12, .vocabulary = 300, .depth = 2, .width = 16, .heads = 2, .hidden = 32,
                         .embedding = 8, .moe_layers = {1}, .router = {.experts = 4, .eval = Capacity::dropless()}};
     Limoe model(c, 3);
-    AdamW optimizer(model.parameters(), {});
     TokenizerTraining t;
     t.vocab_size = 300;
-    save_checkpoint(directory_.path(), model, optimizer, nullptr, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t),
-                    {.step = 1, .options = "{}"}, {});
+    save_checkpoint(directory_.path(), {.step = 1, .options = "{}"}, {}, [&](const std::string& directory) {
+      write_image_text(directory, model, Tokenizer::train({"a photo of a red cat", "a blue dog"}, t));
+    });
     pipeline_ = std::make_unique<ImageTextPipeline>(directory_.path());
   }
 

@@ -23,10 +23,12 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_train_limoe());
   all.push_back(make_train_clip());
   all.push_back(make_train_classifier());
+  all.push_back(make_train_lm());
   all.push_back(make_eval_zeroshot());
   all.push_back(make_eval_retrieval());
   all.push_back(make_eval_fewshot());
   all.push_back(make_eval_experts());
+  all.push_back(make_eval_lm());
   all.push_back(make_chat());
   all.push_back(make_generate());
   all.push_back(make_model_info());

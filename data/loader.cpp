@@ -11,31 +11,17 @@
 #include <deque>
 #include <exception>
 #include <mutex>
-#include <numeric>
 #include <thread>
 
 #include "pumice/data/image.h"
+#include "pumice/data/order.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
-#include "pumice/tensor/philox.h"
 
 namespace pumice {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Fisher-Yates with 64-bit draws from the epoch's own stream.
-std::vector<int64_t> permutation(int64_t n, uint64_t seed, int64_t epoch) {
-  std::vector<int64_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  RandomKey key{.seed = seed, .step = uint32_t(epoch), .site = 0x10adu};
-  for (int64_t i = n - 1; i > 0; --i) {
-    Random4 r = random4(key, uint64_t(i));
-    uint64_t bits = uint64_t(r.v[0]) << 32 | r.v[1];
-    std::swap(order[i], order[int64_t((static_cast<unsigned __int128>(bits) * uint64_t(i + 1)) >> 64)]);
-  }
-  return order;
-}
 
 }  // namespace
 

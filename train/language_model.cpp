@@ -14,6 +14,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/suggest.h"
+#include "pumice/train/checkpoint.h"
 
 namespace pumice {
 namespace {
@@ -75,7 +76,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-LanguageModel LanguageModel::open(const std::string& directory, const LanguageModelOptions& o) {
+std::string model_directory(const std::string& path) { return fs::exists(fs::path(path) / "checkpoints") ? find_checkpoint(path) : path; }
+
+LanguageModel LanguageModel::open(const std::string& path, const LanguageModelOptions& o) {
+  const std::string directory = model_directory(path);
   const std::string config = directory + "/config.json";
   const bool sees = is_llava_config(read_file(config), config);
   LanguageModel m(Tokenizer::load(o.tokenizer.empty() ? directory : o.tokenizer));

@@ -18,6 +18,9 @@
 
 namespace pumice {
 
+// The directory with a model's config.json that `path` means: itself, or of a run of `pumice train lm` its last checkpoint. Throws IoError.
+std::string model_directory(const std::string& path);
+
 struct LanguageModelOptions {
   std::string tower;               // directory of the vision tower; "": as config.json says
   std::string tokenizer;           // file or directory; "": the model's own
@@ -28,7 +31,7 @@ struct LanguageModelOptions {
 
 class LanguageModel {
  public:
-  // Throws IoError, FormatError, and UsageError for a name of a template or a fit that does not exist.
+  // `directory` may be a run: model_directory(). Throws IoError, FormatError, and UsageError for a name of a template or a fit that does not exist.
   static LanguageModel open(const std::string& directory, const LanguageModelOptions& options);
 
   const Decoder& decoder() const { return llava ? llava->decoder() : *text; }

@@ -1,4 +1,5 @@
 // Language models as a user types them: made, turned into experts, asked, talked with, and every wrong input that a user meets.
+#include <cmath>
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -178,6 +179,42 @@ TEST_F(LanguageProgram, AModelIsNotWrittenIntoItself) {
   }
   EXPECT_FALSE(std::filesystem::exists(d_ / "model/sparse"));
   EXPECT_EQ(run("model convert " + (d_ / "model") + "/ --out " + (d_ / "model-sparse")).code, 0) << "a name that begins alike lies beside it";
+}
+
+// From a text to a model that is asked, measured, continued, and turned into experts.
+TEST_F(LanguageProgram, TrainsOnText) {
+  std::string text;
+  for (int i = 0; i < 30; ++i) { text += "The red cat sat on the mat. The blue dog sat on the bed.\n"; }
+  write_file_atomic(d_ / "text.txt", text);
+  const std::string train = "train lm --preset micro --vocab-size 300 --batch-size 4 --length 32 --steps 6 --train-data " + (d_ / "text.txt");
+  const Outcome made = run(train + " --out " + (d_ / "lm"));
+  ASSERT_EQ(made.code, 0) << made.text;
+  EXPECT_TRUE(holds(made, "tokenizer: ")) << made.text;
+  EXPECT_TRUE(holds(made, "trained 6 steps")) << made.text;
+  const Outcome score = run("eval lm --model " + (d_ / "lm") + " --data " + (d_ / "text.txt") + " --output " + (d_ / "score.json"));
+  ASSERT_EQ(score.code, 0) << score.text;
+  EXPECT_TRUE(holds(score, "bits per byte")) << score.text;
+  const auto result = nlohmann::json::parse(read_file(d_ / "score.json"));
+  EXPECT_NEAR(std::log(result["perplexity"].get<double>()), result["loss"].get<double>(), 1e-6);
+  EXPECT_EQ(run(generate(d_ / "lm")).code, 0);
+  EXPECT_EQ(run("train lm --out " + (d_ / "lm") + " --resume").code, 0);  // its own options
+
+  ASSERT_EQ(run("model convert " + (d_ / "lm/checkpoints/latest") + " --out " + (d_ / "sparse") + " --experts 2").code, 0);
+  const Outcome on = run("train lm --init-from " + (d_ / "sparse") + " --steps 2 --batch-size 4 --length 32 --log-format json --train-data " +
+                         (d_ / "text.txt") + " --out " + (d_ / "tuned"));
+  ASSERT_EQ(on.code, 0) << on.text;
+  EXPECT_TRUE(holds(on, "block0/loss/balance")) << on.text;
+
+  const Outcome plan = run(train + " --moe --experts 4 --dry-run");
+  EXPECT_EQ(plan.code, 0) << plan.text;
+  EXPECT_TRUE(holds(plan, "FLOP per step of 128 tokens")) << plan.text;
+  EXPECT_FALSE(std::filesystem::exists(d_ / "none"));
+  const Outcome wrong = run("train lm --preset tinny --train-data x --out y");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_TRUE(holds(wrong, "Did you mean")) << wrong.text;
+  EXPECT_TRUE(holds(run("train lm --out " + (d_ / "none")), "--train-data is required"));
+  EXPECT_TRUE(holds(run("eval lm --model " + (d_ / "lm")), "--model and --data are required"));
+  EXPECT_TRUE(holds(run("presets"), "of pumice train lm:"));
 }
 
 }  // namespace

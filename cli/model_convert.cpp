@@ -12,6 +12,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/weight_writer.h"
+#include "pumice/train/language_model.h"
 
 namespace pumice {
 namespace {
@@ -68,7 +69,7 @@ class ModelConvert : public Command {
   }
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, arguments.size() == 1, "pumice model convert: one directory is required, got ", arguments.size());
-    const std::string from = arguments[0], path = from + "/config.json";
+    const std::string from = model_directory(arguments[0]), path = from + "/config.json";
     const std::string config = read_file(path);
     const bool sees = is_llava_config(config, path);
     const std::string new_config = moe_ ? upcycled_config(config, path, settings_) : config;

@@ -4,6 +4,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/train/checkpoint.h"
+#include "pumice/train/language_model.h"
 
 namespace pumice {
 namespace {
@@ -26,7 +27,7 @@ class ModelInfo : public Command {
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, arguments.size() == 1,
             "pumice model info: one run directory, checkpoint, Hugging Face directory or .safetensors file is required, got ", arguments.size());
-    std::string file = arguments[0];
+    std::string file = model_directory(arguments[0]);
     if (is_hf_directory(file)) {
       print_hf_model(file, tower_, tensors_);
       return 0;

@@ -8,6 +8,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/suggest.h"
 #include "pumice/tensor/weight_files.h"
+#include "pumice/train/language_model.h"
 
 namespace pumice {
 namespace {
@@ -122,7 +123,7 @@ class ModelInspect : public Command {
 
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, arguments.size() == 1, "pumice model inspect: one directory or file of weights is required, got ", arguments.size());
-    const WeightFiles weights = WeightFiles::open(arguments[0]);
+    const WeightFiles weights = WeightFiles::open(model_directory(arguments[0]));
     if (json_) { print_line(json_of(weights).dump(2)); }
     else { print_table(weights); }
     return 0;

@@ -199,12 +199,14 @@ TEST_F(LanguageProgram, TrainsOnText) {
   EXPECT_EQ(run(generate(d_ / "lm")).code, 0);
   EXPECT_EQ(run("train lm --out " + (d_ / "lm") + " --resume").code, 0);  // its own options
 
-  ASSERT_EQ(run("model convert " + (d_ / "lm/checkpoints/latest") + " --out " + (d_ / "sparse") + " --experts 2").code, 0);
+  ASSERT_EQ(run("model convert " + (d_ / "lm") + " --out " + (d_ / "sparse") + " --experts 2").code, 0);
   const Outcome on = run("train lm --init-from " + (d_ / "sparse") + " --steps 2 --batch-size 4 --length 32 --log-format json --train-data " +
                          (d_ / "text.txt") + " --out " + (d_ / "tuned"));
   ASSERT_EQ(on.code, 0) << on.text;
   EXPECT_TRUE(holds(on, "block0/loss/balance")) << on.text;
 
+  EXPECT_TRUE(holds(run("model info " + (d_ / "tuned")), "experts"));
+  EXPECT_TRUE(holds(run("model inspect " + (d_ / "lm")), "model.embed_tokens.weight"));
   const Outcome plan = run(train + " --moe --experts 4 --dry-run");
   EXPECT_EQ(plan.code, 0) << plan.text;
   EXPECT_TRUE(holds(plan, "FLOP per step of 128 tokens")) << plan.text;

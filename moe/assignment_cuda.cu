@@ -2,7 +2,7 @@
 // an item among the earlier items of its bin. Integers only, so every run gives the same places as the CPU. Traffic per token: 16 bytes for each of
 // at most four sorting passes, 8 K bytes for the claims; groups of a few thousand tokens stay in the first-level cache.
 #include "pumice/moe/assignment_kernels.h"
-#include "pumice/moe/router_rows.h"
+#include "pumice/moe/router_rows_cuda.h"
 #include "pumice/tensor/simt/device_scratch.h"
 
 namespace pumice::cuda {

@@ -1,7 +1,7 @@
 // The router on CUDA: a warp per token. Traffic: forward reads the logits (and noise) once and writes each output once, backward reads probs and
 // dprobs and writes dlogits once. Softmax, choices and gates come from registers; probabilities are recomputed from logits, not kept.
 #include "pumice/moe/gating_kernels.h"
-#include "pumice/moe/router_rows.h"
+#include "pumice/moe/router_rows_cuda.h"
 
 namespace pumice::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // segment makes its loss of the means (finish_segments); then their weighted mean. Traffic: probabilities or logits are read once. Backward: a warp
 // per token reads its row and writes its gradient once; tokens that do not count get zeros.
 #include "pumice/moe/router_losses_kernels.h"
-#include "pumice/moe/router_rows.h"
+#include "pumice/moe/router_rows_cuda.h"
 #include "pumice/tensor/simt/device_scratch.h"
 #include "pumice/tensor/simt/sum_in_order.h"
 

@@ -56,6 +56,7 @@ Tensor Parameter::value(DType dtype) const {
   if (!in_slices() && dtype == master_.dtype()) { return frozen_ ? master_.detach() : attach_leaf(master_, leaf_); }
   REQUIRE(DTypeError, dtype == DType::bf16 || frozen_, "[", name_, "] parameters compute in their master type ", pumice::name(master_.dtype()),
           " or in bf16, not ", pumice::name(dtype));
+  const std::lock_guard lock(copying_);
   const bool another_type = !compute_copy_.defined() || compute_copy_.dtype() != dtype;
   if (copied_version_ != version_ || another_type) {
     MemoryTag tag(dtype == DType::bf16 ? "bf16 weights" : "converted weights");
@@ -94,6 +95,7 @@ void Parameter::bind_slices(std::vector<Tensor> slices) {
 Tensor Parameter::slice(int64_t i, DType dtype) const {
   if (!in_slices()) { return value(dtype).slice(0, i, i + 1).reshape(slice_shape()); }
   if (slices_[i].dtype() == dtype) { return slices_[i]; }
+  const std::lock_guard lock(copying_);
   Tensor& copy = slice_copies_[i];
   if (!copy.defined() || copy.dtype() != dtype) { copy = to_dtype(slices_[i], dtype); }
   return copy;

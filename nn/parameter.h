@@ -14,6 +14,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,7 @@ class Parameter {
   bool decay() const { return decay_; }  // whether weight decay applies: matrices yes; norms, biases and scalars no
 
   // The value to compute with in `dtype`, as a leaf whose gradient lands in the arena (a constant when frozen): the master itself, or a
-  // copy in bf16 that is refreshed when the master has changed since.
+  // copy in bf16 that is refreshed when the master has changed since. While nothing changes it, several threads may read a parameter.
   Tensor value(DType dtype) const;
   Tensor value() const { return value(dtype_); }
   DType dtype() const { return dtype_; }  // of the master; what layers that compute in f32 whatever the activations ask for
@@ -83,6 +84,7 @@ class Parameter {
   int64_t arena_offset_ = 0;
   uint64_t version_ = 1;
   std::vector<Tensor> slices_;
+  mutable std::mutex copying_;  // guards what follows
   mutable std::vector<Tensor> slice_copies_;
   mutable Tensor compute_copy_;
   mutable uint64_t copied_version_ = 0;

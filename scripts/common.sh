@@ -33,4 +33,13 @@ configure() {
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release $launcher "$@" > "$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 }
 
+# The instruction sets that this machine's kernels need: a build that is not for others compiles no more.
+own_isa_levels() {
+  levels=portable
+  has() { for flag in "$@"; do grep -qw "$flag" /proc/cpuinfo 2> /dev/null || return 1; done; }
+  has avx2 fma bmi2 && levels="$levels;avx2"
+  has avx2 fma bmi2 avx512f avx512bw avx512cd avx512dq avx512vl && levels="portable;avx512"
+  echo "$levels"
+}
+
 say() { printf '\n== %s\n' "$*"; }

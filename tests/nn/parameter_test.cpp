@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <thread>
 
 #include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/reduce/reduce.h"
@@ -138,6 +139,30 @@ TEST(Parameter, TheBf16CopyFollowsTheMaster) {
   EXPECT_EQ(store.gradients().slice(0, 0, 2).to_vector<double>(), std::vector<double>({10, 10}));
   EXPECT_NE(message_of<DTypeError>([&] { a->value(DType::f64); }).find("[a] parameters compute in their master type f32 or in bf16, not f64"),
             std::string::npos);
+}
+
+// Several conversations may share the weights of one model.
+TEST(Parameter, ConvertsOnceForAllThreads) {
+  const auto store = ParameterStore::make_unfilled();
+  Parameter* whole = Scope(*store).parameter("whole", {512, 64}, Init::zeros(), true);
+  Parameter* stack = Scope(*store).parameter("stack", {2, 256, 64}, Init::zeros(), true);
+  whole->bind(full({512, 64}, 3, DType::bf16));
+  stack->bind_slices({full({256, 64}, 4, DType::bf16), full({256, 64}, 5, DType::bf16)});
+  std::vector<Tensor> seen(8), slices(8);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < seen.size(); ++i) {
+    threads.emplace_back([&, i] {
+      seen[i] = whole->value(DType::f32);
+      slices[i] = stack->slice(int64_t(i % 2), DType::f32);
+    });
+  }
+  for (std::thread& t : threads) { t.join(); }
+  for (size_t i = 0; i < seen.size(); ++i) {
+    EXPECT_TRUE(seen[i].same_as(seen[0]));
+    EXPECT_TRUE(slices[i].same_as(slices[i % 2]));
+    EXPECT_EQ(seen[i].to_vector<float>(), std::vector<float>(512 * 64, 3));
+    EXPECT_EQ(slices[i].to_vector<float>(), std::vector<float>(256 * 64, float(4 + i % 2)));
+  }
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ class EvalLm : public Command {
   std::string examples() const override { return "  pumice eval lm --model runs/lm --data held-out.txt\n"; }
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "directory of a language model, or a run of pumice train lm");
+    o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "texts as pumice train lm reads them");
     o.add("text-key", key_, "Input", "JSON lines: the key of the text");
     o.add("length", length_, "Input", "tokens that a text is cut into; 0: as many as the model was trained for, at most 2048");
@@ -29,7 +30,7 @@ class EvalLm : public Command {
     REQUIRE(UsageError, !model_.empty() && !data_.empty(), "pumice eval lm: --model and --data are required. See pumice eval lm --help");
     const Documents documents = read_documents(data_, key_);
     const DType dtype = precision_ == "bf16" ? DType::bf16 : DType::f32;
-    const LanguageModel model = LanguageModel::open(model_, {.dtype = dtype});
+    const LanguageModel model = LanguageModel::open(model_, {.dtype = dtype, .average = ema_});
     const int64_t length = length_ ? length_ : std::min<int64_t>(model.decoder().config().positions, 2048);
     const TextScore s = score_text(model.decoder(), model.tokenizer, documents.texts, length, dtype);
     if (const std::string report = documents.problems.report(documents.given, "documents"); !report.empty()) { print_line(report); }
@@ -47,6 +48,7 @@ class EvalLm : public Command {
  private:
   std::string model_, data_, key_ = "text", precision_ = "fp32", output_;
   int64_t length_ = 0;
+  bool ema_ = false;
 };
 
 }  // namespace

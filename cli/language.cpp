@@ -31,6 +31,7 @@ void declare_language_options(OptionTable& o, LanguageFlags& f) {
   o.add("image-tower", f.options.tower, "Model", "directory of the vision tower, where the model does not hold it").alias("mm-vision-tower");
   o.add("tokenizer", f.options.tokenizer, "Model", "tokenizer file or directory, instead of the model's own");
   o.add("precision", f.precision, "Model", "of activations").one_of({"bf16", "f32"}).synonym("fp32", "f32").synonym("amp_bf16", "bf16");
+  o.add("ema", f.options.average, "Model", "the moving average of the weights that pumice train lm --ema-decay kept");
   o.add("conv-mode", f.options.conversation, "Model", "template of the conversation (the default follows the model)").one_of(conversation_template_names());
   o.add("image-fit", f.options.fit, "Model", "how pictures become squares (the default follows the model)").one_of({"pad", "crop", "squash"});
   add_unset(o, "temperature", f.temperature, "0 takes the most probable token");

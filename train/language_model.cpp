@@ -85,7 +85,12 @@ LanguageModel LanguageModel::open(const std::string& path, const LanguageModelOp
   LanguageModel m(Tokenizer::load(o.tokenizer.empty() ? directory : o.tokenizer));
   m.directory = directory;
   m.dtype = o.dtype;
-  if (sees) {
+  if (o.average) {
+    REQUIRE(UsageError, !sees, directory, ": only language models that are trained here keep a moving average of their weights");
+    auto decoder = std::make_shared<Decoder>(load_decoder(directory));
+    load_parameters(directory, decoder->parameters(), Weights::average);
+    m.text = std::move(decoder);
+  } else if (sees) {
     m.llava = std::make_shared<const Llava>(open_llava(directory, o.tower));
     m.pictures = pictures_of(directory, config, m.llava->config().vision, o.fit);
   } else {

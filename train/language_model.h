@@ -27,6 +27,7 @@ struct LanguageModelOptions {
   std::string conversation;        // template; "": what the model's type is trained with, or the ChatML of its tokenizer
   std::string fit;                 // of pictures: pad, crop, squash; "": as config.json says
   DType dtype = DType::bf16;       // of activations, and of weights that lie in another type
+  bool average = false;            // the moving average of the weights that `pumice train lm --ema-decay` kept
 };
 
 class LanguageModel {

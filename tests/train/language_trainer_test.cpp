@@ -104,6 +104,9 @@ TEST_F(LanguageTrainer, ResumesToTheSameBits) {
     first.loss.insert(first.loss.end(), second.loss.begin(), second.loss.end());
     EXPECT_EQ(first.loss, whole.loss);
     EXPECT_EQ(model(name + "-pieces"), model(name + "-whole"));
+    const std::vector<std::string> text = {"The cat sat on the mat."};
+    const LanguageModel last = LanguageModel::open(t.out, {.dtype = DType::f32}), average = LanguageModel::open(t.out, {.dtype = DType::f32, .average = true});
+    EXPECT_GT(score_text(average.decoder(), average.tokenizer, text, 16, DType::f32).loss, score_text(last.decoder(), last.tokenizer, text, 16, DType::f32).loss);
     EXPECT_EQ(read_file(t.out + "/checkpoints/latest/ema.safetensors"), read_file(d_ / (name + "-whole/checkpoints/latest/ema.safetensors")));
   }
 }
@@ -151,6 +154,7 @@ TEST_F(LanguageTrainer, GoesOnWithAnotherModel) {
   LanguageTraining first = toy("first");
   Losses unused;
   const double reached = train_language(first, unused.observer).loss;
+  EXPECT_NE(message_of<IoError>([&] { LanguageModel::open(first.out, {.average = true}); }).find("trained without --ema-decay"), std::string::npos);
   LanguageTraining second = toy("second");
   second.init_from = first.out;
   second.sizes.width = 999;  // not asked: the model's own

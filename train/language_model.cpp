@@ -60,6 +60,7 @@ PictureInput pictures_of(const std::string& directory, const std::string& config
     p.fit = PictureInput::Fit::squash;
     for (int c = 0; c < 3; ++c) { p.mean[c] = p.std[c] = 0.5f; }
   }
+  if (p.size != vision.image_size) { p.edge = 0; }  // settings of another size
   p.size = vision.image_size;
   const nlohmann::json value = parse_hf_object(read_file(config), config);
   if (Fields(value, config).text("image_aspect_ratio", "") == "pad") { p.fit = PictureInput::Fit::pad; }

@@ -91,7 +91,7 @@ PictureInput picture_input_from_hf(const std::string& text, const std::string& s
   REQUIRE(FormatError, factor == value.end() || (factor->is_number() && std::abs(factor->get<double>() * 255 - 1) < 1e-3), source,
           ": \"rescale_factor\" must be 1/255, got ", factor == value.end() ? "" : factor->dump());
   const bool crops = does("do_center_crop") && value.contains("crop_size"), sized = value.contains("size");
-  const bool keeps_shape = sized ? value["size"].is_object() ? value["size"].contains("shortest_edge") : crops : crops;
+  const bool keeps_shape = sized && value["size"].is_object() ? value["size"].contains("shortest_edge") : crops;
   p.fit = keeps_shape ? PictureInput::Fit::crop : PictureInput::Fit::squash;
   if (sized) { p.size = edge_of(value["size"], source); }
   if (crops) {

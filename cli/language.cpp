@@ -28,7 +28,7 @@ void add_unset(OptionTable& o, const std::string& name, std::optional<double>& v
 
 void declare_language_options(OptionTable& o, LanguageFlags& f) {
   o.add("model", f.model, "Model", "directory as Hugging Face writes it: config.json, weights, tokenizer").alias("model-path");
-  o.add("image-tower", f.options.tower, "Model", "directory of the vision tower, where the model does not hold it").alias("mm-vision-tower");
+  o.add("image-tower", f.options.tower, "Model", "directory of the vision tower, where the model does not hold it; a run of ours is one, too").alias("mm-vision-tower");
   o.add("tokenizer", f.options.tokenizer, "Model", "tokenizer file or directory, instead of the model's own");
   o.add("precision", f.precision, "Model", "of activations").one_of({"bf16", "f32"}).synonym("fp32", "f32").synonym("amp_bf16", "bf16");
   o.add("ema", f.options.average, "Model", "the moving average of the weights that pumice train lm --ema-decay kept");

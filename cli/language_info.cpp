@@ -47,6 +47,9 @@ void print_decoder(const DecoderConfig& c) {
 void print_tower(const VisionConfig& c) {
   print_line(concat_text("tower       ", c.family, ": ", c.layers, " layers, width ", c.width, ", ", c.image_size, " px in patches of ", c.patch,
                          ", ", c.tokens(), " tokens"));
+  if (!c.run || c.run->moe_layers.empty() || c.run->dense_twin) { return; }
+  print_line(concat_text("  experts   ", c.run->router.experts, " in each of ", c.run->moe_layers.size(), " sparse layers (", listed(c.run->moe_layers), "), ",
+                         c.run->router.experts_per_token, " per token; none is dropped"));
 }
 
 // Whether weights are there at all, whole or not.
@@ -127,12 +130,13 @@ void print_text_model(const std::string& directory, bool tensors) {
 void print_vision_model(const std::string& directory, bool tensors) {
   const std::string path = directory + "/config.json";
   const auto store = ParameterStore::make_unfilled();
-  const VisionTower tower(Scope(*store), vision_config_from_hf(read_file(path), path));
+  const VisionConfig config = vision_config_from_hf(read_file(path), path);
+  const auto tower = make_image_tower(Scope(*store), config);
   print_line("model       vision tower, as a language model reads it");
-  print_tower(tower.config());
+  print_tower(config);
   print_line("parameters  " + count(store->size()));
   print_memory(store->size(), nullptr);
-  const Locate locate = [](const std::string& name) { return std::vector{hf_vision_tensor(name, "vision_model.")}; };
+  const Locate locate = [&](const std::string& name) { return std::vector{tower_tensor(config, name, "")}; };
   if (tensors) { print_tensors(wanted_tensors(*store, locate)); }
 }
 

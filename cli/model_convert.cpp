@@ -1,8 +1,8 @@
-#include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include "pumice/cli/command.h"
+#include "pumice/cli/model_output.h"
 #include "pumice/cli/terminal.h"
 #include "pumice/data/tokenizer.h"
 #include "pumice/models/hf/config.h"
@@ -18,28 +18,6 @@ namespace pumice {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A new directory for a model. Throws UsageError when there is something in it, unless that may go, and when it is, or lies in, the one that is read.
-void make_output(const char* command, const std::string& out, bool overwrite, const std::string& from = "") {
-  REQUIRE(UsageError, !out.empty(), command, ": --out DIR is required");
-  if (!from.empty()) {
-    const fs::path inner = fs::weakly_canonical(out), outer = fs::weakly_canonical(from);
-    const bool within = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
-    REQUIRE(UsageError, !within, command, ": --out must not be the model's own directory ", from, " or lie in it, got ", out);
-  }
-  REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out, " is not empty; name another directory, or give --overwrite");
-  fs::create_directories(out);
-}
-
-// Everything of a model that is neither config.json nor weights: tokenizer files, generation and preprocessor settings, a tower inside.
-void copy_companions(const std::string& from, const std::string& to) {
-  for (const auto& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string(), extension = entry.path().extension().string();
-    const bool weights = extension == ".safetensors" || extension == ".bin" || name.find(".index.json") != std::string::npos;
-    if (name == "config.json" || weights || name[0] == '.') { continue; }
-    fs::copy(entry.path(), fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
-  }
-}
 
 class ModelConvert : public Command {
  public:
@@ -82,7 +60,7 @@ class ModelConvert : public Command {
     } else {
       for (const std::string& name : weights.names()) { tensors.emplace_back(name, weights.load(name)); }
     }
-    make_output("pumice model convert", out_, overwrite_, from);
+    make_output("pumice model convert", out_, overwrite_, {from});
     copy_companions(from, out_);
     write_weights(out_, tensors, {.max_shard_bytes = shard_});
     write_file_atomic(out_ + "/config.json", new_config);

@@ -30,22 +30,24 @@ Image padded(const Image& image, const PictureInput& input) {
   return square;
 }
 
+// The centre, found by rounding down; black where there is no picture.
 Image cropped(const Image& image, int size) {
-  const int left = (image.width - size) / 2, top = (image.height - size) / 2;
+  if (image.width == size && image.height == size) { return image; }
+  const int left = (image.width - size) >> 1, top = (image.height - size) >> 1;
+  const int begin = std::max(left, 0), count = std::min(left + size, image.width) - begin;
   Image out{size, size, std::vector<uint8_t>(size_t(size) * size * 3)};
-  for (int y = 0; y < size; ++y) {
-    std::copy_n(image.rgb.begin() + long((size_t(top + y) * image.width + left) * 3), size * 3, out.rgb.begin() + long(size_t(y) * size * 3));
+  for (int y = std::max(0, -top); y < std::min(size, image.height - top); ++y) {
+    std::copy_n(image.rgb.begin() + long((size_t(top + y) * image.width + begin) * 3), count * 3, out.rgb.begin() + long((size_t(y) * size + begin - left) * 3));
   }
   return out;
 }
 
-Image fitted(const Image& image, const PictureInput& input) {
-  const int size = int(input.size);
-  if (input.fit == PictureInput::Fit::squash) { return resize(image, size, size, input.filter); }
-  if (input.fit == PictureInput::Fit::pad) { return resize(padded(image, input), size, size, input.filter); }
-  const int64_t w = image.width, h = image.height;
-  require_pixels(image, input.size * std::max(input.size, input.size * std::max(w, h) / std::min(w, h)), "crop");
-  return cropped(w <= h ? resize(image, size, int(size * h / w), input.filter) : resize(image, int(size * w / h), size, input.filter), size);
+Image resized(const Image& image, const PictureInput& input) {
+  const int64_t edge = input.edge ? input.edge : input.size, w = image.width, h = image.height;
+  if (input.fit == PictureInput::Fit::squash) { return resize(image, int(edge), int(edge), input.filter); }
+  if (input.fit == PictureInput::Fit::pad) { return resize(padded(image, input), int(edge), int(edge), input.filter); }
+  require_pixels(image, edge * std::max(edge, edge * std::max(w, h) / std::min(w, h)), "crop");
+  return w <= h ? resize(image, int(edge), int(edge * h / w), input.filter) : resize(image, int(edge * w / h), int(edge), input.filter);
 }
 
 // {"height": n, "width": n}, {"shortest_edge": n} or n.
@@ -88,11 +90,14 @@ PictureInput picture_input_from_hf(const std::string& text, const std::string& s
   const auto factor = value.find("rescale_factor");
   REQUIRE(FormatError, factor == value.end() || (factor->is_number() && std::abs(factor->get<double>() * 255 - 1) < 1e-3), source,
           ": \"rescale_factor\" must be 1/255, got ", factor == value.end() ? "" : factor->dump());
-  const bool crops = does("do_center_crop") && value.contains("crop_size");
-  p.fit = crops || (value.contains("size") && value["size"].is_object() && value["size"].contains("shortest_edge")) ? PictureInput::Fit::crop
-                                                                                                                     : PictureInput::Fit::squash;
-  if (crops) { p.size = edge_of(value["crop_size"], source); }
-  else if (value.contains("size")) { p.size = edge_of(value["size"], source); }
+  const bool crops = does("do_center_crop") && value.contains("crop_size"), sized = value.contains("size");
+  const bool keeps_shape = sized && value["size"].is_object() ? value["size"].contains("shortest_edge") : crops;
+  p.fit = keeps_shape ? PictureInput::Fit::crop : PictureInput::Fit::squash;
+  if (sized) { p.size = edge_of(value["size"], source); }
+  if (crops) {
+    if (sized) { p.edge = p.size; }
+    p.size = edge_of(value["crop_size"], source);
+  }
   read_three(value, "image_mean", source, p.mean);
   read_three(value, "image_std", source, p.std);
   for (float s : p.std) { REQUIRE(FormatError, s > 0, source, ": \"image_std\" must be above 0, got ", s); }
@@ -104,7 +109,7 @@ PictureInput picture_input_from_hf(const std::string& text, const std::string& s
 
 Tensor picture_tensor(const Image& image, const PictureInput& input) {
   REQUIRE(ShapeError, image.width >= 1 && image.height >= 1, "[picture] a picture needs pixels, got ", image.width, " x ", image.height);
-  const Image square = fitted(image, input);
+  const Image square = cropped(resized(image, input), int(input.size));
   const int64_t n = input.size * input.size;
   Tensor out = empty({3, input.size, input.size});
   float* to = out.data<float>();

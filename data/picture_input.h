@@ -8,10 +8,11 @@
 namespace pumice {
 
 struct PictureInput {
-  // crop: the shorter edge to `size`, then the centre. pad: first a square around the whole picture, of the mean colour (LLaVA's
-  // image_aspect_ratio "pad"). squash: both edges to `size`, whatever the shape.
+  // crop: the shorter edge to `edge`. pad: first a square around the whole picture, of the mean colour (LLaVA's image_aspect_ratio "pad"). squash:
+  // both edges to `edge`, whatever the shape. Of the result the centre of `size`, black around it where it is smaller.
   enum class Fit { crop, pad, squash };
   int64_t size = 336;
+  int64_t edge = 0;  // 0: size. Others resize to 256 and cut 224
   Fit fit = Fit::pad;
   Filter filter = Filter::bicubic;
   float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f}, std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
@@ -21,8 +22,9 @@ struct PictureInput {
 // a step that is turned off.
 PictureInput picture_input_from_hf(const std::string& json, const std::string& source);
 
-// f32 (3, size, size): (x / 255 - mean) / std. Resizing is Pillow's, bit for bit; the centre is found by rounding down, as Transformers does. Throws
-// ShapeError for a picture so thin that fitting it takes more than 2^28 pixels.
+// f32 (3, size, size): (x / 255 - mean) / std. Equal bit for bit to Transformers' slow image processors over Pillow, also behind LLaVA's
+// expand2square: the centre is found by rounding down. Of pictures one or three pixels high those take the rows for channels unless they are told;
+// here they are pictures. Throws ShapeError for a picture so thin that fitting it takes more than 2^28 pixels.
 Tensor picture_tensor(const Image& image, const PictureInput& input);
 
 }  // namespace pumice

@@ -49,8 +49,12 @@ std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, cons
 }
 
 Tensor Encoder::operator()(TokenStream stream, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const {
+  return norm_(blocks(std::move(stream), int64_t(blocks_.size()), run, out, aux));
+}
+
+Tensor Encoder::blocks(TokenStream stream, int64_t count, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const {
   Tensor x = std::exchange(stream.x, Tensor());  // the stream that blocks keep holds no activations
-  for (size_t i = 0; i < blocks_.size(); ++i) {
+  for (size_t i = 0; i < size_t(count); ++i) {
     const Block& block = blocks_[i];
     LayerReport report;
     report.block = int64_t(i);
@@ -70,7 +74,7 @@ Tensor Encoder::operator()(TokenStream stream, const ImageTextRun& run, ImageTex
     if (y.size() > 1) { aux.push_back(y[1]); }
     if (wanted) { out.layers.push_back(std::move(report)); }
   }
-  return norm_(x);
+  return x;
 }
 
 Tensor total_of(const std::vector<Tensor>& aux, const ImageTextConfig& config) {

@@ -21,6 +21,8 @@ class Encoder {
 
   // Runs the blocks and the final norm: (T, C). Reports are appended to out.layers, auxiliary losses to `aux`.
   Tensor operator()(TokenStream stream, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const;
+  // The same of the first `count` blocks alone, without the norm.
+  Tensor blocks(TokenStream stream, int64_t count, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const;
 
  private:
   struct Block {

@@ -1,5 +1,7 @@
 #include "pumice/models/llava.h"
 
+#include <cmath>
+
 #include "pumice/ops/elementwise/gelu.h"
 #include "pumice/ops/index/concat.h"
 #include "pumice/ops/index/gather_rows.h"
@@ -23,16 +25,24 @@ Llava::Llava(const LlavaConfig& config, uint64_t seed, DType master, Device devi
 Llava Llava::unfilled(const LlavaConfig& config) { return Llava(config, std::shared_ptr<ParameterStore>(ParameterStore::make_unfilled())); }
 
 Llava::Llava(const LlavaConfig& config, std::shared_ptr<ParameterStore> store)
-    : config_(config), store_(store), tower_(Scope(*store) / "vision", config.vision), decoder_(config.text, store) {
+    : config_(config), store_(store), tower_(make_image_tower(Scope(*store) / "vision", config.vision)), decoder_(config.text, store) {
   config_.validate();
-  for (int64_t i = 0; i < config_.projector_layers; ++i) {
-    projector_.emplace_back(Scope(*store_) / "projector" / std::to_string(2 * i), i == 0 ? config_.vision.width : config_.text.width, config_.text.width);
+  projector_ = make_projector(Scope(*store_) / "projector", config_);
+}
+
+std::vector<Linear> make_projector(const Scope& scope, const LlavaConfig& config) {
+  std::vector<Linear> layers;
+  for (int64_t i = 0; i < config.projector_layers; ++i) {
+    const int64_t in = i == 0 ? config.vision.width : config.text.width;
+    const Init start = Init::uniform(1 / std::sqrt(double(in)));
+    layers.emplace_back(scope / std::to_string(2 * i), in, config.text.width, start, true, start);
   }
+  return layers;
 }
 
 Tensor Llava::image_features(const Tensor& pixels, DType dtype) const {
-  Tensor x = tower_(pixels, dtype, config_.vision_layer);
-  if (config_.drop_first) { x = slice(x, 1, 1, x.dim(1)); }
+  Tensor x = (*tower_)(pixels, dtype, config_.vision_layer);
+  if (config_.drops_first()) { x = slice(x, 1, 1, x.dim(1)); }
   for (size_t i = 0; i < projector_.size(); ++i) { x = projector_[i](i == 0 ? x : gelu(x, Gelu::erf)); }
   return x;
 }

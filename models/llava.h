@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "pumice/models/decoder.h"
-#include "pumice/models/vision_tower.h"
+#include "pumice/models/image_tower.h"
+#include "pumice/nn/layers.h"
 
 namespace pumice {
 
@@ -18,9 +19,11 @@ struct LlavaConfig {
   std::string layout = "moe_llava";  // names of tensors: hf, llava, moe_llava
   int64_t projector_layers = 2;      // 1: linear; N: N linear layers with gelu between them (mlpNx_gelu)
   int64_t vision_layer = -2;         // whose hidden states are read
-  bool drop_first = true;            // "patch": without the first token, which is CLIP's class token; a SigLIP tower loses its first patch, as in MoE-LLaVA
+  bool drop_first = true;            // "patch": without the first token, which is CLIP's class token; a SigLIP tower loses its first patch, as in
+                                     // MoE-LLaVA, while a tower of our own loses nothing but a class token
 
-  int64_t image_tokens() const { return vision.tokens() - (drop_first ? 1 : 0); }
+  bool drops_first() const { return drop_first && (!vision.run || vision.class_token); }
+  int64_t image_tokens() const { return vision.tokens() - (drops_first() ? 1 : 0); }
   void validate() const;
 };
 
@@ -31,6 +34,9 @@ struct LlavaInput {
   Tensor labels;     // i32 (T) on the CPU, -100 where ignored; undefined outside training
   Tensor pixels;     // f32 (I, 3, S, S), normalised; undefined without pictures
 };
+
+// Layers "0", "2", ... under `scope`, as in a list that has gelu between them. They start as LLaVA's do, U(-1 / sqrt(in), 1 / sqrt(in)).
+std::vector<Linear> make_projector(const Scope& scope, const LlavaConfig& config);
 
 class Llava {
  public:
@@ -58,9 +64,9 @@ class Llava {
  private:
   LlavaConfig config_;
   std::shared_ptr<ParameterStore> store_;
-  VisionTower tower_;             // "vision."
-  std::vector<Linear> projector_; // "projector.0", "projector.2", ...: as in a list of layers with gelu between them
-  Decoder decoder_;               // without a scope: as alone
+  std::shared_ptr<const ImageTower> tower_;  // "vision."
+  std::vector<Linear> projector_;           // "projector."
+  Decoder decoder_;                         // without a scope: as alone
 };
 
 }  // namespace pumice

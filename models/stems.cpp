@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/ops/elementwise/cast.h"
 #include "pumice/ops/index/concat.h"
 #include "pumice/ops/index/gather_rows.h"
 #include "pumice/ops/index/view.h"
@@ -47,8 +48,16 @@ ImageStem::ImageStem(const Scope& scope, const ImageTextConfig& c)
 Tensor ImageStem::operator()(const Tensor& pixels, DType dtype) const {
   REQUIRE(ShapeError, pixels.rank() == 4 && pixels.dim(1) == size_ && pixels.dim(2) == size_, "[model] pixels must be (B, ", size_, ", ", size_,
           ", 3), got ", pixels.shape());
-  const int64_t B = pixels.dim(0);
-  Tensor patches = patchify(to_device(pixels, patches_.weight->master().device()), int(patch_), scale_, dtype);  // (B, n, 3 p^2)
+  return embed(patchify(to_device(pixels, patches_.weight->master().device()), int(patch_), scale_, dtype), dtype);
+}
+
+Tensor ImageStem::of_normalised(const Tensor& pixels, DType dtype) const {
+  const int64_t B = pixels.dim(0), P = patch_, g = size_ / P;
+  return embed(reshape(permute(reshape(cast(pixels, dtype), {B, 3, g, P, g, P}), {0, 2, 4, 3, 5, 1}), {B, g * g, P * P * 3}), dtype);
+}
+
+Tensor ImageStem::embed(const Tensor& patches, DType dtype) const {
+  const int64_t B = patches.dim(0);
   Tensor x = add(patches_(patches), positions_ ? positions_->value(dtype) : to_dtype(fixed_positions_, dtype));
   if (class_token_) { x = concat({expand(reshape(class_token_->value(dtype), {1, 1, width_}), {B, 1, width_}), x}, 1); }
   return reshape(x, {-1, width_});

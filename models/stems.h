@@ -12,9 +12,12 @@ class ImageStem {
   ImageStem(const Scope& scope, const ImageTextConfig& config);
   // pixels u8 (B, S, S, 3) -> (B * tokens(), C). Throws ShapeError for another size.
   Tensor operator()(const Tensor& pixels, DType dtype) const;
+  // The same of pixels f32 (B, 3, S, S) that are normalised already.
+  Tensor of_normalised(const Tensor& pixels, DType dtype) const;
   int64_t tokens() const { return tokens_; }  // per picture, the class token included
 
  private:
+  Tensor embed(const Tensor& patches, DType dtype) const;  // (B, n, 3 p^2), in the order (py, px, channel)
   int64_t size_ = 0, patch_ = 0, tokens_ = 0, width_ = 0;
   PixelScale scale_;
   Linear patches_;

@@ -6,7 +6,6 @@
 #include "pumice/ops/index/concat.h"
 #include "pumice/ops/index/view.h"
 #include "pumice/ops/matmul/linear.h"
-#include "pumice/tensor/error.h"
 
 namespace pumice {
 namespace {
@@ -15,18 +14,8 @@ const Init kWeights = Init::normal(0.02);
 
 }  // namespace
 
-void VisionConfig::validate() const {
-  for (auto [name, v] : {std::pair{"image_size", image_size}, {"patch", patch}, {"width", width}, {"layers", layers}, {"heads", heads}, {"hidden", hidden}}) {
-    const int64_t most = name == std::string_view("layers") ? 1024 : name == std::string_view("image_size") ? 8192 : 1 << 24;  // as of a decoder
-    REQUIRE(UsageError, v > 0 && v <= most, "[vision tower] ", name, " must be in [1, ", most, "], got ", v);
-  }
-  REQUIRE(UsageError, patch <= image_size && width % heads == 0, "[vision tower] patch must be at most image_size, and width a multiple of heads; got ", patch,
-          " of ", image_size, " and ", width, " with ", heads, " heads");
-}
-
-VisionTower::VisionTower(const Scope& scope, const VisionConfig& config) : config_(config) {
+VisionTower::VisionTower(const Scope& scope, const VisionConfig& config) : ImageTower(config) {
   const VisionConfig& c = config_;
-  c.validate();
   patches_ = scope.parameter("patches.weight", {c.width, 3, c.patch, c.patch}, kWeights, true);
   if (c.patch_bias) { patch_bias_ = scope.parameter("patches.bias", {c.width}, Init::zeros(), false); }
   if (c.class_token) { class_token_ = scope.parameter("class_token", {c.width}, kWeights, false); }
@@ -49,11 +38,7 @@ VisionTower::VisionTower(const Scope& scope, const VisionConfig& config) : confi
 
 Tensor VisionTower::operator()(const Tensor& pixels, DType dtype, int64_t after) const {
   const VisionConfig& c = config_;
-  const int64_t S = c.image_size, P = c.patch, g = S / P, C = c.width, T = c.tokens(), last = after < 0 ? c.layers + 1 + after : after;
-  REQUIRE(ShapeError, pixels.rank() == 4 && pixels.dim(1) == 3 && pixels.dim(2) == S && pixels.dim(3) == S,
-          "[vision tower] pixels must be (B, 3, ", S, ", ", S, "), got ", pixels.shape());
-  REQUIRE(UsageError, last >= 0 && last <= c.layers, "[vision tower] hidden states exist for layers 0 to ", c.layers, " or -", c.layers + 1, " to -1, got ", after);
-  const int64_t B = pixels.dim(0);
+  const int64_t P = c.patch, g = c.image_size / P, C = c.width, T = c.tokens(), last = layers_until(after, pixels), B = pixels.dim(0);
   // a convolution whose step is its size is a linear map of patches (channel, y, x); what is left over at the right and the bottom is not seen
   Tensor inside = slice(slice(cast(pixels, dtype), 2, 0, g * P), 3, 0, g * P);
   Tensor patches = reshape(permute(reshape(inside, {B, 3, g, P, g, P}), {0, 2, 4, 1, 3, 5}), {B, g * g, 3 * P * P});

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "pumice/data/tokenizer.h"
+#include "pumice/models/checkpoint_files.h"
 #include "pumice/models/image_text_model.h"
 #include "pumice/train/optim/optimizer.h"
 
@@ -42,11 +43,6 @@ void write_image_text(const std::string& directory, const ImageTextModel& model,
 
 // A checkpoint for evaluation and --init-from alone, without an optimizer: `directory` appears whole. Throws UsageError if it exists.
 void save_model(const std::string& directory, const ImageTextModel& model, const Tokenizer& tokenizer, const TrainState& state);
-
-// The checkpoint directory meant by a run directory, a checkpoint directory, a "latest" link or the model.safetensors in one. Throws
-// IoError saying what was looked for.
-std::string find_checkpoint(const std::string& path);
-bool has_checkpoint(const std::string& run_directory);  // whether the run has saved one
 
 // Throws FormatError naming the files that `checkpoint` lacks, beside those for evaluation: "optimizer.safetensors" to resume, and so on.
 void require_complete(const std::string& checkpoint, const std::vector<std::string>& more = {});

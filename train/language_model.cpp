@@ -56,11 +56,16 @@ SamplingOptions defaults_of(const std::string& directory, const Tokenizer& token
 PictureInput pictures_of(const std::string& directory, const std::string& config, const VisionConfig& vision, const std::string& fit) {
   PictureInput p;
   const std::string path = directory + "/preprocessor_config.json";
-  if (fs::exists(path)) { p = picture_input_from_hf(read_file(path), path); }
+  if (vision.run) {  // as it was trained, whatever its files say of other towers
+    p.fit = PictureInput::Fit::crop;
+    std::copy_n(vision.run->pixels.mean, 3, p.mean);
+    std::copy_n(vision.run->pixels.std, 3, p.std);
+  } else if (fs::exists(path)) { p = picture_input_from_hf(read_file(path), path); }
   else if (vision.family == "siglip") {
     p.fit = PictureInput::Fit::squash;
     for (int c = 0; c < 3; ++c) { p.mean[c] = p.std[c] = 0.5f; }
   }
+  if (p.size != vision.image_size) { p.edge = 0; }  // settings of another size
   p.size = vision.image_size;
   const nlohmann::json value = parse_hf_object(read_file(config), config);
   if (Fields(value, config).text("image_aspect_ratio", "") == "pad") { p.fit = PictureInput::Fit::pad; }

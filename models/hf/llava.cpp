@@ -13,16 +13,6 @@ namespace {
 
 bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
 
-// "linear", or "mlp2x_gelu" for two layers.
-int64_t projector_layers(const std::string& type, const std::string& source) {
-  if (type == "linear") { return 1; }
-  const size_t end = type.find("x_gelu");
-  const bool mlp = starts_with(type, "mlp") && end != std::string::npos && end == type.size() - 6 && end > 3 && end < 6 &&
-                   type.find_first_not_of("0123456789", 3) == end;
-  REQUIRE(FormatError, mlp && std::stoll(type.substr(3)) >= 1, source, ": a projector of type \"", type, "\" is not supported, only \"linear\" and \"mlpNx_gelu\"");
-  return std::stoll(type.substr(3));
-}
-
 // Sizes of the towers that released models name.
 bool known_tower(const std::string& name, VisionConfig& c) {
   if (name == "openai/clip-vit-large-patch14-336" || name == "openai/clip-vit-large-patch14") {
@@ -42,9 +32,9 @@ struct Prefixes {
 };
 Prefixes prefixes_of(const LlavaConfig& c) {
   const std::string trunk = c.text.family == "qwen" ? "transformer." : "model.";
-  if (c.layout == "hf") { return {"vision_tower.vision_model.", "multi_modal_projector.", "language_model."}; }
-  if (c.layout == "llava") { return {trunk + "vision_tower.vision_tower.vision_model.", trunk + "mm_projector.", ""}; }
-  return {trunk + "image_tower.image_tower.vision_model.", trunk + "mm_projector.image_spatial_proj.", ""};
+  if (c.layout == "hf") { return {"vision_tower.", "multi_modal_projector.", "language_model."}; }
+  if (c.layout == "llava") { return {trunk + "vision_tower.vision_tower.", trunk + "mm_projector.", ""}; }
+  return {trunk + "image_tower.image_tower.", trunk + "mm_projector.image_spatial_proj.", ""};
 }
 
 }  // namespace
@@ -53,6 +43,14 @@ bool is_llava_config(const std::string& text, const std::string& source) {
   const nlohmann::json value = parse_hf_object(text, source);
   const Fields f(value, source);
   return f.has("vision_config") || f.has("mm_image_tower") || f.has("mm_vision_tower");
+}
+
+int64_t projector_layers_of(const std::string& type) {
+  if (type == "linear") { return 1; }
+  const size_t end = type.find("x_gelu");
+  const bool mlp = starts_with(type, "mlp") && end != std::string::npos && end == type.size() - 6 && end > 3 && end < 6 &&
+                   type.find_first_not_of("0123456789", 3) == end;
+  return mlp ? std::stoll(type.substr(3)) : 0;
 }
 
 LlavaConfig llava_config_from_hf(const std::string& text, const std::string& source, const VisionConfig& vision) {
@@ -72,7 +70,9 @@ LlavaConfig llava_config_from_hf(const std::string& text, const std::string& sou
     c.layout = f.has("mm_image_tower") || f.has("image_projector_type") ? "moe_llava" : "llava";
     c.vision = vision;
     c.text = decoder_config_from_hf(text, source);
-    c.projector_layers = projector_layers(f.text(c.layout == "llava" ? "mm_projector_type" : "image_projector_type", "linear"), source);
+    const std::string projector = f.text(c.layout == "llava" ? "mm_projector_type" : "image_projector_type", "linear");
+    c.projector_layers = projector_layers_of(projector);
+    REQUIRE(FormatError, c.projector_layers > 0, source, ": a projector of type \"", projector, "\" is not supported, only \"linear\" and \"mlpNx_gelu\"");
     c.vision_layer = f.integer("mm_vision_select_layer", -2);
     f.one_of("mm_vision_select_feature", "patch", {"patch", "cls_patch"});
     c.drop_first = f.text("mm_vision_select_feature", "patch") == "patch";
@@ -87,7 +87,7 @@ LlavaConfig llava_config_from_hf(const std::string& text, const std::string& sou
 
 std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& c, const std::string& parameter) {
   const Prefixes p = prefixes_of(c);
-  if (starts_with(parameter, "vision.")) { return {hf_vision_tensor(parameter.substr(7), p.tower)}; }
+  if (starts_with(parameter, "vision.")) { return {tower_tensor(c.vision, parameter.substr(7), p.tower)}; }
   if (starts_with(parameter, "projector.")) {
     if (c.layout != "hf") { return {{p.projector + parameter.substr(10)}}; }
     const int64_t layer = std::stoll(parameter.substr(10)) / 2 + 1;  // linear_1, linear_2
@@ -109,7 +109,8 @@ LlavaConfig read_llava_config(const std::string& directory, std::string& tower) 
   VisionConfig vision;
   if (tower.empty() && !named.empty() && fs::is_directory(fs::path(directory) / named)) { tower = (fs::path(directory) / named).string(); }
   if (!tower.empty()) {
-    vision = vision_config_from_hf(read_file(tower + "/config.json"), tower + "/config.json");
+    tower = tower_directory(tower);
+    vision = read_vision_config(tower);
   } else {
     REQUIRE(FormatError, known_tower(named, vision), path, ": \"", field, "\": \"", named, "\" is neither a directory beside it nor a tower whose sizes are "
             "known (openai/clip-vit-large-patch14-336, google/siglip-so400m-patch14-384): give the tower's directory with --image-tower");
@@ -123,18 +124,21 @@ Llava open_llava(const std::string& directory, const std::string& tower_given) {
   const WeightFiles weights = WeightFiles::open(directory);
   Llava model = Llava::unfilled(config);
   const std::string prefix = prefixes_of(config).tower;
-  const bool holds_tower = weights.contains(hf_vision_tensor("patches.weight", prefix).name);
+  const bool holds_tower = weights.contains(hf_llava_tensors(config, "vision." + std::string(config.vision.run ? "image." : "") + "patches.weight")[0].name);
   REQUIRE(FormatError, holds_tower || !tower.empty(), directory, ": the weights of the vision tower are not in the checkpoint (", prefix, "...): give its "
           "directory with --image-tower");
   const auto of_tower = [](const std::string& parameter) { return starts_with(parameter, "vision."); };
-  const auto ignored = [&](const std::string& tensor) { return config.text.tied && tensor == prefixes_of(config).text + "lm_head.weight"; };
+  const auto ignored = [&](const std::string& tensor) {
+    const bool head = config.text.tied && tensor == prefixes_of(config).text + "lm_head.weight";
+    return head || (starts_with(tensor, prefix) && is_beside_tower(config.vision, tensor.substr(prefix.size())));
+  };
   bind_weights(model.parameters(), weights, [&](const std::string& name) {
     return of_tower(name) && !holds_tower ? std::vector<HfTensor>() : hf_llava_tensors(config, name);
   }, ignored, directory);
   if (!holds_tower) {
     bind_weights(model.parameters(), WeightFiles::open(tower), [&](const std::string& name) {
-      return of_tower(name) ? std::vector{hf_vision_tensor(name.substr(7), "vision_model.")} : std::vector<HfTensor>();
-    }, is_beside_tower, tower);
+      return of_tower(name) ? std::vector{tower_tensor(config.vision, name.substr(7), "")} : std::vector<HfTensor>();
+    }, [&](const std::string& tensor) { return is_beside_tower(config.vision, tensor); }, tower);
   }
   return model;
 }

@@ -17,11 +17,14 @@ LlavaConfig llava_config_from_hf(const std::string& json, const std::string& sou
 // The same of a directory whose tower is found as open_llava() finds it; `tower` receives its directory, "" for none.
 LlavaConfig read_llava_config(const std::string& directory, std::string& tower);
 
+// Layers of a projector of this type, "linear" or "mlpNx_gelu"; 0 for one that is unknown.
+int64_t projector_layers_of(const std::string& type);
+
 std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& config, const std::string& parameter);
 
 // For use, over mapped files. `tower`: the directory of the vision tower, or "" for what config.json names: Transformers' layout needs none; a relative
 // directory inside of the model; or openai/clip-vit-large-patch14-336 and google/siglip-so400m-patch14-384, whose sizes are known, when the checkpoint
-// holds the tower's weights itself, as MoE-LLaVA's do. Throws IoError, FormatError.
+// holds the tower's weights itself, as MoE-LLaVA's do. A tower may be a run of ours. Throws IoError, FormatError.
 Llava open_llava(const std::string& directory, const std::string& tower = "");
 
 }  // namespace pumice

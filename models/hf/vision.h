@@ -1,28 +1,35 @@
-// Vision towers as Hugging Face's files describe and name them: clip_vision_model and siglip_vision_model, alone, inside of a clip or siglip model,
-// or inside of a LLaVA.
+// Vision towers as files describe and name them: Hugging Face's clip_vision_model and siglip_vision_model, alone, inside of a clip or siglip model,
+// or inside of a LLaVA; and the checkpoints of our own runs.
 #pragma once
 #include <memory>
 #include <string>
 
 #include "pumice/models/hf/bind.h"
-#include "pumice/models/vision_tower.h"
+#include "pumice/models/image_tower.h"
 
 namespace pumice {
 
 // From a config.json of one of those model types, or one whose "vision_config" is. Throws FormatError naming `source` and the field.
 VisionConfig vision_config_from_hf(const std::string& json, const std::string& source);
 
-// The tensor of a parameter of a tower (without the path of its scope), behind `prefix`, such as "vision_model.".
-HfTensor hf_vision_tensor(const std::string& parameter, const std::string& prefix);
+// What a directory is, its config.json tells and never its name: one of those, or, where that has an "architecture", a run or a checkpoint of ours.
+// tower_directory() is where its config.json and weights lie: the directory itself, or the checkpoint that a run means. Throws IoError.
+std::string tower_directory(const std::string& given);
+// Of such a directory. Throws FormatError, also when it is neither.
+VisionConfig read_vision_config(const std::string& directory);
+
+// The tensor of a parameter of a tower (without the path of its scope), behind `prefix`: "vision_model." and their name for it, or in a run of ours
+// the parameter's own.
+HfTensor tower_tensor(const VisionConfig& config, const std::string& parameter, const std::string& prefix);
 
 // Tensors that stand beside a tower in its files and are not part of it: what pools tokens into one vector, a text tower.
-bool is_beside_tower(const std::string& tensor);
+bool is_beside_tower(const VisionConfig& config, const std::string& tensor);
 
-// A tower for use over the mapped files of a directory. The store owns its parameters.
+// A tower for use over the mapped files of what `given` names. The store owns its parameters.
 struct OpenVisionTower {
   std::unique_ptr<ParameterStore> store;
-  std::unique_ptr<VisionTower> tower;
+  std::unique_ptr<ImageTower> tower;
 };
-OpenVisionTower open_vision_tower(const std::string& directory);
+OpenVisionTower open_vision_tower(const std::string& given);
 
 }  // namespace pumice

@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "../message_of.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/safetensors.h"
 
 namespace pumice {
 namespace {
@@ -26,6 +30,40 @@ TEST(PictureInput, ReadsClipAndSiglip) {
   EXPECT_EQ(siglip.size, 384);
   EXPECT_EQ(siglip.fit, PictureInput::Fit::squash);
   EXPECT_EQ(siglip.filter, Filter::bilinear);
+}
+
+// Against Transformers' slow processors (tests/oracle/make_picture_input_fixtures.py): not one bit differs, neither of pixels nor of what they become. A
+// level x becomes f32(x / 255) on both sides (theirs by way of f64), and the two f32 operations that follow are the same.
+TEST(PictureInput, EqualsTransformers) {
+  const std::string directory = PUMICE_FIXTURES "/data/fixtures/picture_input/";
+  const SafetensorsFile want = SafetensorsFile::open(directory + "expected.safetensors");
+  const std::map<std::string, std::string> levels_of = {{"clip-mean", "clip-mean"}, {"siglip", "siglip"}, {"siglip-bilinear", "siglip"}};  // else clip
+  int64_t compared = 0;
+  for (const std::string& name : want.names()) {
+    const std::string processor = name.substr(0, name.find('/')), fit = name.substr(name.find('/') + 1);
+    if (fit == "levels") { continue; }
+    const std::string file = directory + "processors/" + processor + ".json";
+    PictureInput input = picture_input_from_hf(read_file(file), file);
+    if (fit == "pad") { input.fit = PictureInput::Fit::pad; }
+    const auto of = levels_of.find(processor);
+    const std::vector<float> levels = want.load((of == levels_of.end() ? "clip" : of->second) + "/levels").to_vector<float>();
+    const Tensor pictures = want.load(name);
+    const int64_t n = input.size * input.size;
+    ASSERT_EQ(pictures.shape(), (Shape{10, input.size, input.size, 3})) << name;
+    const uint8_t* pixels = pictures.data<uint8_t>();
+    for (const char* picture : {"alpha", "column", "exact", "grey", "noise", "pixel", "row", "small", "tall", "wide"}) {
+      const std::string path = directory + picture + ".png";
+      const std::vector<float> got = picture_tensor(decode_image(read_file(path), path), input).to_vector<float>();
+      int64_t differ = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t c = 0; c < 3; ++c) { differ += got[size_t(c * n + i)] != levels[size_t(c * 256 + pixels[i * 3 + c])]; }
+      }
+      EXPECT_EQ(differ, 0) << name << " of " << picture << ".png: values of " << 3 * n;
+      pixels += n * 3;
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, 120);
 }
 
 TEST(PictureInput, WrongFieldsAreNamed) {

@@ -136,8 +136,9 @@ TEST_P(Published, TensorsAreTheModels) {
   int64_t parameters = 0;
   if (m.is_tower()) {
     const auto store = ParameterStore::make_unfilled();
-    const VisionTower tower(Scope(*store), vision_config_from_hf(m.config, "config.json"));
-    wanted = wanted_tensors(*store, [](const std::string& name) { return std::vector{hf_vision_tensor(name, "vision_model.")}; });
+    const VisionConfig tower = vision_config_from_hf(m.config, "config.json");
+    const auto built = make_image_tower(Scope(*store), tower);
+    wanted = wanted_tensors(*store, [&](const std::string& name) { return std::vector{tower_tensor(tower, name, "")}; });
     parameters = store->size();
   } else if (m.sees()) {
     const VisionConfig clip{.image_size = 336, .patch = 14, .width = 1024, .layers = 24, .heads = 16, .hidden = 4096};

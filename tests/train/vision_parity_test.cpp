@@ -7,6 +7,7 @@
 #include "largest_difference.h"
 #include "pumice/autograd/autograd.h"
 #include "pumice/models/hf/vision.h"
+#include "pumice/models/vision_tower.h"
 #include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/reduce/reduce.h"
 #include "pumice/tensor/file.h"
@@ -38,11 +39,11 @@ TEST_P(VisionParity, Gradients) {
   VisionTower tower(Scope(store), vision_config_from_hf(config, "config.json"));
   store.pack();
   const SafetensorsFile weights = SafetensorsFile::open(directory + "/model.safetensors");
-  for (const auto& p : store.all()) { copy_into(p->change(), weights.load(hf_vision_tensor(p->name(), "vision_model.").name)); }
+  for (const auto& p : store.all()) { copy_into(p->change(), weights.load(tower_tensor(tower.config(), p->name(), "").name)); }
   backward(sum(mul(tower(want.load("pixel_values"), DType::f32, -2), want.load("cotangent"))));
   int64_t compared = 0;
   for (const auto& p : store.all()) {
-    const std::string name = "grad/" + hf_vision_tensor(p->name(), "vision_model.").name;
+    const std::string name = "grad/" + tower_tensor(tower.config(), p->name(), "").name;
     const std::vector<std::string> names = want.names();
     if (std::find(names.begin(), names.end(), name) == names.end()) {
       EXPECT_FALSE(p->leaf().reached) << name;  // of the layer that is not computed

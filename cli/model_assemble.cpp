@@ -1,0 +1,92 @@
+#include <filesystem>
+
+#include "pumice/cli/command.h"
+#include "pumice/cli/model_output.h"
+#include "pumice/cli/terminal.h"
+#include "pumice/data/tokenizer.h"
+#include "pumice/models/hf/assemble.h"
+#include "pumice/models/hf/config.h"
+#include "pumice/models/hf/vision.h"
+#include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
+#include "pumice/tensor/weight_writer.h"
+
+namespace pumice {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The tokenizer's own <image>, or the first row of the embedding that no token has.
+int32_t image_token_of(const std::string& decoder) {
+  const Tokenizer tokenizer = Tokenizer::load(decoder);
+  if (const auto id = tokenizer.id_of("<image>")) { return *id; }
+  const std::string path = decoder + "/config.json";
+  const int64_t rows = decoder_config_from_hf(read_file(path), path).vocabulary, next = tokenizer.vocab_size();
+  REQUIRE(UsageError, next < rows, "pumice model assemble: Transformers' layout needs a token that stands for a picture, but the tokenizer of ", decoder,
+          " has no <image>, and all ", rows, " rows of the embedding are taken: use --layout llava or moe_llava");
+  return int32_t(next);
+}
+
+class ModelAssemble : public Command {
+ public:
+  std::string name() const override { return "model assemble"; }
+  std::string summary() const override { return "make a model that sees, of a language model, a vision tower and a new projector"; }
+  std::string examples() const override {
+    return "  pumice model assemble --decoder vicuna-7b/ --image-tower clip-vit-large-patch14-336/ --out llava/\n"
+           "  pumice model assemble --decoder qwen2/ --image-tower runs/limoe --projector linear --out sees/   # a run of our own\n"
+           "  pumice model assemble --decoder llama/ --image-tower siglip/ --layout hf --out sees/             # for Transformers\n";
+  }
+  void declare(OptionTable& o) override {
+    o.add("decoder", decoder_, "Input", "directory of the language model, as Hugging Face writes it").alias("language-model");
+    o.add("image-tower", tower_, "Input", "directory of the vision tower: CLIP, SigLIP, or a run of train limoe, clip or classifier").alias("mm-vision-tower");
+    o.add("projector", settings_.projector, "Projector", "linear, or mlpNx_gelu: N linear layers with gelu between them").alias("mm-projector-type")
+        .alias("image-projector-type");
+    o.add("vision-layer", settings_.vision_layer, "Projector", "layer of the tower whose hidden states it reads; negative ones count from the end")
+        .alias("mm-vision-select-layer");
+    o.add("seed", settings_.seed, "Projector", "of its weights");
+    o.add("layout", settings_.layout, "Output", "names of tensors and fields: LLaVA's, Transformers' or MoE-LLaVA's").one_of({"llava", "hf", "moe_llava"});
+    o.add("out", out_, "Output", "directory of the new model").alias("output-dir");
+    o.add("overwrite", overwrite_, "Output", "write into a directory that is not empty");
+    o.add("max-shard-bytes", shard_, "Output", "size of a shard");
+  }
+  int run(OptionTable&, const std::vector<std::string>& arguments) override {
+    const char* command = "pumice model assemble";
+    REQUIRE(UsageError, arguments.empty(), command, ": everything is named by an option, got ", arguments.empty() ? "" : arguments[0]);
+    REQUIRE(UsageError, !decoder_.empty() && !tower_.empty(), command, ": --decoder DIR and --image-tower DIR are required");
+    if (settings_.layout == "hf") { settings_.image_token = image_token_of(decoder_); }
+    const AssembledLlava made = assemble_llava(decoder_, tower_, settings_);
+    make_output(command, out_, overwrite_, {decoder_, tower_});
+    copy_companions(decoder_, out_);
+    write_weights(out_, made.tensors, {.max_shard_bytes = shard_});
+    if (!made.tower.empty()) { write_tower(made); }
+    const fs::path pictures = fs::path(tower_directory(tower_)) / "preprocessor_config.json";
+    if (fs::exists(pictures)) { fs::copy_file(pictures, fs::path(out_) / pictures.filename(), fs::copy_options::overwrite_existing); }
+    write_file_atomic(out_ + "/config.json", made.config);
+    // reading it back is the test that every tensor stands where it should
+    const Llava model = open_llava(out_);
+    int64_t fresh = 0;
+    for (const auto& p : model.parameters().all()) { fresh += p->name().rfind("projector.", 0) == 0 ? p->size() : 0; }
+    print_line(out_ + ": " + human_count(double(model.parameters().size())) + " parameters, " + human_count(double(fresh)) + " of them new in the projector; " +
+               std::to_string(model.config().image_tokens()) + " tokens per picture");
+    return 0;
+  }
+
+ private:
+  void write_tower(const AssembledLlava& made) const {
+    const std::string inside = (fs::path(out_) / kTowerInside).string();
+    fs::create_directories(inside);
+    write_weights(inside, made.tower, {.max_shard_bytes = shard_});
+    write_file_atomic(inside + "/config.json", made.tower_config);
+  }
+
+  std::string decoder_, tower_, out_;
+  bool overwrite_ = false;
+  uint64_t shard_ = 5'000'000'000;
+  AssembleSettings settings_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_model_assemble() { return std::make_unique<ModelAssemble>(); }
+
+}  // namespace pumice

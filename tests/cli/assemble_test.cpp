@@ -1,0 +1,133 @@
+// Models that see, made of parts: every layout with every kind of tower, opened and asked, and what does not fit together.
+#include <filesystem>
+#include <gtest/gtest.h>
+
+#include "../temporary.h"
+#include "pumice/data/image.h"
+#include "pumice/models/hf/assemble.h"
+#include "pumice/tensor/file.h"
+#include "pumice/train/checkpoint.h"
+#include "run_program.h"
+
+namespace pumice {
+namespace {
+
+using testing::holds;
+using testing::Outcome;
+using testing::run;
+
+constexpr const char* kConfig =
+    R"({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "torch_dtype": "bfloat16"})";
+
+class Assembled : public ::testing::Test {
+ protected:
+  // A decoder at d_ / "words", a run of ours at d_ / "run", a picture.
+  void SetUp() override {
+    const Tokenizer tokenizer = Tokenizer::train({"a red cat on a mat", "a blue dog", "what is this", "where is the cat"}, {.vocab_size = 280});
+    tokenizer.save(d_ / "tokenizer");
+    write_file_atomic(d_ / "qwen2.json", kConfig);
+    ASSERT_EQ(run("model init --model-config " + (d_ / "qwen2.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "words")).code, 0);
+    ImageTextConfig c = limoe_preset("micro");
+    c.image_size = 16;
+    c.vocabulary = 300;
+    c.moe_layers = {1, 3};
+    save_model(d_ / "run", *make_model(c, 1), tokenizer, {.options = "{}"});
+    std::vector<uint8_t> rgb;
+    for (int i = 0; i < 9 * 14 * 3; ++i) { rgb.push_back(uint8_t(i * 37)); }
+    write_file_atomic(d_ / "picture.png", encode_png({9, 14, rgb}));
+  }
+  Outcome assemble(const std::string& tower, const std::string& out, const std::string& more = "") const {
+    return run("model assemble --decoder " + (d_ / "words") + " --image-tower " + tower + " --out " + (d_ / out) + " " + more);
+  }
+  std::string answer(const std::string& model) const {
+    const Outcome o = run("generate --precision f32 --max-new-tokens 8 --image-fit pad -p 'what is this' --conv-mode phi --image " + (d_ / "picture.png") + " --model " +
+                          (d_ / model));
+    EXPECT_EQ(o.code, 0) << o.text;
+    return o.text;
+  }
+  static std::string fixture(const char* name) { return std::string(PUMICE_FIXTURES "/models/fixtures/") + name; }
+
+  testing::Temporary d_;
+};
+
+TEST_F(Assembled, LayoutsAnswerAlike) {
+  for (const char* tower : {"clip-vision", "clip", "siglip-vision"}) {
+    std::vector<std::string> answers;
+    for (const char* layout : {"llava", "hf", "moe_llava"}) {
+      const std::string out = std::string(tower) + "-" + layout;
+      const Outcome o = assemble(fixture(tower), out, std::string("--seed 5 --layout ") + layout);
+      ASSERT_EQ(o.code, 0) << o.text;
+      EXPECT_TRUE(holds(o, "1.60k of them new in the projector; 16 tokens per picture")) << o.text;  // 16 x 32 + 32 + 32 x 32 + 32
+      answers.push_back(answer(out));
+    }
+    EXPECT_EQ(answers[0], answers[1]) << tower;
+    EXPECT_EQ(answers[0], answers[2]) << tower;
+  }
+  ASSERT_EQ(assemble(fixture("clip-vision"), "other", "--seed 6").code, 0);
+  EXPECT_NE(answer("other"), answer("clip-vision-llava")) << "another projector answers alike: nothing is tested";
+}
+
+TEST_F(Assembled, TheDecoderIsWhatItWas) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  const std::string ask = "generate --raw --max-new-tokens 12 -p 'a red' --model ";
+  EXPECT_EQ(run(ask + (d_ / "sees")).text, run(ask + (d_ / "words")).text);
+  const Outcome info = run("model info " + (d_ / "sees"));
+  EXPECT_TRUE(info.code == 0 && holds(info, "in the layout of LLaVA") && holds(info, "every tensor that config.json asks for is there")) << info.text;
+}
+
+TEST_F(Assembled, OfARunOfOurOwn) {
+  ASSERT_EQ(assemble(d_ / "run", "sees", "--projector mlp3x_gelu").code, 0);
+  answer("sees");
+  const Outcome info = run("model info " + (d_ / "sees"));
+  EXPECT_TRUE(info.code == 0 && holds(info, "tower       limoe: ") && holds(info, "none is dropped") && holds(info, "projector   3 layers")) << info.text;
+  ASSERT_EQ(assemble(d_ / "run", "moe", "--layout moe_llava --projector linear").code, 0);
+  const Outcome sparse = run("model convert " + (d_ / "moe") + " --out " + (d_ / "sparse"));
+  ASSERT_EQ(sparse.code, 0) << sparse.text;
+  EXPECT_EQ(answer("sparse"), answer("moe"));
+}
+
+// Parts lie in their files until they are written.
+TEST_F(Assembled, NothingIsCopied) {
+  const AssembledLlava made = assemble_llava(d_ / "words", fixture("clip-vision"), {});
+  for (const auto& [name, tensor] : made.tensors) { EXPECT_EQ(tensor.dtype(), name.find("mm_projector") == std::string::npos ? DType::bf16 : DType::f32) << name; }
+  EXPECT_EQ(made.tower.size(), 55u);
+}
+
+TEST_F(Assembled, WhatDoesNotFitTogetherIsNamed) {
+  const auto expect = [](const Outcome& o, int code, const char* says) { EXPECT_TRUE(o.code == code && holds(o, says)) << o.text; };
+  expect(assemble(d_ / "words", "x"), 1, "words/config.json: \"model_type\": \"qwen2\" is no vision tower that is known");
+  expect(assemble(d_ / "nowhere", "x"), 1, "nowhere does not exist");
+  expect(assemble(fixture("clip-vision"), "x", "--layout gguf"), 2, "--layout must be");
+  expect(assemble(fixture("clip-vision"), "x", "--projector resampler"), 2, "the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got 'resampler'");
+  expect(assemble(fixture("clip-vision"), "x", "--projector linear --layout hf"), 2, "Transformers' LLaVA has the projector mlp2x_gelu, not linear");
+  expect(assemble(d_ / "run", "x", "--layout hf"), 2, "Transformers' layout cannot describe a tower of our own (limoe)");
+  expect(assemble(fixture("clip-vision"), "words/x"), 2, "--out must not be the model's own directory");
+  expect(assemble(fixture("clip-vision"), "x", "--vision-layer 9"), 2, "[assemble] the tower has layers 0 to 3 or -4 to -1, got 9");
+  expect(run("model assemble --image-tower a --out b"), 2, "--decoder DIR and --image-tower DIR are required");
+  EXPECT_FALSE(std::filesystem::exists(d_ / "x"));
+
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  expect(run("model assemble --decoder " + (d_ / "sees") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "x")), 2, "sees already");
+  ASSERT_EQ(run("model convert " + (d_ / "words") + " --out " + (d_ / "sparse")).code, 0);
+  expect(run("model assemble --decoder " + (d_ / "sparse") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "x")), 2,
+         "the decoder has experts, which the layout moe_llava alone can describe");
+  EXPECT_EQ(run("model assemble --layout moe_llava --decoder " + (d_ / "sparse") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "x")).code, 0);
+
+  std::filesystem::create_directories(d_ / "phi");
+  write_file_atomic(d_ / "phi/config.json", R"({"model_type": "phi", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+                                               "num_attention_heads": 4})");
+  ASSERT_EQ(run("model init --model-config " + (d_ / "phi") + " --tokenizer " + (d_ / "tokenizer") + " --overwrite --out " + (d_ / "phi")).code, 0);
+  expect(run("model assemble --layout hf --decoder " + (d_ / "phi") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "y")), 2,
+         "Transformers' LLaVA has a head without the bias that this decoder's has (phi)");
+  EXPECT_EQ(run("model assemble --layout moe_llava --decoder " + (d_ / "phi") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "z")).code, 0);
+
+  std::string full = kConfig;
+  write_file_atomic(d_ / "full.json", full.replace(full.find("300"), 3, std::to_string(Tokenizer::load(d_ / "tokenizer").vocab_size())));
+  ASSERT_EQ(run("model init --model-config " + (d_ / "full.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "full")).code, 0);
+  expect(run("model assemble --layout hf --decoder " + (d_ / "full") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "y")), 2,
+         "rows of the embedding are taken: use --layout llava or moe_llava");
+}
+
+}  // namespace
+}  // namespace pumice

@@ -15,19 +15,22 @@ using Json = nlohmann::json;
 
 void require_layout(const AssembleSettings& s, const DecoderConfig& text, const VisionConfig& vision) {
   const bool hf = s.layout == "hf", sparse = !text.moe_layers.empty();
-  REQUIRE(UsageError, hf || s.layout == "llava" || s.layout == "moe_llava", "[assemble] the layout must be llava, hf or moe_llava, got '", s.layout, "'");
-  REQUIRE(UsageError, projector_layers_of(s.projector) > 0, "[assemble] the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got '", s.projector, "'");
-  REQUIRE(UsageError, s.vision_layer >= -vision.layers - 1 && s.vision_layer <= vision.layers, "[assemble] the tower has layers 0 to ", vision.layers, " or -",
-          vision.layers + 1, " to -1, got ", s.vision_layer);
+  REQUIRE(UsageError, hf || s.layout == "llava" || s.layout == "moe_llava", "[assemble] the layout must be llava, hf or moe_llava, got '", s.layout,
+          "'");
+  REQUIRE(UsageError, projector_layers_of(s.projector) > 0, "[assemble] the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got '",
+          s.projector, "'");
+  REQUIRE(UsageError, s.vision_layer >= -vision.layers - 1 && s.vision_layer <= vision.layers, "[assemble] the tower has layers 0 to ",
+          vision.layers, " or -", vision.layers + 1, " to -1, got ", s.vision_layer);
   REQUIRE(UsageError, !hf || s.projector == "mlp2x_gelu", "[assemble] Transformers' LLaVA has the projector mlp2x_gelu, not ", s.projector,
           ": use the layout llava or moe_llava");
-  REQUIRE(UsageError, !hf || !vision.run, "[assemble] Transformers' layout cannot describe a tower of our own (", vision.family, "): use the layout llava or moe_llava");
+  REQUIRE(UsageError, !hf || !vision.run, "[assemble] Transformers' layout cannot describe a tower of our own (", vision.family,
+          "): use the layout llava or moe_llava");
   REQUIRE(UsageError, !hf || text.family != "qwen", "[assemble] Transformers has no Qwen-1: use the layout llava or moe_llava");
   REQUIRE(UsageError, !hf || !text.head_bias, "[assemble] Transformers' LLaVA has a head without the bias that this decoder's has (", text.family,
           "): use the layout llava or moe_llava");
   REQUIRE(UsageError, !sparse || s.layout == "moe_llava", "[assemble] the decoder has experts, which the layout moe_llava alone can describe");
-  REQUIRE(UsageError, !hf || (s.image_token >= 0 && s.image_token < text.vocabulary), "[assemble] Transformers' layout needs a token that stands for a picture, an "
-          "id below the vocabulary of ", text.vocabulary, ", got ", s.image_token);
+  REQUIRE(UsageError, !hf || (s.image_token >= 0 && s.image_token < text.vocabulary), "[assemble] Transformers' layout needs a token that stands for "
+          "a picture, an id below the vocabulary of ", text.vocabulary, ", got ", s.image_token);
 }
 
 // The decoder's own config.json with LLaVA's or MoE-LLaVA's fields in it.
@@ -60,9 +63,9 @@ Json vision_part(const Json& config, const VisionConfig& vision) {
   return part;
 }
 
-Json transformers_config(const Json& decoder, const Json& vision_config, const AssembleSettings& s, const DecoderConfig& text, const VisionConfig& vision) {
+Json transformers_config(const Json& decoder, const Json& seen, const AssembleSettings& s, const DecoderConfig& text, const VisionConfig& vision) {
   const bool full = vision.family == "siglip";
-  Json config = {{"model_type", "llava"}, {"architectures", {"LlavaForConditionalGeneration"}}, {"text_config", decoder}, {"vision_config", vision_config},
+  Json config = {{"model_type", "llava"}, {"architectures", {"LlavaForConditionalGeneration"}}, {"text_config", decoder}, {"vision_config", seen},
                  {"image_token_index", s.image_token}, {"image_seq_length", vision.tokens() - (full ? 0 : 1)}, {"projector_hidden_act", "gelu"},
                  {"multimodal_projector_bias", true}, {"tie_word_embeddings", text.tied}, {"vision_feature_layer", s.vision_layer},
                  {"vision_feature_select_strategy", full ? "full" : "default"}};
@@ -114,7 +117,8 @@ AssembledLlava assemble_llava(const std::string& decoder, const std::string& tow
   }
   ParameterStore store(s.seed);
   make_projector(Scope(store) / "projector", config);
-  for (auto& t : hf_tensors(store, [&](const std::string& p) { return hf_llava_tensors(config, p); }, DType::f32)) { out.tensors.push_back(std::move(t)); }
+  const NamedTensors projector = hf_tensors(store, [&](const std::string& p) { return hf_llava_tensors(config, p); }, DType::f32);
+  out.tensors.insert(out.tensors.end(), projector.begin(), projector.end());
   for (auto& [name, tensor] : tower_tensors(eyes, tower, hf)) {
     if (hf) { out.tensors.emplace_back("vision_tower." + name, tensor); }
     else { out.tower.emplace_back(name, tensor); }

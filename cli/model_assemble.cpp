@@ -5,7 +5,6 @@
 #include "pumice/cli/terminal.h"
 #include "pumice/data/tokenizer.h"
 #include "pumice/models/hf/assemble.h"
-#include "pumice/models/hf/config.h"
 #include "pumice/models/hf/vision.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -16,15 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The tokenizer's own <image>, or the first row of the embedding that no token has.
+// The tokenizer's own <image>, or the first id that no token has.
 int32_t image_token_of(const std::string& decoder) {
   const Tokenizer tokenizer = Tokenizer::load(decoder);
-  if (const auto id = tokenizer.id_of("<image>")) { return *id; }
-  const std::string path = decoder + "/config.json";
-  const int64_t rows = decoder_config_from_hf(read_file(path), path).vocabulary, next = tokenizer.vocab_size();
-  REQUIRE(UsageError, next < rows, "pumice model assemble: Transformers' layout needs a token that stands for a picture, but the tokenizer of ",
-          decoder, " has no <image>, and all ", rows, " rows of the embedding are taken: use --layout llava or moe_llava");
-  return int32_t(next);
+  return tokenizer.id_of("<image>").value_or(int32_t(tokenizer.vocab_size()));
 }
 
 class ModelAssemble : public Command {

@@ -1,4 +1,6 @@
 // Models that see, made of parts: every layout with every kind of tower, opened and asked, and what does not fit together.
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <gtest/gtest.h>
 
@@ -128,12 +130,32 @@ TEST_F(Assembled, WhatDoesNotFitTogetherIsNamed) {
   expect(run("model assemble --layout hf --decoder " + (d_ / "phi") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "y")), 2,
          "Transformers' LLaVA has a head without the bias that this decoder's has (phi)");
   EXPECT_EQ(run(moe_llava + (d_ / "phi") + " --out " + (d_ / "z")).code, 0);
+}
 
+// Transformers' layout needs an id for a picture: where the tokenizer has all rows, there are more, as in llava-1.5-7b-hf (32000 became 32064).
+TEST_F(Assembled, AFullVocabularyGrows) {
   std::string full = kConfig;
-  write_file_atomic(d_ / "full.json", full.replace(full.find("300"), 3, std::to_string(Tokenizer::load(d_ / "tokenizer").vocab_size())));
-  ASSERT_EQ(run("model init --model-config " + (d_ / "full.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "full")).code, 0);
-  expect(run("model assemble --layout hf --decoder " + (d_ / "full") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "y")), 2,
-         "rows of the embedding are taken: use --layout llava or moe_llava");
+  const int64_t words = Tokenizer::load(d_ / "tokenizer").vocab_size(), rows = (words / 64 + 1) * 64;
+  write_file_atomic(d_ / "full.json", full.replace(full.find("300"), 3, std::to_string(words)));
+  const std::string made = "model init --model-config " + (d_ / "full.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "full");
+  ASSERT_EQ(run(made).code, 0);
+  const AssembledLlava sees = assemble_llava(d_ / "full", fixture("clip-vision"), {.layout = "hf", .image_token = int32_t(words)});
+  const auto tensor = [&](const std::string& name) {
+    return std::find_if(sees.tensors.begin(), sees.tensors.end(), [&](const auto& t) { return t.first == name; })->second;
+  };
+  for (const char* name : {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight"}) {
+    const Tensor t = tensor(name);
+    ASSERT_EQ(t.shape(), (Shape{rows, 32}));
+    const std::vector<float> v = to_dtype(t, DType::f32).to_vector<float>();
+    double mean = 0;
+    for (int64_t i = 0; i < words; ++i) { mean += double(v[size_t(i * 32 + 5)]) / double(words); }
+    EXPECT_NEAR(v[size_t(words * 32 + 5)], mean, std::abs(mean) / 256) << name;  // rounded to bf16
+    EXPECT_EQ(v[size_t((rows - 1) * 32 + 5)], v[size_t(words * 32 + 5)]);
+  }
+  const std::string parts = "model assemble --decoder " + (d_ / "full") + " --image-tower " + fixture("clip-vision");
+  ASSERT_EQ(run(parts + " --layout hf --out " + (d_ / "hf")).code, 0);
+  ASSERT_EQ(run(parts + " --out " + (d_ / "llava")).code, 0);
+  EXPECT_EQ(answer("hf"), answer("llava"));
 }
 
 }  // namespace

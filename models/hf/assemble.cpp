@@ -30,8 +30,8 @@ void require_layout(const AssembleSettings& s, const DecoderConfig& text, const 
   REQUIRE(UsageError, !hf || !text.head_bias, "[assemble] Transformers' LLaVA has a head without the bias that this decoder's has (", text.family,
           "): use the layout llava or moe_llava");
   REQUIRE(UsageError, !sparse || s.layout == "moe_llava", "[assemble] the decoder has experts, which the layout moe_llava alone can describe");
-  REQUIRE(UsageError, !hf || (s.image_token >= 0 && s.image_token <= text.vocabulary), "[assemble] Transformers' layout needs a token that stands for "
-          "a picture, an id of at most the vocabulary of ", text.vocabulary, ", got ", s.image_token);
+  REQUIRE(UsageError, !hf || (s.image_token >= 0 && s.image_token <= text.vocabulary), "[assemble] Transformers' layout needs a token that stands "
+          "for a picture, an id of at most the vocabulary of ", text.vocabulary, ", got ", s.image_token);
 }
 
 // The decoder's own config.json with LLaVA's or MoE-LLaVA's fields in it.

@@ -23,9 +23,9 @@ struct AssembledLlava {
 inline constexpr const char* kTowerInside = "vision_tower";
 
 // `decoder`: a directory as Hugging Face writes it. `tower`: what open_vision_tower() reads. All that the two hold stays as it is and where it is, in
-// their mapped files, but for an embedding and a head that get rows; the projector is f32. A SigLIP tower keeps its first patch. Throws FormatError where a directory is not what it should be or its
-// weights do not fit, UsageError where the settings do not fit them: a tower of our own, experts, Qwen-1 or a head with a bias (Phi) in Transformers'
-// layout, experts in LLaVA's.
+// their mapped files, but for an embedding and a head that get rows; the projector is f32. A SigLIP tower keeps its first patch. Throws FormatError
+// where a directory is not what it should be or its weights do not fit, UsageError where the settings do not fit them: a tower of our own, experts,
+// Qwen-1 or a head with a bias (Phi) in Transformers' layout, experts in LLaVA's.
 AssembledLlava assemble_llava(const std::string& decoder, const std::string& tower, const AssembleSettings& settings);
 
 }  // namespace pumice

@@ -48,8 +48,8 @@ void print_tower(const VisionConfig& c) {
   print_line(concat_text("tower       ", c.family, ": ", c.layers, " layers, width ", c.width, ", ", c.image_size, " px in patches of ", c.patch,
                          ", ", c.tokens(), " tokens"));
   if (!c.run || c.run->moe_layers.empty() || c.run->dense_twin) { return; }
-  print_line(concat_text("  experts   ", c.run->router.experts, " in each of ", c.run->moe_layers.size(), " sparse layers (", listed(c.run->moe_layers), "), ",
-                         c.run->router.experts_per_token, " per token; none is dropped"));
+  print_line(concat_text("  experts   ", c.run->router.experts, " in each of ", c.run->moe_layers.size(), " sparse layers (",
+                         listed(c.run->moe_layers), "), ", c.run->router.experts_per_token, " per token; no token is dropped"));
 }
 
 // Whether weights are there at all, whole or not.
@@ -95,8 +95,11 @@ void print_llava(const std::string& directory, std::string tower, bool tensors) 
   const LlavaConfig c = read_llava_config(directory, tower);
   const Llava model = Llava::unfilled(c);
   const DecoderCost cost = cost_of(c.text);
-  int64_t seeing = 0, projector = 0;
+  int64_t seeing = 0, projector = 0, idle = 0;  // idle: experts of the tower that a token does not visit
   for (const auto& p : model.parameters().all()) {
+    if (p->name().rfind("vision.", 0) == 0 && p->name().find(".moe.experts.") != std::string::npos) {
+      idle += p->size() / p->shape()[0] * (p->shape()[0] - c.vision.run->router.experts_per_token);
+    }
     seeing += p->name().rfind("vision.", 0) == 0 ? p->size() : 0;
     projector += p->name().rfind("projector.", 0) == 0 ? p->size() : 0;
   }
@@ -107,9 +110,9 @@ void print_llava(const std::string& directory, std::string tower, bool tensors) 
   print_tower(c.vision);
   print_line(concat_text("projector   ", c.projector_layers, c.projector_layers == 1 ? " layer, " : " layers, ", c.vision.width, " -> ", c.text.width,
                          "; ", c.image_tokens(), " tokens per picture, from the tower's layer ", c.vision_layer));
-  print_line("parameters  " + count(all) + " total, " + count(rest + cost.active_parameters) + " active per token");
+  print_line("parameters  " + count(all) + " total, " + count(rest - idle + cost.active_parameters) + " active per token");
   print_line("  decoder   " + count(cost.parameters) + " total, " + count(cost.active_parameters) + " active per token");
-  print_line("  tower     " + count(seeing));
+  print_line("  tower     " + count(seeing) + (idle ? " total, " + count(seeing - idle) + " active per token" : ""));
   print_line("  projector " + count(projector));
   print_memory(all, &c.text);
   if (tensors) { print_tensors(wanted_tensors(model.parameters(), [&](const std::string& name) { return hf_llava_tensors(c, name); })); }

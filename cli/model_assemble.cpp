@@ -5,7 +5,6 @@
 #include "pumice/cli/terminal.h"
 #include "pumice/data/tokenizer.h"
 #include "pumice/models/hf/assemble.h"
-#include "pumice/models/hf/config.h"
 #include "pumice/models/hf/vision.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -16,15 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The tokenizer's own <image>, or the first row of the embedding that no token has.
+// The tokenizer's own <image>, or the first id that no token has.
 int32_t image_token_of(const std::string& decoder) {
   const Tokenizer tokenizer = Tokenizer::load(decoder);
-  if (const auto id = tokenizer.id_of("<image>")) { return *id; }
-  const std::string path = decoder + "/config.json";
-  const int64_t rows = decoder_config_from_hf(read_file(path), path).vocabulary, next = tokenizer.vocab_size();
-  REQUIRE(UsageError, next < rows, "pumice model assemble: Transformers' layout needs a token that stands for a picture, but the tokenizer of ", decoder,
-          " has no <image>, and all ", rows, " rows of the embedding are taken: use --layout llava or moe_llava");
-  return int32_t(next);
+  return tokenizer.id_of("<image>").value_or(int32_t(tokenizer.vocab_size()));
 }
 
 class ModelAssemble : public Command {
@@ -38,13 +32,15 @@ class ModelAssemble : public Command {
   }
   void declare(OptionTable& o) override {
     o.add("decoder", decoder_, "Input", "directory of the language model, as Hugging Face writes it").alias("language-model");
-    o.add("image-tower", tower_, "Input", "directory of the vision tower: CLIP, SigLIP, or a run of train limoe, clip or classifier").alias("mm-vision-tower");
+    o.add("image-tower", tower_, "Input", "directory of the vision tower: CLIP, SigLIP, or a run of train limoe, clip or classifier")
+        .alias("mm-vision-tower");
     o.add("projector", settings_.projector, "Projector", "linear, or mlpNx_gelu: N linear layers with gelu between them").alias("mm-projector-type")
         .alias("image-projector-type");
     o.add("vision-layer", settings_.vision_layer, "Projector", "layer of the tower whose hidden states it reads; negative ones count from the end")
         .alias("mm-vision-select-layer");
     o.add("seed", settings_.seed, "Projector", "of its weights");
-    o.add("layout", settings_.layout, "Output", "names of tensors and fields: LLaVA's, Transformers' or MoE-LLaVA's").one_of({"llava", "hf", "moe_llava"});
+    o.add("layout", settings_.layout, "Output", "names of tensors and fields: LLaVA's, Transformers' or MoE-LLaVA's")
+        .one_of({"llava", "hf", "moe_llava"});
     o.add("out", out_, "Output", "directory of the new model").alias("output-dir");
     o.add("overwrite", overwrite_, "Output", "write into a directory that is not empty");
     o.add("max-shard-bytes", shard_, "Output", "size of a shard");
@@ -66,8 +62,8 @@ class ModelAssemble : public Command {
     const Llava model = open_llava(out_);
     int64_t fresh = 0;
     for (const auto& p : model.parameters().all()) { fresh += p->name().rfind("projector.", 0) == 0 ? p->size() : 0; }
-    print_line(out_ + ": " + human_count(double(model.parameters().size())) + " parameters, " + human_count(double(fresh)) + " of them new in the projector; " +
-               std::to_string(model.config().image_tokens()) + " tokens per picture");
+    print_line(out_ + ": " + human_count(double(model.parameters().size())) + " parameters, " + human_count(double(fresh)) +
+               " of them new in the projector; " + std::to_string(model.config().image_tokens()) + " tokens per picture");
     return 0;
   }
 

@@ -16,7 +16,8 @@ void make_output(const char* command, const std::string& out, bool overwrite, co
     const bool within = std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
     REQUIRE(UsageError, !within, command, ": --out must not be the model's own directory ", read, " or lie in it, got ", out);
   }
-  REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out, " is not empty; name another directory, or give --overwrite");
+  REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out,
+          " is not empty; name another directory, or give --overwrite");
   fs::create_directories(out);
 }
 

@@ -37,7 +37,8 @@ Image cropped(const Image& image, int size) {
   const int begin = std::max(left, 0), count = std::min(left + size, image.width) - begin;
   Image out{size, size, std::vector<uint8_t>(size_t(size) * size * 3)};
   for (int y = std::max(0, -top); y < std::min(size, image.height - top); ++y) {
-    std::copy_n(image.rgb.begin() + long((size_t(top + y) * image.width + begin) * 3), count * 3, out.rgb.begin() + long((size_t(y) * size + begin - left) * 3));
+    std::copy_n(image.rgb.begin() + long((size_t(top + y) * image.width + begin) * 3), count * 3,
+                out.rgb.begin() + long((size_t(y) * size + begin - left) * 3));
   }
   return out;
 }

@@ -25,7 +25,8 @@ int64_t ImageTower::layers_until(int64_t after, const Tensor& pixels) const {
   const int64_t S = config_.image_size, layers = config_.layers, last = after < 0 ? layers + 1 + after : after;
   REQUIRE(ShapeError, pixels.rank() == 4 && pixels.dim(1) == 3 && pixels.dim(2) == S && pixels.dim(3) == S,
           "[vision tower] pixels must be (B, 3, ", S, ", ", S, "), got ", pixels.shape());
-  REQUIRE(UsageError, last >= 0 && last <= layers, "[vision tower] hidden states exist for layers 0 to ", layers, " or -", layers + 1, " to -1, got ", after);
+  REQUIRE(UsageError, last >= 0 && last <= layers, "[vision tower] hidden states exist for layers 0 to ", layers, " or -", layers + 1,
+          " to -1, got ", after);
   return last;
 }
 

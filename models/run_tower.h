@@ -8,9 +8,9 @@ namespace pumice {
 
 // Parameters are called as in the model itself, so that its checkpoints fit: "image.patches.weight", "blocks.0..." or "image.blocks.0...".
 //
-// Sparse blocks route as in evaluation, without noise, over each picture's own tokens, and drop none, whatever capacity the run was evaluated
-// with: what a picture becomes does not depend on those beside it, as a cache of a conversation needs. Where the run drops nothing either, these are its own
-// hidden states. They have no auxiliary losses: a tower that is trained further keeps its balance or is watched.
+// Sparse blocks route as in evaluation, without noise, over each picture's own tokens, and drop none, whatever capacity the run was evaluated with:
+// what a picture becomes does not depend on those beside it, as the cache of a conversation needs. Where the run drops nothing either, these are its
+// own hidden states. There are no auxiliary losses, also where the tower is trained further.
 class RunTower : public ImageTower {
  public:
   RunTower(const Scope& scope, const VisionConfig& config);

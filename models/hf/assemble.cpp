@@ -1,5 +1,6 @@
 #include "pumice/models/hf/assemble.h"
 
+#include <algorithm>
 #include <set>
 
 #include "pumice/models/hf/config.h"
@@ -15,19 +16,22 @@ using Json = nlohmann::json;
 
 void require_layout(const AssembleSettings& s, const DecoderConfig& text, const VisionConfig& vision) {
   const bool hf = s.layout == "hf", sparse = !text.moe_layers.empty();
-  REQUIRE(UsageError, hf || s.layout == "llava" || s.layout == "moe_llava", "[assemble] the layout must be llava, hf or moe_llava, got '", s.layout, "'");
-  REQUIRE(UsageError, projector_layers_of(s.projector) > 0, "[assemble] the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got '", s.projector, "'");
-  REQUIRE(UsageError, s.vision_layer >= -vision.layers - 1 && s.vision_layer <= vision.layers, "[assemble] the tower has layers 0 to ", vision.layers, " or -",
-          vision.layers + 1, " to -1, got ", s.vision_layer);
+  REQUIRE(UsageError, hf || s.layout == "llava" || s.layout == "moe_llava", "[assemble] the layout must be llava, hf or moe_llava, got '", s.layout,
+          "'");
+  REQUIRE(UsageError, projector_layers_of(s.projector) > 0, "[assemble] the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got '",
+          s.projector, "'");
+  REQUIRE(UsageError, s.vision_layer >= -vision.layers - 1 && s.vision_layer <= vision.layers, "[assemble] the tower has layers 0 to ",
+          vision.layers, " or -", vision.layers + 1, " to -1, got ", s.vision_layer);
   REQUIRE(UsageError, !hf || s.projector == "mlp2x_gelu", "[assemble] Transformers' LLaVA has the projector mlp2x_gelu, not ", s.projector,
           ": use the layout llava or moe_llava");
-  REQUIRE(UsageError, !hf || !vision.run, "[assemble] Transformers' layout cannot describe a tower of our own (", vision.family, "): use the layout llava or moe_llava");
+  REQUIRE(UsageError, !hf || !vision.run, "[assemble] Transformers' layout cannot describe a tower of our own (", vision.family,
+          "): use the layout llava or moe_llava");
   REQUIRE(UsageError, !hf || text.family != "qwen", "[assemble] Transformers has no Qwen-1: use the layout llava or moe_llava");
   REQUIRE(UsageError, !hf || !text.head_bias, "[assemble] Transformers' LLaVA has a head without the bias that this decoder's has (", text.family,
           "): use the layout llava or moe_llava");
   REQUIRE(UsageError, !sparse || s.layout == "moe_llava", "[assemble] the decoder has experts, which the layout moe_llava alone can describe");
-  REQUIRE(UsageError, !hf || (s.image_token >= 0 && s.image_token < text.vocabulary), "[assemble] Transformers' layout needs a token that stands for a picture, an "
-          "id below the vocabulary of ", text.vocabulary, ", got ", s.image_token);
+  REQUIRE(UsageError, !hf || (s.image_token >= 0 && s.image_token <= text.vocabulary), "[assemble] Transformers' layout needs a token that stands "
+          "for a picture, an id of at most the vocabulary of ", text.vocabulary, ", got ", s.image_token);
 }
 
 // The decoder's own config.json with LLaVA's or MoE-LLaVA's fields in it.
@@ -60,9 +64,9 @@ Json vision_part(const Json& config, const VisionConfig& vision) {
   return part;
 }
 
-Json transformers_config(const Json& decoder, const Json& vision_config, const AssembleSettings& s, const DecoderConfig& text, const VisionConfig& vision) {
+Json transformers_config(const Json& decoder, const Json& seen, const AssembleSettings& s, const DecoderConfig& text, const VisionConfig& vision) {
   const bool full = vision.family == "siglip";
-  Json config = {{"model_type", "llava"}, {"architectures", {"LlavaForConditionalGeneration"}}, {"text_config", decoder}, {"vision_config", vision_config},
+  Json config = {{"model_type", "llava"}, {"architectures", {"LlavaForConditionalGeneration"}}, {"text_config", decoder}, {"vision_config", seen},
                  {"image_token_index", s.image_token}, {"image_seq_length", vision.tokens() - (full ? 0 : 1)}, {"projector_hidden_act", "gelu"},
                  {"multimodal_projector_bias", true}, {"tie_word_embeddings", text.tied}, {"vision_feature_layer", s.vision_layer},
                  {"vision_feature_select_strategy", full ? "full" : "default"}};
@@ -88,6 +92,21 @@ NamedTensors tower_tensors(const OpenVisionTower& open, const std::string& direc
   return all;
 }
 
+// With rows for a picture's id, up to a multiple of 64. Each is the mean of the others: in a head it is then never the most probable token.
+Tensor grown(const Tensor& table, int64_t rows) {
+  const int64_t V = table.dim(0), C = table.dim(1), piece = 4096;
+  std::vector<double> mean(size_t(C), 0.0);
+  for (int64_t begin = 0; begin < V; begin += piece) {
+    const std::vector<float> part = to_dtype(table.slice(0, begin, std::min(V, begin + piece)), DType::f32).to_vector<float>();
+    for (size_t i = 0; i < part.size(); ++i) { mean[i % size_t(C)] += double(part[i]) / double(V); }
+  }
+  Tensor all = empty({rows, C}, table.dtype());
+  copy_into(all.slice(0, 0, V), table);
+  const Tensor row = to_dtype(from_values<float>({1, C}, std::vector<float>(mean.begin(), mean.end())), table.dtype());
+  for (int64_t v = V; v < rows; ++v) { copy_into(all.slice(0, v, v + 1), row); }
+  return all;
+}
+
 }  // namespace
 
 AssembledLlava assemble_llava(const std::string& decoder, const std::string& tower_given, const AssembleSettings& s) {
@@ -102,19 +121,25 @@ AssembledLlava assemble_llava(const std::string& decoder, const std::string& tow
 
   const bool hf = s.layout == "hf";
   const std::string tower_path = tower + "/config.json";
-  const Json own = parse_hf_object(text, path), seen = vision_part(parse_hf_object(read_file(tower_path), tower_path), vision);
+  const bool grows = hf && s.image_token == described.vocabulary;
+  const int64_t rows = grows ? (described.vocabulary / 64 + 1) * 64 : described.vocabulary;
+  Json own = parse_hf_object(text, path);
+  if (grows) { own["vocab_size"] = rows; }
+  const Json seen = vision_part(parse_hf_object(read_file(tower_path), tower_path), vision);
   AssembledLlava out;
   out.config = (hf ? transformers_config(own, seen, s, described, vision) : named_config(own, s, described, vision)).dump(2) + "\n";
   const LlavaConfig config = llava_config_from_hf(out.config, path, vision);
 
   const WeightFiles files = WeightFiles::open(decoder);
   const std::string prefix = hf ? "language_model." : "";
+  const std::set<std::string> tables = {hf_tensors_of(described, "embedding.weight")[0].name, hf_tensors_of(described, "head.weight")[0].name};
   for (const auto& [name, shape] : wanted_tensors(words.parameters(), [&](const std::string& p) { return hf_tensors_of(described, p); })) {
-    out.tensors.emplace_back(prefix + name, files.load(name));
+    out.tensors.emplace_back(prefix + name, grows && tables.count(name) ? grown(files.load(name), rows) : files.load(name));
   }
   ParameterStore store(s.seed);
   make_projector(Scope(store) / "projector", config);
-  for (auto& t : hf_tensors(store, [&](const std::string& p) { return hf_llava_tensors(config, p); }, DType::f32)) { out.tensors.push_back(std::move(t)); }
+  const NamedTensors projector = hf_tensors(store, [&](const std::string& p) { return hf_llava_tensors(config, p); }, DType::f32);
+  out.tensors.insert(out.tensors.end(), projector.begin(), projector.end());
   for (auto& [name, tensor] : tower_tensors(eyes, tower, hf)) {
     if (hf) { out.tensors.emplace_back("vision_tower." + name, tensor); }
     else { out.tower.emplace_back(name, tensor); }

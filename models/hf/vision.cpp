@@ -47,7 +47,8 @@ VisionConfig vision_config_from_hf(const std::string& text, const std::string& s
   const Fields& f = inner ? *inner : whole;
   const std::string type = f.text("model_type", "clip_vision_model");
   const bool clip = type == "clip_vision_model", siglip = type == "siglip_vision_model";
-  REQUIRE(FormatError, clip || siglip, f.source(), ": \"model_type\": \"", type, "\" is no vision tower that is known, which are clip_vision_model and siglip_vision_model, and runs of limoe, two-tower and classifier");
+  REQUIRE(FormatError, clip || siglip, f.source(), ": \"model_type\": \"", type, "\" is no vision tower that is known, which are clip_vision_model "
+          "and siglip_vision_model, and runs of limoe, two-tower and classifier");
   // fields that equal Transformers' defaults may be left out
   VisionConfig c{.family = clip ? "clip" : "siglip", .image_size = f.integer("image_size", 224), .patch = f.integer("patch_size", clip ? 32 : 16),
                  .width = f.integer("hidden_size", 768), .layers = f.integer("num_hidden_layers", 12), .heads = f.integer("num_attention_heads", 12),
@@ -69,8 +70,9 @@ std::string tower_directory(const std::string& given) {
   const std::string path = given + "/config.json";
   const bool described = std::filesystem::is_regular_file(path);
   if (described && (!is_run(read_file(path), path) || !has_checkpoint(given))) { return given; }
-  REQUIRE(IoError, has_checkpoint(given), given, std::filesystem::exists(given) ? " is no vision tower: it holds neither a config.json nor a checkpoint of a run"
-                                                                                : " does not exist; a directory of a vision tower is required");
+  REQUIRE(IoError, has_checkpoint(given), given,
+          std::filesystem::exists(given) ? " is no vision tower: it holds neither a config.json nor a checkpoint of a run"
+                                         : " does not exist; a directory of a vision tower is required");
   return find_checkpoint(given);
 }
 

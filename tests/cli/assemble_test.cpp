@@ -1,4 +1,6 @@
 // Models that see, made of parts: every layout with every kind of tower, opened and asked, and what does not fit together.
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <gtest/gtest.h>
 
@@ -17,8 +19,8 @@ using testing::Outcome;
 using testing::run;
 
 constexpr const char* kConfig =
-    R"({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "torch_dtype": "bfloat16"})";
+    R"({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "torch_dtype": "bfloat16"})";
 
 class Assembled : public ::testing::Test {
  protected:
@@ -32,6 +34,7 @@ class Assembled : public ::testing::Test {
     c.image_size = 16;
     c.vocabulary = 300;
     c.moe_layers = {1, 3};
+    c.router.experts = 4;
     save_model(d_ / "run", *make_model(c, 1), tokenizer, {.options = "{}"});
     std::vector<uint8_t> rgb;
     for (int i = 0; i < 9 * 14 * 3; ++i) { rgb.push_back(uint8_t(i * 37)); }
@@ -41,8 +44,8 @@ class Assembled : public ::testing::Test {
     return run("model assemble --decoder " + (d_ / "words") + " --image-tower " + tower + " --out " + (d_ / out) + " " + more);
   }
   std::string answer(const std::string& model) const {
-    const Outcome o = run("generate --precision f32 --max-new-tokens 8 --image-fit pad -p 'what is this' --conv-mode phi --image " + (d_ / "picture.png") + " --model " +
-                          (d_ / model));
+    const Outcome o = run("generate --precision f32 --max-new-tokens 8 --image-fit pad -p 'what is this' --conv-mode phi --image " +
+                          (d_ / "picture.png") + " --model " + (d_ / model));
     EXPECT_EQ(o.code, 0) << o.text;
     return o.text;
   }
@@ -80,7 +83,9 @@ TEST_F(Assembled, OfARunOfOurOwn) {
   ASSERT_EQ(assemble(d_ / "run", "sees", "--projector mlp3x_gelu").code, 0);
   answer("sees");
   const Outcome info = run("model info " + (d_ / "sees"));
-  EXPECT_TRUE(info.code == 0 && holds(info, "tower       limoe: ") && holds(info, "none is dropped") && holds(info, "projector   3 layers")) << info.text;
+  EXPECT_TRUE(info.code == 0 && holds(info, "tower       limoe: ") && holds(info, "no token is dropped") && holds(info, "projector   3 layers") &&
+              holds(info, "tower     412k (411712) total, 213k (213184) active per token"))
+      << info.text;
   ASSERT_EQ(assemble(d_ / "run", "moe", "--layout moe_llava --projector linear").code, 0);
   const Outcome sparse = run("model convert " + (d_ / "moe") + " --out " + (d_ / "sparse"));
   ASSERT_EQ(sparse.code, 0) << sparse.text;
@@ -90,7 +95,9 @@ TEST_F(Assembled, OfARunOfOurOwn) {
 // Parts lie in their files until they are written.
 TEST_F(Assembled, NothingIsCopied) {
   const AssembledLlava made = assemble_llava(d_ / "words", fixture("clip-vision"), {});
-  for (const auto& [name, tensor] : made.tensors) { EXPECT_EQ(tensor.dtype(), name.find("mm_projector") == std::string::npos ? DType::bf16 : DType::f32) << name; }
+  for (const auto& [name, tensor] : made.tensors) {
+    EXPECT_EQ(tensor.dtype(), name.find("mm_projector") == std::string::npos ? DType::bf16 : DType::f32) << name;
+  }
   EXPECT_EQ(made.tower.size(), 55u);
 }
 
@@ -99,7 +106,8 @@ TEST_F(Assembled, WhatDoesNotFitTogetherIsNamed) {
   expect(assemble(d_ / "words", "x"), 1, "words/config.json: \"model_type\": \"qwen2\" is no vision tower that is known");
   expect(assemble(d_ / "nowhere", "x"), 1, "nowhere does not exist");
   expect(assemble(fixture("clip-vision"), "x", "--layout gguf"), 2, "--layout must be");
-  expect(assemble(fixture("clip-vision"), "x", "--projector resampler"), 2, "the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got 'resampler'");
+  expect(assemble(fixture("clip-vision"), "x", "--projector resampler"), 2,
+         "the projector must be linear or mlpNx_gelu, such as mlp2x_gelu, got 'resampler'");
   expect(assemble(fixture("clip-vision"), "x", "--projector linear --layout hf"), 2, "Transformers' LLaVA has the projector mlp2x_gelu, not linear");
   expect(assemble(d_ / "run", "x", "--layout hf"), 2, "Transformers' layout cannot describe a tower of our own (limoe)");
   expect(assemble(fixture("clip-vision"), "words/x"), 2, "--out must not be the model's own directory");
@@ -112,21 +120,42 @@ TEST_F(Assembled, WhatDoesNotFitTogetherIsNamed) {
   ASSERT_EQ(run("model convert " + (d_ / "words") + " --out " + (d_ / "sparse")).code, 0);
   expect(run("model assemble --decoder " + (d_ / "sparse") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "x")), 2,
          "the decoder has experts, which the layout moe_llava alone can describe");
-  EXPECT_EQ(run("model assemble --layout moe_llava --decoder " + (d_ / "sparse") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "x")).code, 0);
+  const std::string moe_llava = "model assemble --layout moe_llava --image-tower " + fixture("clip-vision") + " --decoder ";
+  EXPECT_EQ(run(moe_llava + (d_ / "sparse") + " --out " + (d_ / "x")).code, 0);
 
   std::filesystem::create_directories(d_ / "phi");
-  write_file_atomic(d_ / "phi/config.json", R"({"model_type": "phi", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
-                                               "num_attention_heads": 4})");
+  write_file_atomic(d_ / "phi/config.json", R"({"model_type": "phi", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
+                                               "num_hidden_layers": 1, "num_attention_heads": 4})");
   ASSERT_EQ(run("model init --model-config " + (d_ / "phi") + " --tokenizer " + (d_ / "tokenizer") + " --overwrite --out " + (d_ / "phi")).code, 0);
   expect(run("model assemble --layout hf --decoder " + (d_ / "phi") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "y")), 2,
          "Transformers' LLaVA has a head without the bias that this decoder's has (phi)");
-  EXPECT_EQ(run("model assemble --layout moe_llava --decoder " + (d_ / "phi") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "z")).code, 0);
+  EXPECT_EQ(run(moe_llava + (d_ / "phi") + " --out " + (d_ / "z")).code, 0);
+}
 
+// Transformers' layout needs an id for a picture: where the tokenizer has all rows, there are more, as in llava-1.5-7b-hf (32000 became 32064).
+TEST_F(Assembled, AFullVocabularyGrows) {
   std::string full = kConfig;
-  write_file_atomic(d_ / "full.json", full.replace(full.find("300"), 3, std::to_string(Tokenizer::load(d_ / "tokenizer").vocab_size())));
-  ASSERT_EQ(run("model init --model-config " + (d_ / "full.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "full")).code, 0);
-  expect(run("model assemble --layout hf --decoder " + (d_ / "full") + " --image-tower " + fixture("clip-vision") + " --out " + (d_ / "y")), 2,
-         "rows of the embedding are taken: use --layout llava or moe_llava");
+  const int64_t words = Tokenizer::load(d_ / "tokenizer").vocab_size(), rows = (words / 64 + 1) * 64;
+  write_file_atomic(d_ / "full.json", full.replace(full.find("300"), 3, std::to_string(words)));
+  const std::string made = "model init --model-config " + (d_ / "full.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "full");
+  ASSERT_EQ(run(made).code, 0);
+  const AssembledLlava sees = assemble_llava(d_ / "full", fixture("clip-vision"), {.layout = "hf", .image_token = int32_t(words)});
+  const auto tensor = [&](const std::string& name) {
+    return std::find_if(sees.tensors.begin(), sees.tensors.end(), [&](const auto& t) { return t.first == name; })->second;
+  };
+  for (const char* name : {"language_model.model.embed_tokens.weight", "language_model.lm_head.weight"}) {
+    const Tensor t = tensor(name);
+    ASSERT_EQ(t.shape(), (Shape{rows, 32}));
+    const std::vector<float> v = to_dtype(t, DType::f32).to_vector<float>();
+    double mean = 0;
+    for (int64_t i = 0; i < words; ++i) { mean += double(v[size_t(i * 32 + 5)]) / double(words); }
+    EXPECT_NEAR(v[size_t(words * 32 + 5)], mean, std::abs(mean) / 256) << name;  // rounded to bf16
+    EXPECT_EQ(v[size_t((rows - 1) * 32 + 5)], v[size_t(words * 32 + 5)]);
+  }
+  const std::string parts = "model assemble --decoder " + (d_ / "full") + " --image-tower " + fixture("clip-vision");
+  ASSERT_EQ(run(parts + " --layout hf --out " + (d_ / "hf")).code, 0);
+  ASSERT_EQ(run(parts + " --out " + (d_ / "llava")).code, 0);
+  EXPECT_EQ(answer("hf"), answer("llava"));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@ square around the whole picture where a case asks for it.
 processors/<name>.json  as save_pretrained() writes preprocessor_config.json
 expected.safetensors
   <processor>/<fit> u8 (pictures,size,size,3)   the pixels before they are scaled, pictures by name; fit: own, or pad (LLaVA's expand2square first)
-  <processor>/levels f32 (3,256)                what each level of each channel becomes: pixel_values[c,y,x] = levels[c,pixel], checked here bit for bit
+  <processor>/levels f32 (3,256)                what each level of each channel becomes: pixel_values[c,y,x] = levels[c,pixel], bit for bit (checked here)
 
 input_data_format is given: a picture of one row is (1, width, 3), and without it Transformers takes the first axis for the channels.
 Needs `pip install 'pillow<13' 'transformers<5' numpy safetensors`. Usage: tests/oracle/make_picture_input_fixtures.py"""
@@ -29,7 +29,8 @@ PROCESSORS = {
     "clip-larger": CLIPImageProcessor(size={"shortest_edge": 12}, crop_size=square(9)),   # the usual 256 and 224
     "clip-smaller": CLIPImageProcessor(size={"shortest_edge": 6}, crop_size=square(9)),   # black around it
     "clip-squash": CLIPImageProcessor(size=square(13), crop_size=square(10)),
-    "clip-mean": CLIPImageProcessor(size={"shortest_edge": 10}, crop_size=square(10), image_mean=[123 / 255, 116 / 255, 103 / 255], image_std=[0.25, 0.5, 1.0]),
+    "clip-mean": CLIPImageProcessor(size={"shortest_edge": 10}, crop_size=square(10), image_mean=[123 / 255, 116 / 255, 0.4],
+                                    image_std=[0.25, 0.5, 1.0]),
     "siglip": SiglipImageProcessor(size=square(10), resample=3),
     "siglip-bilinear": SiglipImageProcessor(size=square(10), resample=2),
 }
@@ -40,8 +41,8 @@ def pictures():
     random = np.random.default_rng(1)
     noise = lambda h, w, c: Image.fromarray(random.integers(0, 256, (h, w, c), dtype=np.uint8).squeeze())
     smooth = Image.merge("RGB", [Image.radial_gradient("L"), Image.linear_gradient("L"), Image.linear_gradient("L").rotate(90)])
-    return {"wide": smooth.resize((61, 17)), "tall": smooth.resize((11, 64)), "noise": noise(19, 20, 3), "pixel": noise(1, 1, 3), "row": noise(1, 9, 3),
-            "small": noise(4, 5, 3), "grey": noise(20, 31, 1), "alpha": noise(13, 11, 4), "column": noise(40, 1, 3), "exact": noise(10, 10, 3)}
+    return {"wide": smooth.resize((61, 17)), "tall": smooth.resize((11, 64)), "noise": noise(19, 20, 3), "pixel": noise(1, 1, 3),
+            "row": noise(1, 9, 3), "small": noise(4, 5, 3), "grey": noise(20, 31, 1), "alpha": noise(13, 11, 4), "column": noise(40, 1, 3), "exact": noise(10, 10, 3)}
 
 
 def expand2square(image, colour):

@@ -43,7 +43,9 @@ Tensor normalised(const Tensor& u8, const PixelScale& scale) {
   const uint8_t* from = u8.data<uint8_t>();
   for (int64_t b = 0; b < B; ++b) {
     for (int64_t i = 0; i < S * S; ++i) {
-      for (int c = 0; c < 3; ++c) { out.data<float>()[(b * 3 + c) * S * S + i] = (float(from[(b * S * S + i) * 3 + c]) / 255.0f - scale.mean[c]) / scale.std[c]; }
+      for (int c = 0; c < 3; ++c) {
+        out.data<float>()[(b * 3 + c) * S * S + i] = (float(from[(b * S * S + i) * 3 + c]) / 255.0f - scale.mean[c]) / scale.std[c];
+      }
     }
   }
   return out;
@@ -61,8 +63,8 @@ struct Tower {
 
 class RunTowers : public ::testing::TestWithParam<std::pair<Architecture, Pooling>> {};
 
-// The pooled picture of the model, from the tower's hidden states: its last norm, then the mean or the class token. A model that ends a layer earlier has
-// the same weights, for they depend on seed and name.
+// The pooled picture of the model, from the tower's hidden states: its last norm, then the mean or the class token. A model that ends a layer earlier
+// has the same weights, for they depend on seed and name.
 TEST_P(RunTowers, HiddenStatesAreTheModels) {
   const auto [architecture, pooling] = GetParam();
   const ImageTextConfig whole = toy_run(architecture, pooling);
@@ -79,7 +81,8 @@ TEST_P(RunTowers, HiddenStatesAreTheModels) {
     const Tensor x = (*tower.tower)(pixels, DType::f32, after);
     const int64_t T = x.dim(1), C = x.dim(2);
     const std::string norm = architecture == Architecture::limoe ? "norm" : "image.norm";
-    const std::vector<float> y = layer_norm(x, model->parameters().find(norm + ".weight")->value(), model->parameters().find(norm + ".bias")->value(), 1e-6).to_vector<float>();
+    const auto weight = [&](const std::string& name) { return model->parameters().find(norm + name)->value(); };
+    const std::vector<float> y = layer_norm(x, weight(".weight"), weight(".bias"), 1e-6).to_vector<float>();
     std::vector<float> out(size_t(3 * C));
     const int64_t of = pooling == Pooling::token ? 1 : T;
     for (int64_t b = 0; b < 3; ++b) {
@@ -212,7 +215,8 @@ TEST_F(RunTowerFiles, OpenedByRunByCheckpointAndFromInside) {
 
 TEST_F(RunTowerFiles, AnswersSeePicturesAsTheRunDoes) {
   write(d_ / "model", d_ / "run", false);
-  write_file_atomic(d_ / "model/preprocessor_config.json", R"({"size": 99, "image_mean": [0.1, 0.2, 0.3], "do_center_crop": false})");  // of another tower
+  const char* of_another_tower = R"({"size": 99, "image_mean": [0.1, 0.2, 0.3], "do_center_crop": false})";
+  write_file_atomic(d_ / "model/preprocessor_config.json", of_another_tower);
   const LanguageModel model = LanguageModel::open(d_ / "model", {.dtype = DType::f32});
   EXPECT_EQ(model.pictures.size, 16);
   EXPECT_EQ(model.pictures.fit, PictureInput::Fit::crop);
@@ -233,8 +237,8 @@ TEST_F(RunTowerFiles, WhatDoesNotFitIsNamed) {
   EXPECT_NE(message_of<FormatError>([&] { open_llava(d_ / "model"); }).find("architecture"), std::string::npos);
   write_file_atomic(d_ / "nothing/config.json", R"({"model_type": "qwen2"})");
   EXPECT_EQ(message_of<FormatError>([&] { open_llava(d_ / "model"); }),
-            (d_ / "nothing/config.json") + ": \"model_type\": \"qwen2\" is no vision tower that is known, which are clip_vision_model and siglip_vision_model, and "
-            "runs of limoe, two-tower and classifier");
+            (d_ / "nothing/config.json") + ": \"model_type\": \"qwen2\" is no vision tower that is known, which are clip_vision_model and "
+            "siglip_vision_model, and runs of limoe, two-tower and classifier");
 }
 
 }  // namespace

@@ -137,7 +137,7 @@ class Generate : public Command {
   LanguageFlags language_;
   std::string prompt_, prompts_, out_;
   std::vector<std::string> images_;
-  int64_t batch_size_ = 8;
+  int64_t batch_size_ = 16;
   bool raw_ = false, stats_ = false, overwrite_ = false;
 };
 

@@ -51,6 +51,7 @@ Answerer::Answerer(const LanguageModel& model) : model_(model), generator_(model
 void Answerer::clear() {
   conversation_ = {.template_name = model_.conversation, .name = "the conversation"};
   pixels_.clear();
+  generator_.forget(0);
 }
 
 AnswerReport Answerer::ask(const std::string& question, const std::vector<Image>& images, const SamplingOptions& sampling,
@@ -101,6 +102,7 @@ BatchReport answer_prompts(const LanguageModel& model, const BatchOptions& optio
       text.stops = options.stops;
       text.on_text = [&](const std::string&) { return options.go_on(); };
       texts[size_t(place)] = std::make_unique<Generation>(std::move(text));
+      generator.forget(place);  // what is left of another text would change how this one is cut, and so its last bits
       generator.begin(place, *texts[size_t(place)]);
     } catch (const UsageError& e) { throw UsageError(prompt.name + ": " + e.what()); }
     catch (const FormatError& e) { throw FormatError(prompt.name + ": " + e.what()); }

@@ -51,7 +51,7 @@ struct BatchOptions {
   SamplingOptions sampling;
   std::vector<std::string> stops = {};
   bool raw = false;    // continue texts as they are, without a template
-  int64_t places = 8;  // prompts side by side
+  int64_t places = 16;  // prompts side by side
   std::function<bool()> go_on = [] { return true; };  // asked at every step
 };
 

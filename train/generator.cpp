@@ -6,6 +6,7 @@
 #include "pumice/data/conversation.h"
 #include "pumice/ops/elementwise/cast.h"
 #include "pumice/ops/index/gather_rows.h"
+#include "pumice/ops/matmul/gemm.h"
 #include "pumice/tensor/error.h"
 
 namespace pumice {
@@ -76,27 +77,41 @@ void Generator::begin(int64_t place, Generation& text) {
   p.start = Clock::now();
 }
 
-// How many ids of each place are read. Texts that lack one come first, prompts have the rest; every text moves on.
-std::vector<int64_t> Generator::plan() const {
-  std::vector<int64_t> counts(places_.size()), order;
-  const auto missing = [&](int64_t n) { return int64_t(places_[size_t(n)].text->ids.size() - places_[size_t(n)].read.size()); };
-  for (int64_t n = 0; n < int64_t(places_.size()); ++n) {
-    if (busy(n)) { order.push_back(n); }
+void Generator::forget(int64_t place) {
+  cache_.truncate(place, 0);
+  places_[size_t(place)] = {};
+}
+
+// How many ids of a prompt are read at once: as many as kPiece tokens hold, or all.
+int64_t Generator::piece_of(const Place& p) const {
+  if (!model_.decoder().config().reads_in_pieces(p.text->report.prompt_tokens)) { return missing(p); }
+  int64_t count = 0;
+  for (int64_t room = kPiece; count < missing(p); ++count) {
+    room -= tokens_of(p.text->ids[p.read.size() + size_t(count)]);
+    if (room < 0 && count > 0) { break; }
   }
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return missing(a) < missing(b); });
+  return count;
+}
+
+void Generator::step_all() {
+  std::vector<size_t> drawing, reading;
+  for (size_t n = 0; n < places_.size(); ++n) {
+    if (places_[n].text) { (missing(places_[n]) == 1 ? drawing : reading).push_back(n); }
+  }
+  for (size_t first = 0; first < drawing.size(); first += size_t(kFewRows)) {
+    std::vector<int64_t> counts(places_.size());
+    for (size_t i = first; i < std::min(first + size_t(kFewRows), drawing.size()); ++i) { counts[drawing[i]] = 1; }
+    run(counts);
+  }
+  std::stable_sort(reading.begin(), reading.end(), [&](size_t a, size_t b) { return places_[a].start < places_[b].start; });
   int64_t room = kPiece;
-  for (int64_t n : order) {
-    const Generation& text = *places_[size_t(n)].text;
-    const size_t from = places_[size_t(n)].read.size();
-    const bool pieces = model_.decoder().config().reads_in_pieces(text.report.prompt_tokens);
-    int64_t& count = counts[size_t(n)];
-    for (int64_t left = missing(n); left > 0; --left, ++count) {
-      const int64_t tokens = tokens_of(text.ids[from + size_t(count)]);
-      if (pieces && count > 0 && tokens > room) { break; }
-      room -= tokens;
-    }
+  for (size_t i = 0; i < reading.size() && room > 0; ++i) {
+    std::vector<int64_t> counts(places_.size());
+    counts[reading[i]] = piece_of(places_[reading[i]]);
+    const int64_t before = cache_.length(int64_t(reading[i]));
+    run(counts);
+    room -= cache_.length(int64_t(reading[i])) - before;
   }
-  return counts;
 }
 
 DecoderInput Generator::input_of(Pass& pass) const {
@@ -122,7 +137,7 @@ DecoderInput Generator::input_of(Pass& pass) const {
 bool Generator::step() {
   if (std::none_of(places_.begin(), places_.end(), [](const Place& p) { return p.text; })) { return false; }
   try {
-    run();
+    step_all();
   } catch (...) {
     for (Place& p : places_) { p.text = nullptr; }  // the caller's texts may be gone before the next call
     throw;
@@ -130,9 +145,9 @@ bool Generator::step() {
   return true;
 }
 
-void Generator::run() {
+// A pass over counts[n] ids of each place n.
+void Generator::run(const std::vector<int64_t>& counts) {
   NoGrad no_grad;
-  const std::vector<int64_t> counts = plan();
   Pass pass;
   std::vector<int32_t> last;     // rows behind which a token is drawn
   std::vector<Place*> drawing;
@@ -150,8 +165,8 @@ void Generator::run() {
   note_read(pass, routings);
   for (size_t n = 0; n < places_.size(); ++n) {
     Place& p = places_[n];
-    if (!p.text) { continue; }
-    if (p.read.size() < p.text->ids.size()) {
+    if (counts[n] == 0) { continue; }
+    if (missing(p) > 0) {
       pass_on(p, "");
       if (p.text->report.stopped) { end(p); }
       continue;

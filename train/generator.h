@@ -1,4 +1,4 @@
-// Texts that are continued side by side: what one step of each reads goes through the model in one pass, so its weights are read once for all.
+// Texts that are continued side by side: the next tokens of many go through the model in one pass, so its weights are read once for all.
 //
 //   Generator generator(model, 2);
 //   Generation a{.ids = ids_of_a, .sampling = sampling}, b{.ids = ids_of_b, .sampling = sampling, .number = 1};
@@ -6,9 +6,10 @@
 //   generator.begin(1, b);
 //   while (generator.step()) {}   // a.answer, b.answer; begin() may put another text into a place as soon as it is not busy
 //
-// A text is the same whatever stands beside it: its draws depend on seed, step and number, its tokens compete for places of experts only among
-// themselves. What remains is rounding: a product of few rows is summed in another order than one of many, which can decide between two tokens
-// whose logits are equal but for that.
+// Note [Texts side by side]: a text is the same whatever stands beside it, to the last bit of its logits. Its draws depend on seed, step and number. Its
+// tokens compete for places of experts only among themselves. And its sums run in one order: gemm() adds a row of up to kFewRows in an order that does
+// not depend on how many there are, so passes of drawn tokens have no more; larger products depend on the number of rows, so a prompt is read alone, in
+// pieces that depend on it alone.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -54,13 +55,14 @@ class Generator {
   Generator(const LanguageModel& model, int64_t places);
 
   // Puts a text, which the caller keeps until it has ended, into a place. Of what the place has read before, the common beginning is not read again
-  // where that cannot be told from reading all of it (DecoderConfig::reads_in_pieces). Throws UsageError for settings out of range, an empty prompt,
-  // and one that is longer than what the model computes.
+  // where that makes no difference but in rounding (DecoderConfig::reads_in_pieces). Throws UsageError for settings out of range, an empty prompt, and
+  // one that is longer than what the model computes.
   void begin(int64_t place, Generation& text);
+  void forget(int64_t place);  // what it has read
   bool busy(int64_t place) const { return places_[size_t(place)].text != nullptr; }
 
-  // One pass: the next token of every text whose prompt has been read, and up to about 512 tokens of prompts. False when there was nothing to do.
-  // What the pass throws leaves every place free.
+  // The next token of every text whose prompt has been read, and about 512 tokens of prompts. False when there was nothing to do. An exception leaves
+  // every place free.
   bool step();
 
  private:
@@ -73,10 +75,12 @@ class Generator {
     std::vector<Tensor> pixels;                   // of the pictures among them
   };
   struct Pass;
-  std::vector<int64_t> plan() const;
+  int64_t missing(const Place& place) const { return int64_t(place.text->ids.size() - place.read.size()); }
   int64_t tokens_of(int32_t id) const;
+  int64_t piece_of(const Place& place) const;
+  void step_all();
   DecoderInput input_of(Pass& pass) const;
-  void run();
+  void run(const std::vector<int64_t>& counts);
   void note_read(const Pass& pass, const std::vector<Routing>& routings);
   void take(Place& place, std::span<const float> logits);
   void pass_on(Place& place, const std::string& text);

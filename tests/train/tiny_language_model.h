@@ -25,7 +25,7 @@ constexpr const char* kTinyLlava =
 
 class TinyLanguageModel {
  public:
-  TinyLanguageModel() {
+  explicit TinyLanguageModel(DType dtype = DType::f32) : dtype_(dtype) {
     LlavaConfig config = llava_config_from_hf(kTinyLlava, "config.json", {});
     config.projector_layers = 2;
     const Llava llava(config, 7);
@@ -52,10 +52,11 @@ class TinyLanguageModel {
     write_weights(d_.path(), weights);
     write_file_atomic(d_ / "config.json", json);
     Tokenizer::train({"a red cat on a mat", "a blue dog", "where is the cat"}, {.vocab_size = 280}).save(d_.path());
-    model_.emplace(LanguageModel::open(d_.path(), {.dtype = DType::f32}));
+    model_.emplace(LanguageModel::open(d_.path(), {.dtype = dtype_}));
   }
 
   Temporary d_;
+  DType dtype_ = DType::f32;
   std::optional<LanguageModel> model_;
 };
 

@@ -63,8 +63,9 @@ class Generate : public Command {
   std::string name() const override { return "generate"; }
   std::string summary() const override { return "answer questions about pictures or text, or continue texts"; }
   std::string examples() const override {
-    return "  pumice generate --model llava/ --image cat.png -p 'Where is the cat?'\n  pumice generate --model qwen2/ --prompt 'Once upon a time' --raw "
-           "--temperature 0.8\n  pumice generate --model llava/ --prompts questions.jsonl --batch-size 16 --out answers.jsonl\n";
+    return "  pumice generate --model llava/ --image cat.png -p 'Where is the cat?'\n"
+           "  pumice generate --model qwen2/ --prompt 'Once upon a time' --raw --temperature 0.8\n"
+           "  pumice generate --model llava/ --prompts questions.jsonl --batch-size 16 --out answers.jsonl\n";
   }
   void declare(OptionTable& o) override {
     declare_language_options(o, language_);
@@ -72,7 +73,7 @@ class Generate : public Command {
     o.add("image", images_, "Input", "pictures, in the order of <image> in the prompt, in front where it has none").alias("image-file");
     o.add("raw", raw_, "Input", "continue the prompt as it is, without the template of a conversation");
     o.add("prompts", prompts_, "Input",
-          "many prompts: a text file with one a line, or .jsonl with objects {\"prompt\": ..., \"image\": path or list}; answers are lines of JSON, in order");
+          "many prompts: a text file with one a line, or .jsonl with objects {\"prompt\": ..., \"image\": path or list}; answers are lines of JSON");
     o.add("batch-size", batch_size_, "Input", "of --prompts, how many are answered side by side; answers do not depend on it");
     o.add("out", out_, "Output", "of --prompts, the file for answers; without it, standard output");
     o.add("overwrite", overwrite_, "Output", "replace a file that --out names");
@@ -115,8 +116,8 @@ class Generate : public Command {
     const LanguageModel model = open_language_model("pumice generate", language_);
     AnswerFile file(out_, overwrite_);
     catch_stop_signals();
-    BatchOptions options{.sampling = sampling_of(language_, model.defaults), .stops = language_.stops, .raw = raw_, .places = batch_size_,
-                         .go_on = [] { return !stop_requested(); }};
+    const SamplingOptions sampling = sampling_of(language_, model.defaults);
+    const BatchOptions options{.sampling = sampling, .stops = language_.stops, .raw = raw_, .places = batch_size_, .go_on = [] { return !stop_requested(); }};
     size_t asked = 0, answered = 0;
     const auto next = [&]() -> std::optional<Prompt> {
       if (asked == prompts.size()) { return std::nullopt; }
@@ -129,8 +130,8 @@ class Generate : public Command {
     });
     clear_status();
     const double seconds = std::max(r.seconds, 1e-9);
-    std::fprintf(stderr, "%lld of %zu prompts answered in %.1f s: %lld tokens read, %lld new tokens, %.1f per second\n", (long long)(r.answers), prompts.size(),
-                 seconds, (long long)(r.prompt_tokens), (long long)(r.new_tokens), double(r.new_tokens) / seconds);
+    std::fprintf(stderr, "%lld of %zu prompts answered in %.1f s: %lld tokens read, %lld new tokens, %.1f per second\n", (long long)(r.answers),
+                 prompts.size(), seconds, (long long)(r.prompt_tokens), (long long)(r.new_tokens), double(r.new_tokens) / seconds);
     return r.stopped ? stop_exit_code() : 0;
   }
 

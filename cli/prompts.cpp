@@ -47,7 +47,8 @@ std::vector<PromptLine> read_prompts(const std::string& path) {
   std::string_view text = content;
   if (text.starts_with("\xef\xbb\xbf")) { text.remove_prefix(3); }
   const std::string kind = kind_of_file(text);
-  REQUIRE(FormatError, kind.empty(), path, " is ", kind, "; a text with one prompt a line, or objects {\"prompt\": \"...\"} in a .jsonl file, is required");
+  REQUIRE(FormatError, kind.empty(), path, " is ", kind,
+          "; a text with one prompt a line, or objects {\"prompt\": \"...\"} in a .jsonl file, is required");
   const bool json = ascii_lower(fs::path(path).extension()) == ".jsonl";
   std::vector<PromptLine> prompts;
   each_line(text, [&](std::string_view line, size_t number) {

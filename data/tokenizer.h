@@ -48,8 +48,8 @@ class Tokenizer {
   // Bytes that are not UTF-8 are given back as they are; ids outside the vocabulary are skipped, special tokens on request.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 
-  // Whether what comes behind `id` decodes to the same text when nothing but `id` is before it: decode(a id b) is decode(a id), then what decode(id b) has
-  // beyond decode(id). Holds where decode(id) is not empty and decode(a id) does not end in a part of a character. For text while it is generated.
+  // Whether what comes behind `id` decodes to the same text when nothing but `id` is before it: decode(a id b) is decode(a id), then what
+  // decode(id b) has beyond decode(id). Holds where decode(id) is not empty and decode(a id) does not end in a part of a character.
   bool cuts_after(int32_t id) const;
 
   int32_t vocab_size() const;                // one more than the largest id

@@ -38,7 +38,8 @@ Generation continued(const LanguageModel& model, const std::string& text, const 
 
 Generation of_prompt(const LanguageModel& model, const BatchOptions& options, const Prompt& prompt) {
   if (options.raw) { return continued(model, prompt.text, options.sampling); }
-  const Conversation c{.template_name = model.conversation, .messages = {{Role::user, question_of(model, prompt.text, prompt.images)}}, .name = "the prompt"};
+  const std::string question = question_of(model, prompt.text, prompt.images);
+  const Conversation c{.template_name = model.conversation, .messages = {{Role::user, question}}, .name = "the prompt"};
   std::vector<Tensor> pixels;
   for (const Image& image : prompt.images) { pixels.push_back(picture_tensor(image, model.pictures)); }
   return answer_to(model, c, pixels, options.sampling);
@@ -124,8 +125,9 @@ BatchReport answer_prompts(const LanguageModel& model, const BatchOptions& optio
       more = prompt.has_value();
       if (more) { fill(place, begun++, *prompt); }
     }
-    for (auto first = ended.begin(); first != ended.end() && first->first == report.answers && !first->second->report.stopped; first = ended.erase(first)) {
-      const Generation& text = *first->second;
+    while (!ended.empty() && ended.begin()->first == report.answers && !ended.begin()->second->report.stopped) {
+      const auto first = ended.extract(ended.begin());
+      const Generation& text = *first.mapped();
       report.answers += 1;
       report.prompt_tokens += text.report.prompt_tokens;
       report.new_tokens += text.report.new_tokens;

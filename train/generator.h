@@ -6,10 +6,10 @@
 //   generator.begin(1, b);
 //   while (generator.step()) {}   // a.answer, b.answer; begin() may put another text into a place as soon as it is not busy
 //
-// Note [Texts side by side]: a text is the same whatever stands beside it, to the last bit of its logits. Its draws depend on seed, step and number. Its
-// tokens compete for places of experts only among themselves. And its sums run in one order: gemm() adds a row of up to kFewRows in an order that does
-// not depend on how many there are, so passes of drawn tokens have no more; larger products depend on the number of rows, so a prompt is read alone, in
-// pieces that depend on it alone.
+// Note [Texts side by side]: a text is the same whatever stands beside it, to the last bit of its logits. Its draws depend on seed, step and number.
+// Its tokens compete for places of experts only among themselves. And its sums run in one order: a product of up to kFewRows rows adds each in an
+// order that does not depend on how many there are, so passes of drawn tokens have no more; larger products depend on the number of rows, so a
+// prompt is read alone, in pieces that depend on it alone.
 #pragma once
 #include <chrono>
 #include <cstdint>

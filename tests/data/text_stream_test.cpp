@@ -137,7 +137,8 @@ void expect_random_ids_streamed(const Tokenizer& t, const std::string& name) {
     std::vector<int32_t> ids;
     for (int n = 0; n < 40; ++n) {
       const int32_t kind = draw(4);
-      ids.push_back(kind == 0 ? draw(size_t(t.vocab_size())) : kind == 1 && !few.empty() ? few[size_t(draw(few.size()))] : words[size_t(draw(words.size()))]);
+      const std::vector<int32_t>& from = kind == 1 && !few.empty() ? few : words;
+      ids.push_back(kind == 0 ? draw(size_t(t.vocab_size())) : from[size_t(draw(from.size()))]);
       cuts += t.cuts_after(ids.back());
     }
     if (round % 3 == 0) { ids.insert(ids.begin() + 10, words.begin(), words.end()); }
@@ -150,7 +151,8 @@ void expect_random_ids_streamed(const Tokenizer& t, const std::string& name) {
     for (size_t n = 0; n < ids.size(); ++n) {
       shown += stream.push(ids[n]);
       ASSERT_TRUE(shown.starts_with(wanted[n]) && whole.starts_with(shown))
-          << name << ", round " << round << ", token " << n << ": " << t.piece(ids[n]) << "\nshown  " << shown << "\nwanted " << wanted[n] << "\nof     " << whole;
+          << name << ", round " << round << ", token " << n << ": " << t.piece(ids[n]) << "\nshown  " << shown << "\nwanted " << wanted[n] << "\nof     "
+          << whole;
     }
     ASSERT_EQ(shown + stream.finish(), whole) << name << ", round " << round;
   }
@@ -177,9 +179,11 @@ TEST(TextStream, DecodersOfTheWholeTextAreNotCut) {
     return Tokenizer::parse(j.dump(), "tokenizer.json");
   };
   const int32_t id = Tokenizer::load(kFixtures + "llama.json").encode("a")[0];
-  const Tokenizer whole = with(R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Replace", "pattern": {"String": "e\u2581"}, "content": "-"}]})");
+  const Tokenizer whole =
+      with(R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Replace", "pattern": {"String": "e\u2581"}, "content": "-"}]})");
   EXPECT_FALSE(whole.cuts_after(id));
-  const Tokenizer pieces = with(R"({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "e\u2581"}, "content": "-"}, {"type": "Fuse"},
+  const Tokenizer pieces =
+      with(R"({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "e\u2581"}, "content": "-"}, {"type": "Fuse"},
                                     {"type": "Strip", "content": "\u2581", "start": 2, "stop": 1}]})");
   EXPECT_TRUE(pieces.cuts_after(id));
   expect_random_ids_streamed(pieces, "strips");

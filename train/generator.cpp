@@ -8,6 +8,7 @@
 #include "pumice/ops/index/gather_rows.h"
 #include "pumice/ops/matmul/gemm.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/parallel.h"
 
 namespace pumice {
 namespace {
@@ -177,7 +178,14 @@ void Generator::run(const std::vector<int64_t>& counts) {
   if (drawing.empty()) { return; }
   const Tensor logits = to_dtype(decoder.logits(gather_rows(hidden, ids_tensor(last))), DType::f32);
   const size_t words = size_t(model_.tokenizer.vocab_size());  // logits beyond them were never trained
-  for (size_t i = 0; i < drawing.size(); ++i) { take(*drawing[i], {logits.data<float>() + int64_t(i) * logits.dim(1), words}); }
+  std::vector<int32_t> next(drawing.size());
+  parallel_for(int64_t(drawing.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Generation& text = *drawing[size_t(i)]->text;
+      next[size_t(i)] = sample_token({logits.data<float>() + i * logits.dim(1), words}, text.ids, text.sampling, text.report.new_tokens, text.number);
+    }
+  });
+  for (size_t i = 0; i < drawing.size(); ++i) { take(*drawing[i], next[i]); }
 }
 
 void Generator::note_read(const Pass& pass, const std::vector<Routing>& routings) {
@@ -199,10 +207,9 @@ void Generator::note_read(const Pass& pass, const std::vector<Routing>& routings
   }
 }
 
-void Generator::take(Place& p, std::span<const float> logits) {
+void Generator::take(Place& p, int32_t next) {
   Generation& text = *p.text;
   AnswerReport& report = text.report;
-  const int32_t next = sample_token(logits, text.ids, text.sampling, report.new_tokens, text.number);
   if (report.new_tokens++ == 0) {
     report.first_seconds = seconds_since(p.start);
     p.start = Clock::now();

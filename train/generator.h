@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -82,7 +81,7 @@ class Generator {
   DecoderInput input_of(Pass& pass) const;
   void run(const std::vector<int64_t>& counts);
   void note_read(const Pass& pass, const std::vector<Routing>& routings);
-  void take(Place& place, std::span<const float> logits);
+  void take(Place& place, int32_t next);
   void pass_on(Place& place, const std::string& text);
   void end(Place& place);
 

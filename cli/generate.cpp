@@ -117,12 +117,16 @@ class Generate : public Command {
     AnswerFile file(out_, overwrite_);
     catch_stop_signals();
     const SamplingOptions sampling = sampling_of(language_, model.defaults);
-    const BatchOptions options{.sampling = sampling, .stops = language_.stops, .raw = raw_, .places = batch_size_, .go_on = [] { return !stop_requested(); }};
+    const BatchOptions options{.sampling = sampling, .stops = language_.stops, .raw = raw_, .places = batch_size_,
+                               .go_on = [] { return !stop_requested(); }};
     size_t asked = 0, answered = 0;
     const auto next = [&]() -> std::optional<Prompt> {
       if (asked == prompts.size()) { return std::nullopt; }
       const PromptLine& p = prompts[asked++];
-      return Prompt{p.place, p.text, read_images(p.images)};
+      try {
+        return Prompt{p.place, p.text, read_images(p.images)};
+      } catch (const FormatError& e) { throw FormatError(p.place + ": " + e.what()); }
+      catch (const IoError& e) { throw IoError(p.place + ": " + e.what()); }
     };
     const BatchReport r = answer_prompts(model, options, next, [&](const std::string& answer, const AnswerReport& report) {
       file.add(prompts[answered++], answer, report);

@@ -30,7 +30,8 @@ PromptLine prompt_in_json(std::string_view line, const std::string& place, const
   for (const Json& image : json["image"].is_array() ? json["image"] : Json::array({json["image"]})) {
     REQUIRE(FormatError, image.is_string(), place, ": \"image\" must be a path or a list of paths, got ", json["image"].dump());
     p.images.push_back(folder / image.get<std::string>());
-    REQUIRE(IoError, fs::is_regular_file(p.images.back()), place, ": there is no picture ", p.images.back(), "; relative paths start beside the file");
+    REQUIRE(IoError, fs::is_regular_file(p.images.back()), place, ": there is no picture ", p.images.back(),
+            "; relative paths start beside the file");
   }
   return p;
 }

@@ -13,8 +13,8 @@ struct PromptLine {
   std::string place;                // "prompts.jsonl:3"
 };
 
-// A file of text, a prompt a line, or, when its name ends in .jsonl, of objects {"prompt": TEXT, "image": PATH or list of paths} whose other fields are
-// kept. Throws IoError for a file or picture that is not there, and FormatError with file:line for what is no prompt.
+// A file of text, a prompt a line, or, when its name ends in .jsonl, of objects {"prompt": TEXT, "image": PATH or list of paths} whose other fields
+// are kept. Throws IoError for a file or picture that is not there, and FormatError with file:line for what is no prompt.
 std::vector<PromptLine> read_prompts(const std::string& path);
 
 }  // namespace pumice

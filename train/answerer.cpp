@@ -23,7 +23,8 @@ std::string question_of(const LanguageModel& model, const std::string& question,
 }
 
 // Of a conversation that ends with a question.
-Generation answer_to(const LanguageModel& model, const Conversation& conversation, const std::vector<Tensor>& pixels, const SamplingOptions& sampling) {
+Generation answer_to(const LanguageModel& model, const Conversation& conversation, const std::vector<Tensor>& pixels,
+                     const SamplingOptions& sampling) {
   Generation text{.ids = encode_prompt(model.tokenizer, conversation, int64_t(pixels.size())), .pixels = pixels, .sampling = sampling};
   text.sampling.end_tokens.push_back(end_of_answer(model.tokenizer, model.conversation));
   return text;

@@ -54,8 +54,8 @@ class Generator {
   Generator(const LanguageModel& model, int64_t places);
 
   // Puts a text, which the caller keeps until it has ended, into a place. Of what the place has read before, the common beginning is not read again
-  // where that makes no difference but in rounding (DecoderConfig::reads_in_pieces). Throws UsageError for settings out of range, an empty prompt, and
-  // one that is longer than what the model computes.
+  // where that makes no difference but in rounding (DecoderConfig::reads_in_pieces). Throws UsageError for settings out of range, an empty prompt,
+  // and one that is longer than what the model computes.
   void begin(int64_t place, Generation& text);
   void forget(int64_t place);  // what it has read
   bool busy(int64_t place) const { return places_[size_t(place)].text != nullptr; }

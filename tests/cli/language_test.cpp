@@ -90,6 +90,41 @@ TEST_F(LanguageProgram, AnswersFilesOfPrompts) {
   EXPECT_EQ(run("generate --overwrite --prompts " + (d_ / "prompts.txt") + " --out " + (d_ / "one.jsonl") + flags).code, 0);
 }
 
+TEST_F(LanguageProgram, PromptsBringPicturesFromBesideTheirFile) {
+  std::filesystem::create_directories(d_ / "llava");
+  write_file_atomic(d_ / "llava/config.json", R"({"model_type": "llava", "vision_config": {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8,
+      "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}, "text_config": )" + std::string(kConfig) + "}");
+  Outcome o = run("model init --model-config " + (d_ / "llava/config.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "sees"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  std::filesystem::create_directories(d_ / "files/pictures");
+  for (int level : {0, 250}) {
+    write_file_atomic(d_ / ("files/pictures/" + std::to_string(level) + ".png"), encode_png({16, 16, std::vector<uint8_t>(16 * 16 * 3, uint8_t(level))}));
+  }
+  write_file_atomic(d_ / "files/ask.jsonl", R"({"prompt": "what is this", "image": "pictures/0.png"}
+{"prompt": "what is this"}
+{"prompt": "<image> or <image>", "image": ["pictures/0.png", "pictures/250.png"]}
+{"prompt": "what is this", "image": null}
+)");
+  const auto answers = [&](const std::string& size) {
+    const Outcome asked = run("generate --conv-mode phi --temperature 5 --max-new-tokens 12 --prompts " + (d_ / "files/ask.jsonl") + " --model " +
+                              (d_ / "sees") + " --overwrite --out " + (d_ / "answers.jsonl") + " --batch-size " + size);
+    EXPECT_EQ(asked.code, 0) << asked.text;
+    return read_file(d_ / "answers.jsonl");
+  };
+  const std::string one = answers("1");
+  EXPECT_EQ(answers("3"), one);
+  std::vector<int64_t> tokens;
+  std::istringstream in(one);
+  for (std::string line; std::getline(in, line);) { tokens.push_back(nlohmann::json::parse(line)["prompt_tokens"]); }
+  ASSERT_EQ(tokens.size(), 4u);
+  EXPECT_EQ(tokens[1], tokens[3]);
+  EXPECT_GE(tokens[0], tokens[1] + 4) << "a picture has four tokens";
+
+  write_file_atomic(d_ / "files/pictures/250.png", "no picture");
+  o = run("generate --conv-mode phi --prompts " + (d_ / "files/ask.jsonl") + " --model " + (d_ / "sees"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "files/ask.jsonl:3: ") && holds(o, "files/pictures/250.png")) << o.text;
+}
+
 TEST_F(LanguageProgram, WrongPromptsAreNamed) {
   const auto with = [&](const std::string& name, const std::string& content, const std::string& flags = "--raw") {
     write_file_atomic(d_ / name, content);

@@ -52,7 +52,8 @@ TEST(Sampling, ADrawIsOneOfTheKeptTokens) {
     uint32_t seed = 5;
     for (float& v : logits) { v = std::floor(float((seed = seed * 1664525 + 1013904223) >> 8) / float(1 << 24) * levels) / levels * 6; }
     for (const SamplingOptions& o : {SamplingOptions{.temperature = 1, .top_k = 0}, {.temperature = 0.7, .top_k = 50},
-                                     {.temperature = 2, .top_k = 0, .top_p = 0.8}, {.temperature = 1, .top_k = 7, .top_p = 0.5, .repetition_penalty = 1.2}, {.temperature = 0}}) {
+                                     {.temperature = 2, .top_k = 0, .top_p = 0.8},
+                                     {.temperature = 1, .top_k = 7, .top_p = 0.5, .repetition_penalty = 1.2}, {.temperature = 0}}) {
       const std::vector<int32_t> context = {1, 2, 3, 500};
       const auto kept = kept_tokens(logits, context, o);
       for (int64_t step = 0; step < 40; ++step) {

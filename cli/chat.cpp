@@ -30,7 +30,7 @@ class Chat : public Command {
   }
   int run(OptionTable&, const std::vector<std::string>&) override {
     const LanguageModel model = open_language_model("pumice chat", language_);
-    const SamplingOptions sampling = sampling_of(language_, model);
+    const SamplingOptions sampling = sampling_of(language_, model.defaults);
     Answerer answerer(model);
     answerer.stop_at(language_.stops);
     std::vector<Image> pending = read_images(images_);

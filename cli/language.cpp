@@ -45,13 +45,15 @@ void declare_language_options(OptionTable& o, LanguageFlags& f) {
 
 LanguageModel open_language_model(const char* command, const LanguageFlags& f) {
   REQUIRE(UsageError, !f.model.empty(), command, ": --model DIR is required: a directory with config.json, weights and a tokenizer");
+  sampling_of(f, SamplingOptions{});  // a wrong flag is said before gigabytes are opened
+  StopStrings{f.stops};
   LanguageModelOptions options = f.options;
   options.dtype = f.precision == "bf16" ? DType::bf16 : DType::f32;
   return LanguageModel::open(f.model, options);
 }
 
-SamplingOptions sampling_of(const LanguageFlags& f, const LanguageModel& model) {
-  SamplingOptions s = model.defaults;
+SamplingOptions sampling_of(const LanguageFlags& f, const SamplingOptions& defaults) {
+  SamplingOptions s = defaults;
   s.seed = f.seed;
   s.max_new_tokens = f.max_new_tokens;
   s.temperature = f.temperature.value_or(s.temperature);

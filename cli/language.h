@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "pumice/tensor/options.h"
-#include "pumice/train/language_model.h"
+#include "pumice/train/answerer.h"
 
 namespace pumice {
 
@@ -20,9 +20,10 @@ struct LanguageFlags {
 };
 
 void declare_language_options(OptionTable& table, LanguageFlags& flags);
+// Checks the flags before it opens anything.
 LanguageModel open_language_model(const char* command, const LanguageFlags& flags);
-// The model's own settings where no flag says otherwise.
-SamplingOptions sampling_of(const LanguageFlags& flags, const LanguageModel& model);
+// `defaults`, which are the model's own, where no flag says otherwise.
+SamplingOptions sampling_of(const LanguageFlags& flags, const SamplingOptions& defaults);
 std::vector<Image> read_images(const std::vector<std::string>& paths);
 std::string describe_times(const AnswerReport& report);
 

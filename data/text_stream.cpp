@@ -89,7 +89,13 @@ std::string TextStream::push(int32_t id) {
   const std::string text = tokenizer_.decode(ids_, true);
   size_t end = text.size();
   for (int i = 0; i < 3 && std::string_view(text).substr(0, end).ends_with(kReplacement); ++i) { end -= kReplacement.size(); }
-  return pass_on(text, end);
+  std::string out = pass_on(text, end);
+  if (end != text.size() || !tokenizer_.cuts_after(id)) { return out; }
+  if (const size_t own = tokenizer_.decode(std::span(&id, 1), true).size(); own > 0) {
+    ids_ = {id};
+    passed_ = own;
+  }
+  return out;
 }
 
 std::string TextStream::pass_on(const std::string& text, size_t end) {

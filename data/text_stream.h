@@ -39,20 +39,20 @@ class Utf8Stream {
   std::string held_;
 };
 
-// The text of ids as they come, without special tokens. Every token decodes all of them again: a text may depend on the token before.
+// The text of ids as they come, without special tokens: the same as of all of them at once. A token is decoded behind the last one that cuts the text
+// (Tokenizer::cuts_after), which is nearly always the one before it.
 class TextStream {
  public:
   TextStream(Tokenizer tokenizer, std::vector<std::string> stops) : tokenizer_(std::move(tokenizer)), stops_(std::move(stops)) {}
   std::string push(int32_t id);
   std::string finish();
   bool stopped() const { return !stops_.found().empty(); }  // by a stop string; what ends by a token, the caller knows
-  const std::vector<int32_t>& ids() const { return ids_; }
 
  private:
   std::string pass_on(const std::string& text, size_t end);
   Tokenizer tokenizer_;
-  std::vector<int32_t> ids_;
-  size_t passed_ = 0;  // bytes of the decoded text
+  std::vector<int32_t> ids_;  // from the cut on
+  size_t passed_ = 0;         // bytes of their text
   StopStrings stops_;
   Utf8Stream characters_;
 };

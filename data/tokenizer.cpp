@@ -25,6 +25,7 @@ const std::vector<int32_t>& Tokenizer::prefix() const { return impl_->prefix; }
 const std::vector<int32_t>& Tokenizer::suffix() const { return impl_->suffix; }
 int32_t Tokenizer::vocab_size() const { return impl_->vocab_size(); }
 std::optional<int32_t> Tokenizer::id_of(const std::string& token) const { return impl_->id_of(token); }
+bool Tokenizer::cuts_after(int32_t id) const { return impl_->cuts_after(id); }
 std::string Tokenizer::piece(int32_t id) const { return impl_->piece(id); }
 bool Tokenizer::is_special(int32_t id) const { return impl_->is_special(id); }
 std::string Tokenizer::kind() const { return impl_->kind(); }

@@ -48,6 +48,10 @@ class Tokenizer {
   // Bytes that are not UTF-8 are given back as they are; ids outside the vocabulary are skipped, special tokens on request.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 
+  // Whether what comes behind `id` decodes to the same text when nothing but `id` is before it: decode(a id b) is decode(a id), then what
+  // decode(id b) has beyond decode(id). Holds where decode(id) is not empty and decode(a id) does not end in a part of a character.
+  bool cuts_after(int32_t id) const;
+
   int32_t vocab_size() const;                // one more than the largest id
   // The end-of-text token: what tokenizer_config.json names, else a SentencePiece model's own, else the file's one suffix(), else the first in the
   // vocabulary of <|endoftext|>, <|end_of_text|>, <end_of_text>, </s>, <eos> and <|im_end|>. Throws FormatError when there is none.

@@ -23,8 +23,8 @@ const Init kWeights = Init::normal(0.02);
 
 Tensor offsets_of(const std::vector<int32_t>& values) { return from_values<int32_t>({int64_t(values.size())}, values); }
 
-// Frequencies for a pass that reaches `length` tokens. Dynamic NTK (as in Transformers): beyond the trained length theta grows, for the pass as a
-// whole; keys in a cache keep the rotation that they were stored with.
+// Frequencies for `length` tokens. Dynamic NTK (as in Transformers): beyond the trained length theta grows; keys in a cache keep the rotation that
+// they were stored with.
 std::vector<float> frequencies_of(const DecoderConfig& c, int64_t length) {
   double theta = c.rotary_theta;
   if (c.dynamic_ntk > 0 && length > c.positions) {
@@ -105,30 +105,47 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
   REQUIRE(ShapeError, !run.cache || run.cache->fits(config_), "[decoder] the cache was made for a model of other sizes");
   Pass p{.sequences = input.sequences, .run = run};
   std::vector<int32_t> positions;
-  int64_t longest = 0;
+  std::vector<int64_t> lengths, groups = {0};
   for (int64_t n = 0; n < N; ++n) {
     const int64_t before = run.cache ? run.cache->length(n) : 0, count = begin[n + 1] - begin[n];
     for (int64_t i = 0; i < count; ++i) { positions.push_back(int32_t(before + i)); }
-    longest = std::max(longest, before + count);
-    REQUIRE(UsageError, !config_.fixed_positions || longest <= config_.positions, "[decoder] this model computes at most ", config_.positions,
-            " tokens here, sequence ", n, " has ", longest, ": what its config.json asks for beyond them (log-n attention, dynamic NTK of Qwen) is not implemented");
+    lengths.push_back(before + count);
+    if (count > 0) { groups.push_back(begin[n + 1]); }  // a group has tokens
+    REQUIRE(UsageError, !config_.fixed_positions || lengths.back() <= config_.positions, "[decoder] this model computes at most ", config_.positions,
+            " tokens here, sequence ", n, " has ", lengths.back(), ": what its config.json asks for beyond them (log-n attention, dynamic NTK of Qwen) is not implemented");
     if (run.cache) { run.cache->reserve(n, count); }
   }
   const Device device = store_->device();
   p.positions = to_device(offsets_of(positions), device);
-  p.frequencies = to_device(from_values<float>({config_.rotary / 2}, frequencies_of(config_, longest)), device);
+  const int64_t longest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+  const bool own = run.cache && config_.dynamic_ntk > 0 && longest > config_.positions;
+  if (!own) { lengths = {longest}; }
+  for (int64_t length : lengths) {
+    p.frequencies.push_back(to_device(from_values<float>({config_.rotary / 2}, frequencies_of(config_, length)), device));
+  }
   if (!config_.moe_layers.empty()) {
-    p.groups.offsets = T > 0 ? std::vector<int64_t>{0, T} : std::vector<int64_t>{0};  // a group has tokens
+    if (!run.cache && T > 0) { groups = {0, T}; }
+    p.groups.offsets = groups;
     p.groups.modality = input.modality.defined() ? input.modality : full({T}, double(Modality::text), DType::u8, device);
   }
   return p;
 }
 
+Tensor Decoder::rotate(const Tensor& x, const Pass& p) const {
+  if (p.frequencies.size() == 1) { return rotary(x, p.positions, p.frequencies[0]); }
+  const std::vector<int32_t> begin = p.sequences.to_vector<int32_t>();
+  std::vector<Tensor> parts;
+  for (size_t n = 0; n + 1 < begin.size(); ++n) {
+    parts.push_back(rotary(slice(x, 0, begin[n], begin[n + 1]), slice(p.positions, 0, begin[n], begin[n + 1]), p.frequencies[n]));
+  }
+  return concat(parts, 0);
+}
+
 Tensor Decoder::attend(const Layer& l, const Tensor& x, const Pass& p) const {
   const int64_t T = x.dim(0), D = config_.head_width;
   const AttentionOptions options{.causal = true, .window = l.window};
-  Tensor q = rotary(reshape(l.q(x), {T, config_.heads, D}), p.positions, p.frequencies);
-  Tensor k = rotary(reshape(l.k(x), {T, config_.kv_heads, D}), p.positions, p.frequencies);
+  Tensor q = rotate(reshape(l.q(x), {T, config_.heads, D}), p);
+  Tensor k = rotate(reshape(l.k(x), {T, config_.kv_heads, D}), p);
   Tensor v = reshape(l.v(x), {T, config_.kv_heads, D});
   if (!p.run.cache) { return l.out(reshape(attention(q, k, v, p.sequences, options), {T, config_.heads * D})); }
 

@@ -28,7 +28,9 @@ struct DecoderRun {
   DType dtype = DType::f32;  // of activations and weights
   bool training = false;     // training capacity, noise, auxiliary losses
   bool recompute = false;    // activation checkpointing per layer
-  KvCache* cache = nullptr;  // tokens continue the sequences in it, and are added to it; without a graph
+  // Tokens continue the sequences in it, and are added to it; without a graph. Sequences then do not know of each other: the tokens of each are a group
+  // of their own in sparse layers, and their angles follow their own length. Without a cache a pass is one group, and angles follow the longest.
+  KvCache* cache = nullptr;
   std::vector<Routing>* routings = nullptr;  // receives one per sparse layer
 };
 
@@ -89,11 +91,12 @@ class Decoder {
   struct Pass {
     Tensor sequences;    // i32 (N + 1)
     Tensor positions;    // i32 (T): of each token in its sequence
-    Tensor frequencies;  // f32 (rotary / 2)
+    std::vector<Tensor> frequencies;  // f32 (rotary / 2): one for all sequences, or one for each
     TokenGroups groups;
     DecoderRun run;
   };
   Pass pass_of(const DecoderInput& input, const DecoderRun& run) const;
+  Tensor rotate(const Tensor& x, const Pass& pass) const;
   Tensor attend(const Layer& layer, const Tensor& x, const Pass& pass) const;
   Tensor feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, Tensor& aux) const;
   std::vector<Tensor> run_layer(const Layer& layer, const Tensor& x, const Pass& pass) const;

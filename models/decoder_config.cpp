@@ -12,6 +12,15 @@ int64_t DecoderConfig::experts_of(int64_t layer) const {
   return at == moe_layers.end() ? 0 : experts.at(size_t(at - moe_layers.begin()));
 }
 
+bool DecoderConfig::reads_in_pieces(int64_t length) const {
+  if (dynamic_ntk > 0 && length > positions) { return false; }
+  if (!moe_layers.empty() && router.second == SecondChoice::gumbel_always) { return false; }  // drawn by place in the group
+  const Capacity& c = router.eval;
+  return c.factor == 0 || length <= c.least || std::all_of(experts.begin(), experts.end(), [&](int64_t e) {
+    return double(router.experts_per_token) * c.factor >= double(e);  // no token chooses an expert twice: there are places for all
+  });
+}
+
 namespace {
 
 // Far beyond every model there is, and small enough that products of sizes fit an int64 and lists of layers and experts

@@ -38,6 +38,10 @@ struct DecoderConfig {
   double aux_weight = 0.01;         // of the sum of the sparse layers' balance losses
 
   int64_t experts_of(int64_t layer) const;  // 0 in a dense layer
+  // Whether a text of up to `length` tokens may be read into a cache in pieces: what becomes of a token depends on those before it alone. Not where an
+  // expert may have fewer places than there are tokens (how many are dropped depends on how many come at once), nor beyond `positions` under
+  // dynamic NTK scaling (the angles depend on the length).
+  bool reads_in_pieces(int64_t length) const;
   // Throws UsageError naming the field and what it must be.
   void validate() const;
   void validate_sizes() const;  // the part of it that layers need before they are made sparse

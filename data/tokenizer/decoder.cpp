@@ -61,6 +61,8 @@ Decoder Decoder::parse(const JsonPart& part) {
 void Decoder::add(const JsonPart& part) {
   if (part.value().is_null()) { return; }
   const std::string type = part.type();
+  if (fused_ && type != "Fuse" && type != "Strip" && type != "Sequence") { by_pieces_ = false; }
+  fused_ = fused_ || type == "ByteLevel" || type == "Fuse";
   if (type == "ByteLevel") { steps_.push_back(byte_level); }
   else if (type == "ByteFallback") { steps_.push_back(byte_fallback); }
   else if (type == "Fuse") { steps_.push_back(fuse); }
@@ -92,7 +94,17 @@ void Decoder::add_metaspace(const JsonPart& part) {
   });
 }
 
+// A word's end that is cut in two pieces becomes a space as well: only behind a whole one is it known that none is open. Where an end may overlap
+// the next, not even there.
+bool Decoder::cuts_after(const std::string& piece) const {
+  for (size_t n = 1; n < word_end_.size(); ++n) {
+    if (word_end_.compare(0, n, word_end_, word_end_.size() - n, n) == 0) { return false; }
+  }
+  return by_pieces_ && piece.ends_with(word_end_);
+}
+
 void Decoder::end_words_with(const std::string& suffix) {
+  word_end_ = suffix;
   steps_.push_back([mark = Regex::literal(suffix)](Pieces& pieces) {
     fuse(pieces);
     pieces[0].text = mark.replace(pieces[0].text, " ");

@@ -19,6 +19,9 @@ class Decoder {
   // The text, byte for byte: bytes that are not UTF-8 are kept, where other implementations put U+FFFD.
   std::string decode(std::vector<Piece> pieces) const;
 
+  // Tokenizer::cuts_after of a piece.
+  bool cuts_after(const std::string& piece) const;
+
   void end_words_with(const std::string& suffix);  // one more step: the suffix of a word's last piece becomes a space between words
 
  private:
@@ -26,6 +29,9 @@ class Decoder {
   void add(const JsonPart& part);
   void add_metaspace(const JsonPart& part);
   std::vector<std::function<void(Pieces&)>> steps_;
+  bool fused_ = false;      // a step has made one text of the pieces
+  bool by_pieces_ = true;   // every piece becomes text by itself, but for what is stripped from the ends of the whole
+  std::string word_end_;    // of end_words_with
 };
 
 }  // namespace pumice

@@ -13,6 +13,7 @@ struct Tokenizer::Impl {
   virtual ~Impl() = default;
   virtual void encode(std::string_view text, std::vector<int32_t>& out) const = 0;
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special) const = 0;
+  virtual bool cuts_after(int32_t id) const = 0;
   virtual int32_t vocab_size() const = 0;
   virtual std::optional<int32_t> id_of(const std::string& token) const = 0;
   virtual std::string piece(int32_t id) const = 0;

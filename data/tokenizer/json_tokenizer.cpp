@@ -31,6 +31,7 @@ struct JsonTokenizer final : Tokenizer::Impl {
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
   std::optional<int32_t> id_of(const std::string& token) const override;
   std::string piece(int32_t id) const override;
+  bool cuts_after(int32_t id) const override { return decoder.cuts_after(piece(id)); }
   int32_t vocab_size() const override;
   bool is_special(int32_t id) const override {
     const AddedToken* token = added.find(id);

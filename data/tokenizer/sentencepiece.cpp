@@ -116,6 +116,14 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
     return text;
   }
 
+  // The space that SentencePiece drops at the beginning is dropped within `id`, which has text. Bytes in a row are read as UTF-8 together: one that
+  // begins a character of several says nothing without those behind it, while any other leaves nothing open.
+  bool cuts_after(int32_t id) const override {
+    const std::string text = piece(id);
+    const bool byte = text.size() == 6 && text.starts_with("<0x") && text[5] == '>';
+    return !byte || text[3] < 'C';
+  }
+
   int32_t vocab_size() const override {
     int32_t size = size_;
     for (const AddedToken& token : tokens_.all()) { size = std::max(size, token.id + 1); }

@@ -12,6 +12,9 @@ struct GemmArgs {
 };
 PUMICE_DECLARE_KERNEL(gemm_batch, GemmArgs);
 
+// On the CPU a product of up to so many rows of a with rows of b^T (16 or more) adds every row in one order, however many there are.
+inline constexpr int64_t kFewRows = 16;
+
 // sums (N) += columns of x (R, N); sums is f32 or f64.
 struct ColumnSumsArgs {
   View sums, x;

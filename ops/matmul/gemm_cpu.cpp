@@ -8,6 +8,7 @@
 //   by columns      for a few rows of A against rows of B^T, as in generation: B is read once where it lies, and nothing is packed
 #include "pumice/ops/matmul/gemm_cpu.h"
 
+#include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/matmul/microkernel.h"
 #include "pumice/tensor/math.h"
 #include "pumice/tensor/parallel.h"
@@ -228,8 +229,6 @@ template <class T, class A, class C> void by_depth(const Product* products, int6
     });
   }
 }
-
-constexpr int64_t kFewRows = 16;
 
 bool cut_by_columns(const Product* products, int64_t count) {
   for (int64_t g = 0; g < count; ++g) {

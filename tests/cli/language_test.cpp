@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "../temporary.h"
 #include "pumice/data/image.h"
@@ -58,6 +59,121 @@ TEST_F(LanguageProgram, StopsBeforeAString) {
   const size_t at = whole.find_first_of("abcdefghijklmnopqrstuvwxyz");
   ASSERT_NE(at, std::string::npos) << whole;
   EXPECT_EQ(run(ask + " --stop " + whole[at]).text, whole.substr(0, at) + "\n");
+}
+
+TEST_F(LanguageProgram, AnswersFilesOfPrompts) {
+  write_file_atomic(d_ / "prompts.txt", "a red cat\r\nwhere is\na blue dog on a mat\n");
+  const std::string flags = " --raw --max-new-tokens 8 --temperature 3 --seed 2 --precision f32 --model " + (d_ / "model");
+  Outcome o = run("generate --prompts " + (d_ / "prompts.txt") + " --out " + (d_ / "one.jsonl") + " --batch-size 1" + flags);
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_TRUE(holds(o, "3 of 3 prompts answered in ") && holds(o, " new tokens, ")) << o.text;
+  const auto on_stdout = [&](const std::string& file) {  // the last line is stderr's
+    const std::string text = run("generate --prompts " + (d_ / file) + flags).text;
+    return text.substr(0, text.rfind('\n', text.size() - 2) + 1);
+  };
+  std::string text = on_stdout("prompts.txt");
+  EXPECT_EQ(text, read_file(d_ / "one.jsonl"));
+  std::vector<nlohmann::json> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) { lines.push_back(nlohmann::json::parse(line)); }
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["prompt"], "a red cat");
+  EXPECT_EQ(run("generate -p 'a red cat'" + flags).text, lines[0]["answer"].get<std::string>() + "\n") << "the first prompt is that of a single answer";
+  EXPECT_TRUE(lines[1]["tokens"] == 8 && lines[1]["finish_reason"] == "length" && lines[1]["prompt_tokens"].get<int>() > 0) << lines[1];
+
+  write_file_atomic(d_ / "prompts.jsonl", "{\"id\": 7, \"prompt\": \"a red cat\", \"tokens\": \"old\"}\n");
+  text = on_stdout("prompts.jsonl");
+  EXPECT_EQ(text.substr(0, 42), "{\"id\":7,\"prompt\":\"a red cat\",\"tokens\":8,\"a") << "fields stay where they were";
+  EXPECT_EQ(nlohmann::json::parse(text)["answer"], lines[0]["answer"]);
+
+  o = run("generate --prompts " + (d_ / "prompts.txt") + " --out " + (d_ / "one.jsonl") + flags);
+  EXPECT_TRUE(o.code == 2 && holds(o, "one.jsonl holds something already; name another --out, or give --overwrite")) << o.text;
+  EXPECT_EQ(run("generate --overwrite --prompts " + (d_ / "prompts.txt") + " --out " + (d_ / "one.jsonl") + flags).code, 0);
+}
+
+TEST_F(LanguageProgram, PromptsBringPicturesFromBesideTheirFile) {
+  std::filesystem::create_directories(d_ / "llava");
+  write_file_atomic(d_ / "llava/config.json", R"({"model_type": "llava", "vision_config": {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8,
+      "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}, "text_config": )" + std::string(kConfig) + "}");
+  Outcome o = run("model init --model-config " + (d_ / "llava/config.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "sees"));
+  ASSERT_EQ(o.code, 0) << o.text;
+  std::filesystem::create_directories(d_ / "files/pictures");
+  for (int level : {0, 250}) {
+    write_file_atomic(d_ / ("files/pictures/" + std::to_string(level) + ".png"), encode_png({16, 16, std::vector<uint8_t>(16 * 16 * 3, uint8_t(level))}));
+  }
+  write_file_atomic(d_ / "files/ask.jsonl", R"({"prompt": "what is this", "image": "pictures/0.png"}
+{"prompt": "what is this"}
+{"prompt": "<image> or <image>", "image": ["pictures/0.png", "pictures/250.png"]}
+{"prompt": "what is this", "image": null}
+)");
+  const auto answers = [&](const std::string& size) {
+    const Outcome asked = run("generate --conv-mode phi --temperature 5 --max-new-tokens 12 --prompts " + (d_ / "files/ask.jsonl") + " --model " +
+                              (d_ / "sees") + " --overwrite --out " + (d_ / "answers.jsonl") + " --batch-size " + size);
+    EXPECT_EQ(asked.code, 0) << asked.text;
+    return read_file(d_ / "answers.jsonl");
+  };
+  const std::string one = answers("1");
+  EXPECT_EQ(answers("3"), one);
+  std::vector<int64_t> tokens;
+  std::istringstream in(one);
+  for (std::string line; std::getline(in, line);) { tokens.push_back(nlohmann::json::parse(line)["prompt_tokens"]); }
+  ASSERT_EQ(tokens.size(), 4u);
+  EXPECT_EQ(tokens[1], tokens[3]);
+  EXPECT_GE(tokens[0], tokens[1] + 4) << "a picture has four tokens";
+
+  write_file_atomic(d_ / "files/pictures/250.png", "no picture");
+  o = run("generate --conv-mode phi --prompts " + (d_ / "files/ask.jsonl") + " --model " + (d_ / "sees"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "files/ask.jsonl:3: ") && holds(o, "files/pictures/250.png")) << o.text;
+}
+
+TEST_F(LanguageProgram, WrongPromptsAreNamed) {
+  const auto with = [&](const std::string& name, const std::string& content, const std::string& flags = "--raw") {
+    write_file_atomic(d_ / name, content);
+    return run("generate " + flags + " --prompts " + (d_ / name) + " --model " + (d_ / "nowhere"));
+  };
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"p.txt", "one\n\nthree\n", "p.txt:2: the line is empty; each line is a prompt, and prompts of several lines go into a .jsonl"},
+      {"p.txt", "", "p.txt is an empty file; a text with one prompt a line, or objects"},
+      {"p.txt", "one\ntw\xffo\n", "p.txt:2: the line is not UTF-8 from its byte 3 on"},
+      {"p.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \n", "p.jsonl:2: is not valid JSON"},
+      {"p.jsonl", "{\"prompt\": 3}\n", "p.jsonl:1: there is no text \"prompt\"; in a .jsonl file every line is an object {\"prompt\""},
+      {"p.jsonl", "{\"prompt\": \"a\", \"image\": [1]}\n", "p.jsonl:1: \"image\" must be a path or a list of paths, got [1]"},
+      {"p.jsonl", "{\"prompt\": \"a\", \"image\": \"no.png\"}\n", "/no.png; relative paths start beside the file"}};
+  for (const auto& [name, content, says] : cases) {
+    const Outcome o = with(name, content);
+    EXPECT_TRUE(o.code != 0 && holds(o, says)) << o.text;
+  }
+  Outcome o = with("p.txt", "one\n", "-p two");
+  EXPECT_TRUE(o.code == 2 && holds(o, "--prompts brings its own prompts and pictures; leave out -p and --image")) << o.text;
+  o = with("p.txt", "one\n", "--raw --batch-size 0");
+  EXPECT_TRUE(o.code == 2 && holds(o, "--batch-size must be in [1, 4096], got 0")) << o.text;
+  write_file_atomic(d_ / "picture.png", encode_png({2, 2, std::vector<uint8_t>(12)}));
+  o = with("p.jsonl", "{\"prompt\": \"a\", \"image\": \"picture.png\"}\n");
+  EXPECT_TRUE(o.code == 2 && holds(o, "p.jsonl:1: --raw continues text alone")) << o.text;
+  o = run("generate -p one --out x --model " + (d_ / "model"));
+  EXPECT_TRUE(o.code == 2 && holds(o, "--out is for the answers to --prompts FILE")) << o.text;
+}
+
+TEST_F(LanguageProgram, ThePromptOfStandardInputEndsBeforeItsNewline) {
+  const std::string ask = "generate --raw --max-new-tokens 8 --precision f32 --model " + (d_ / "model");
+  const std::string wanted = run(ask + " -p 'a red cat'").text;
+  EXPECT_EQ(run(ask, "printf 'a red cat\\n' | ").text, wanted);
+  EXPECT_EQ(run(ask, "printf 'a red cat\\r\\n' | ").text, wanted);
+  EXPECT_EQ(run(ask, "printf 'a red cat\\n\\n' | ").text, run(ask + " -p 'a red cat\n'").text);
+  const Outcome o = run("generate --model " + (d_ / "nowhere"), "printf '\\n' | ");
+  EXPECT_TRUE(o.code == 2 && holds(o, "the prompt is empty; give -p TEXT, or pipe a text into it")) << o.text;
+}
+
+TEST_F(LanguageProgram, FlagsAreCheckedBeforeTheModelIsOpened) {
+  for (const auto& [flags, says] : {std::pair{"--top-p 2", "top-p must be in [0, 1], got 2"},
+                                    {"--max-new-tokens 0", "the number of new tokens must be positive, got 0"},
+                                    {"--temperature -1", "the temperature must be 0 (greedy) or positive, got -1"},
+                                    {"--stop a,,b", "a stop string is empty"}}) {
+    for (const char* command : {"generate -p a ", "chat "}) {
+      const Outcome o = run(command + std::string(flags) + " --model " + (d_ / "nowhere"));
+      EXPECT_TRUE(o.code == 2 && holds(o, says)) << o.text;
+    }
+  }
 }
 
 TEST_F(LanguageProgram, GenerationSettingsAreRead) {

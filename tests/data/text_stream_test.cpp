@@ -110,6 +110,87 @@ TEST(TextStream, SentencePieceBytes) {
 #endif
 }
 
+// What a stream shows after each token when it decodes all of them each time.
+std::vector<std::string> shown_of_whole(const Tokenizer& t, const std::vector<int32_t>& ids) {
+  std::vector<std::string> shown;
+  for (size_t n = 1; n <= ids.size(); ++n) {
+    std::string text = t.decode(std::span(ids).first(n), true);
+    for (int i = 0; i < 3 && text.ends_with("\ufffd"); ++i) { text.resize(text.size() - 3); }
+    Utf8Stream valid;
+    text = valid.push(text);
+    shown.push_back(shown.empty() || text.size() > shown.back().size() ? text : shown.back());
+  }
+  return shown;
+}
+
+// Any ids that a model may draw: special ones, halves of characters, spaces alone.
+void expect_random_ids_streamed(const Tokenizer& t, const std::string& name) {
+  uint32_t seed = 7;
+  const auto draw = [&](size_t n) { return int32_t(((seed = seed * 1664525 + 1013904223) >> 8) % n); };
+  std::vector<int32_t> few;  // runs of bytes, and what is no text
+  for (int32_t id = 0; id < t.vocab_size(); ++id) {
+    if (t.is_special(id) || t.piece(id).starts_with("<0x") || t.piece(id) == "\u2581" || t.decode(std::span(&id, 1)).size() == 1) { few.push_back(id); }
+  }
+  const std::vector<int32_t> words = t.encode(" caf\u00e9 \U0001f98a, two  red\u20ac apples </w> \ufffd");
+  int64_t cuts = 0;
+  for (int round = 0; round < 60; ++round) {
+    std::vector<int32_t> ids;
+    for (int n = 0; n < 40; ++n) {
+      const int32_t kind = draw(4);
+      const std::vector<int32_t>& from = kind == 1 && !few.empty() ? few : words;
+      ids.push_back(kind == 0 ? draw(size_t(t.vocab_size())) : from[size_t(draw(from.size()))]);
+      cuts += t.cuts_after(ids.back());
+    }
+    if (round % 3 == 0) { ids.insert(ids.begin() + 10, words.begin(), words.end()); }
+    const std::vector<std::string> wanted = shown_of_whole(t, ids);
+    Utf8Stream valid;
+    std::string whole = valid.push(t.decode(ids, true));
+    whole += valid.finish();
+    TextStream stream(t, {});
+    std::string shown;
+    for (size_t n = 0; n < ids.size(); ++n) {
+      shown += stream.push(ids[n]);
+      ASSERT_TRUE(shown.starts_with(wanted[n]) && whole.starts_with(shown))
+          << name << ", round " << round << ", token " << n << ": " << t.piece(ids[n]) << "\nshown  " << shown << "\nwanted " << wanted[n] << "\nof     "
+          << whole;
+    }
+    ASSERT_EQ(shown + stream.finish(), whole) << name << ", round " << round;
+  }
+  EXPECT_GT(cuts, 100) << name << ": the text is never cut, so every token decodes all of it";
+}
+
+TEST(TextStream, AnyIdsShowWhatDecodingTheWholeGives) {
+  for (const char* name : {"clip", "digits", "gpt2", "llama", "llama3", "mistral", "neox", "phi", "qwen", "stablelm", "words"}) {
+    expect_random_ids_streamed(Tokenizer::load(kFixtures + name + ".json"), name);
+  }
+  expect_random_ids_streamed(Tokenizer::load(kFixtures + "small-clip.txt.gz"), "small-clip");
+  expect_random_ids_streamed(Tokenizer::load(kFixtures + "small-qwen.tiktoken"), "small-qwen");
+#ifdef PUMICE_PLUGIN
+  setenv("PUMICE_SENTENCEPIECE", PUMICE_PLUGIN, 1);
+  for (const char* name : {"bpe.model", "unigram.model"}) { expect_random_ids_streamed(Tokenizer::load(kFixtures + name), name); }
+#endif
+}
+
+// A step that reads the joined text may change any of it later: there the whole is decoded, and nothing is cut.
+TEST(TextStream, DecodersOfTheWholeTextAreNotCut) {
+  const auto with = [](const char* decoder) {
+    nlohmann::json j = nlohmann::json::parse(read_file(kFixtures + "llama.json"));
+    j["decoder"] = nlohmann::json::parse(decoder);
+    return Tokenizer::parse(j.dump(), "tokenizer.json");
+  };
+  const int32_t id = Tokenizer::load(kFixtures + "llama.json").encode("a")[0];
+  const Tokenizer whole =
+      with(R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "Replace", "pattern": {"String": "e\u2581"}, "content": "-"}]})");
+  EXPECT_FALSE(whole.cuts_after(id));
+  const Tokenizer pieces =
+      with(R"({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "e\u2581"}, "content": "-"}, {"type": "Fuse"},
+                                    {"type": "Strip", "content": "\u2581", "start": 2, "stop": 1}]})");
+  EXPECT_TRUE(pieces.cuts_after(id));
+  expect_random_ids_streamed(pieces, "strips");
+  expect_random_ids_streamed(with(R"({"type": "Metaspace"})"), "metaspace");
+  expect_random_ids_streamed(with("null"), "joined by spaces");
+}
+
 TEST(TextStream, StopsInsideATokenAndSkipsSpecialOnes) {
   const Tokenizer t = Tokenizer::load(kFixtures + "phi.json");
   TextStream stream(t, {"apples"});

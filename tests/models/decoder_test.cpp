@@ -56,6 +56,45 @@ TEST(Decoder, CachedSequencesOfABatchEqualWholeOnes) {
   }
 }
 
+// With a cache every sequence is a group of its own: one never takes the places of another.
+TEST(Decoder, CachedSequencesDoNotCompeteForExperts) {
+  NoGrad no_grad;
+  DecoderConfig config = toy(0, true);
+  config.experts = {4, 4};
+  config.router.experts_per_token = 2;
+  config.router.eval = {.factor = 0.6, .multiple_of = 1};
+  const Decoder model(config, 5);
+  KvCache both(config, 3, DType::f32), first(config, 1, DType::f32), second(config, 1, DType::f32);
+  std::vector<Routing> routings;
+  const DecoderInput input{.ids = ids_of({1, 2, 3, 4, 5, 9, 8, 7}), .sequences = ids_of({0, 5, 5, 8})};
+  const Tensor together = model.forward(input, {.cache = &both, .routings = &routings}).hidden;
+  const Tensor a = model.forward({.ids = ids_of({1, 2, 3, 4, 5}), .sequences = ids_of({0, 5})}, {.cache = &first}).hidden;
+  const Tensor b = model.forward({.ids = ids_of({9, 8, 7}), .sequences = ids_of({0, 3})}, {.cache = &second}).hidden;
+  EXPECT_EQ(routings[0].groups.offsets, (std::vector<int64_t>{0, 5, 8}));
+  const std::vector<int32_t> row = routings[0].row.to_vector<int32_t>();
+  EXPECT_GT(std::count(row.begin(), row.end(), -1), 0) << "nothing is dropped: nothing is tested";
+  const std::vector<float> x = together.to_vector<float>(), y = a.to_vector<float>(), z = b.to_vector<float>();
+  for (size_t i = 0; i < x.size(); ++i) { ASSERT_NEAR(x[i], i < y.size() ? y[i] : z[i - y.size()], 1e-5) << i; }
+}
+
+TEST(Decoder, WhatMayBeReadInPieces) {
+  DecoderConfig dense = toy(3, false), sparse = toy(0, true);
+  EXPECT_TRUE(dense.reads_in_pieces(1 << 20) && sparse.reads_in_pieces(1 << 20));
+  sparse.router.experts_per_token = 2;
+  sparse.experts = {4, 4};
+  sparse.router.eval = {.factor = 2, .multiple_of = 1};
+  EXPECT_TRUE(sparse.reads_in_pieces(1 << 20)) << "ceil(2 * S * 2 / 4) places hold all S tokens";
+  sparse.router.eval = {.factor = 1.9, .multiple_of = 1, .least = 4};
+  EXPECT_TRUE(sparse.reads_in_pieces(4));
+  EXPECT_FALSE(sparse.reads_in_pieces(5));
+  sparse.router.eval.factor = 2;
+  sparse.router.second = SecondChoice::gumbel_always;
+  EXPECT_FALSE(sparse.reads_in_pieces(2));
+  dense.dynamic_ntk = 2;
+  EXPECT_TRUE(dense.reads_in_pieces(dense.positions));
+  EXPECT_FALSE(dense.reads_in_pieces(dense.positions + 1));
+}
+
 TEST(Decoder, NoTokensGiveNoHiddenStates) {
   NoGrad no_grad;
   for (const bool sparse : {false, true}) {

@@ -44,6 +44,28 @@ TEST(Sampling, KeepsWhatHuggingFaceKeeps) {  // tests/oracle/make_sampling_fixtu
   }
 }
 
+// A draw sorts no more of a large vocabulary than it passes over; the token is that of the whole list. Logits of few levels have many ties.
+TEST(Sampling, ADrawIsOneOfTheKeptTokens) {
+  std::map<int32_t, int> drawn;
+  for (const float levels : {3.f, 40.f, 100000.f}) {
+    std::vector<float> logits(1000);
+    uint32_t seed = 5;
+    for (float& v : logits) { v = std::floor(float((seed = seed * 1664525 + 1013904223) >> 8) / float(1 << 24) * levels) / levels * 6; }
+    for (const SamplingOptions& o : {SamplingOptions{.temperature = 1, .top_k = 0}, {.temperature = 0.7, .top_k = 50},
+                                     {.temperature = 2, .top_k = 0, .top_p = 0.8},
+                                     {.temperature = 1, .top_k = 7, .top_p = 0.5, .repetition_penalty = 1.2}, {.temperature = 0}}) {
+      const std::vector<int32_t> context = {1, 2, 3, 500};
+      const auto kept = kept_tokens(logits, context, o);
+      for (int64_t step = 0; step < 40; ++step) {
+        const int32_t id = sample_token(logits, context, o, step, 3);
+        ASSERT_EQ(id, draw_token(kept, o.seed, step, 3)) << levels << " levels, step " << step;
+        ++drawn[id];
+      }
+    }
+  }
+  EXPECT_GT(drawn.size(), 100u);
+}
+
 // Probabilities 1/2, 1/4, 1/8, 1/8.
 const std::vector<float> kHalves = {float(std::log(4.0)), float(std::log(2.0)), 0, 0};
 

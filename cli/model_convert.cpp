@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "pumice/cli/command.h"
@@ -27,16 +28,38 @@ void make_output(const char* command, const std::string& out, bool overwrite, co
     REQUIRE(UsageError, !within, command, ": --out must not be the model's own directory ", from, " or lie in it, got ", out);
   }
   REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out, " is not empty; name another directory, or give --overwrite");
-  fs::create_directories(out);
+  std::error_code failed;
+  fs::create_directories(out, failed);
+  REQUIRE(IoError, !failed, command, ": the directory ", out, " could not be made: ", failed.message());
 }
 
-// Everything of a model that is neither config.json nor weights: tokenizer files, generation and preprocessor settings, a tower inside.
-void copy_companions(const std::string& from, const std::string& to) {
+// Files that belong to a model beside config.json and its weights: tokenizers, generation and preprocessor settings, chat templates, licence.
+bool is_companion(const std::string& name) {
+  static const std::vector<std::string> names = {
+      "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
+      "merges.txt", "spiece.model", "bpe_simple_vocab_16e6.txt.gz", "generation_config.json", "preprocessor_config.json",
+      "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
+  return std::find(names.begin(), names.end(), name) != names.end() || fs::path(name).extension() == ".tiktoken";
+}
+
+// The companions of a model, and its vision tower where config.json names a directory inside. Checkpoints, optimizers and strangers stay behind.
+void copy_companions(const std::string& from, const std::string& to, const std::string& config) {
+  const auto copy = [&](const fs::path& name) {
+    std::error_code failed;
+    fs::create_directories((fs::path(to) / name).parent_path(), failed);
+    fs::copy(fs::path(from) / name, fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing, failed);
+    REQUIRE(IoError, !failed, (fs::path(from) / name).string(), " could not be copied into ", to, ": ", failed.message());
+  };
   for (const auto& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string(), extension = entry.path().extension().string();
-    const bool weights = extension == ".safetensors" || extension == ".bin" || name.find(".index.json") != std::string::npos;
-    if (name == "config.json" || weights || name[0] == '.') { continue; }
-    fs::copy(entry.path(), fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+    if (const fs::path name = entry.path().filename(); entry.is_regular_file() && is_companion(name.string())) { copy(name); }
+  }
+  const nlohmann::json value = nlohmann::json::parse(config);
+  for (const char* field : {"mm_image_tower", "mm_vision_tower"}) {
+    const auto at = value.find(field);
+    if (at == value.end() || !at->is_string()) { continue; }
+    const fs::path tower = fs::path(at->get<std::string>()).lexically_normal();
+    const bool inside = !tower.empty() && tower.is_relative() && *tower.begin() != ".." && *tower.begin() != ".";
+    if (inside && fs::is_directory(fs::path(from) / tower)) { copy(tower); }
   }
 }
 
@@ -90,7 +113,7 @@ class ModelConvert : public Command {
       for (const std::string& name : weights.names()) { tensors.emplace_back(name, weights.load(name)); }
     }
     make_output("pumice model convert", out_, overwrite_, from);
-    copy_companions(from, out_);
+    copy_companions(from, out_, config);
     write_weights(out_, tensors, {.max_shard_bytes = shard_});
     write_file_atomic(out_ + "/config.json", new_config);
     // reading it back is the test that every tensor stands where it should

@@ -219,6 +219,36 @@ TEST_F(LanguageProgram, AnEmptyPromptIsOneAndATokenizerMustFit) {
   EXPECT_FALSE(std::filesystem::exists(d_ / "small"));
 }
 
+TEST_F(LanguageProgram, ConvertTakesWhatBelongsToTheModel) {
+  namespace fs = std::filesystem;
+  const std::vector<std::string> taken = {"generation_config.json", "preprocessor_config.json", "chat_template.jinja", "qwen.tiktoken", "LICENSE"};
+  const std::vector<std::string> left = {"optimizer.pt", "trainer_state.json", "notes.md", "checkpoint-100/optimizer.pt", "training_args.bin"};
+  fs::create_directories(d_ / "model/checkpoint-100");
+  for (const auto* names : {&taken, &left}) {
+    for (const std::string& name : *names) { write_file_atomic(d_ / "model/" + name, "{}"); }
+  }
+  fs::create_directories(d_ / "model/towers/clip");
+  write_file_atomic(d_ / "model/towers/clip/config.json", "{}");
+  for (const std::string tower : {"", "../model/towers/clip", "towers/clip"}) {
+    auto config = nlohmann::json::parse(kConfig);
+    config["mm_vision_tower"] = tower;
+    write_file_atomic(d_ / "model/config.json", config.dump());
+    fs::remove_all(d_ / "copy");
+    run("model convert " + (d_ / "model") + " --no-moe --out " + (d_ / "copy"));  // such a tower cannot be read back; what was copied stays
+    for (const std::string& name : taken) { EXPECT_TRUE(fs::exists(d_ / "copy/" + name)) << name; }
+    for (const std::string& name : left) { EXPECT_FALSE(fs::exists(d_ / "copy/" + name)) << name; }
+    EXPECT_TRUE(fs::exists(d_ / "copy/tokenizer.json"));
+    EXPECT_FALSE(fs::exists(d_ / "copy/checkpoint-100"));
+    EXPECT_EQ(fs::exists(d_ / "copy/towers/clip/config.json"), tower == "towers/clip") << tower;
+  }
+}
+
+TEST_F(LanguageProgram, AnOutputThatCannotBeMadeIsNamed) {
+  write_file_atomic(d_ / "file", "x");
+  const Outcome o = run("model convert " + (d_ / "model") + " --out " + (d_ / "file/new"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "file/new could not be made: Not a directory")) << o.text;
+}
+
 TEST_F(LanguageProgram, AModelIsNotWrittenIntoItself) {
   for (const char* out : {"model", "model/sparse", "model/../model/sparse/deep"}) {
     const Outcome o = run("model convert " + (d_ / "model") + " --overwrite --out " + (d_ / out));

@@ -38,7 +38,8 @@ bool is_companion(const std::string& name) {
   static const std::vector<std::string> names = {
       "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
       "merges.txt", "spiece.model", "bpe_simple_vocab_16e6.txt.gz", "generation_config.json", "preprocessor_config.json",
-      "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
+      "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja",
+      "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
   return std::find(names.begin(), names.end(), name) != names.end() || fs::path(name).extension() == ".tiktoken";
 }
 

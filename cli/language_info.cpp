@@ -42,6 +42,10 @@ void print_decoder(const DecoderConfig& c) {
   const std::string experts = same ? std::to_string(c.experts[0]) : listed(c.experts);
   print_line(concat_text("experts     ", experts, " in each of ", c.moe_layers.size(), " sparse layers (", listed(c.moe_layers),
                          "), ", c.router.experts_per_token, " per token", c.residual_moe ? ", beside the dense MLP" : ""));
+  const std::string second = c.router.experts_per_token == 2 ? concat_text(", second choice ", name_of(c.router.second)) : "";
+  print_line(concat_text("gate        order ", name_of(c.router.order), second, ", gates ", name_of(c.router.gates)));
+  print_line(concat_text("capacity    ", c.router.train.factor, " in training, ", c.router.eval.factor, " in evaluation, at least ",
+                         c.router.train.least, " places"));
 }
 
 void print_tower(const VisionConfig& c) {

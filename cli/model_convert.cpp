@@ -41,6 +41,14 @@ class ModelConvert : public Command {
     o.add("capacity-factor", settings_.capacity_factor, "Experts", "of training; 0 drops nothing");
     o.add("eval-capacity-factor", settings_.eval_capacity_factor, "Experts", "of evaluation; 0 drops nothing");
     o.add("min-capacity", settings_.min_capacity, "Experts", "places per expert at least");
+    o.add("gate", settings_.gate, "Experts", "policy of the router: one whose answers repeat, DeepSpeed 0.9.5's, or the MoE-LLaVA paper's")
+        .one_of(gate_names());
+    o.add("order", settings_.order, "Experts", "who claims places first; unset: the gate's")
+        .one_of(order_names()).synonym("batch-priority", "batch_priority");
+    o.add("second-choice", settings_.second_choice, "Experts", "of two experts: most probable, or drawn in training, or always; unset: the gate's")
+        .one_of(second_choice_names());
+    o.add("gates", settings_.gates, "Experts", "factor of an expert: its probability, or that over the sum of the token's; unset: the gate's")
+        .one_of(gates_names()).synonym("renormalized", "renormalised");
     o.add("use-residual", settings_.residual, "Experts", "keep the MLP beside the experts");
     o.add("router-aux-loss-coef", settings_.aux_weight, "Experts", "weight of the balance loss");
     o.add("seed", seed_, "Experts", "of the new routers");

@@ -2,12 +2,34 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/file.h"
 
 namespace pumice {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+bool is_companion(const std::string& name) {
+  static const std::vector<std::string> names = {
+      "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
+      "merges.txt", "spiece.model", "bpe_simple_vocab_16e6.txt.gz", "generation_config.json", "preprocessor_config.json",
+      "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja",
+      "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
+  return std::find(names.begin(), names.end(), name) != names.end() || fs::path(name).extension() == ".tiktoken";
+}
+
+bool is_config_or_weights(const std::string& name) {
+  const auto begins = [&](const std::string& with) { return name.rfind(with, 0) == 0; };
+  const std::string extension = fs::path(name).extension().string();
+  const bool weights = (begins("model") && extension == ".safetensors") || (begins("pytorch_model") && extension == ".bin");
+  return weights || name == "config.json" || name == "model.safetensors.index.json" || name == "pytorch_model.bin.index.json";
+}
+
+}  // namespace
 
 void make_output(const char* command, const std::string& out, bool overwrite, const std::vector<std::string>& from) {
   REQUIRE(UsageError, !out.empty(), command, ": --out DIR is required");
@@ -18,15 +40,37 @@ void make_output(const char* command, const std::string& out, bool overwrite, co
   }
   REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out,
           " is not empty; name another directory, or give --overwrite");
-  fs::create_directories(out);
+  std::error_code failed;
+  fs::create_directories(out, failed);
+  REQUIRE(IoError, !failed, command, ": the directory ", out, " could not be made: ", failed.message());
+  std::vector<fs::path> old;
+  for (const auto& entry : fs::directory_iterator(out)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_regular_file() && (is_companion(name) || is_config_or_weights(name))) { old.push_back(entry.path()); }
+  }
+  for (const fs::path& file : old) {
+    fs::remove(file, failed);
+    REQUIRE(IoError, !failed, command, ": ", file.string(), " could not be removed: ", failed.message());
+  }
 }
 
 void copy_companions(const std::string& from, const std::string& to) {
+  const auto copy = [&](const fs::path& name) {
+    std::error_code failed;
+    fs::create_directories((fs::path(to) / name).parent_path(), failed);
+    fs::copy(fs::path(from) / name, fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing, failed);
+    REQUIRE(IoError, !failed, (fs::path(from) / name).string(), " could not be copied into ", to, ": ", failed.message());
+  };
   for (const auto& entry : fs::directory_iterator(from)) {
-    const std::string name = entry.path().filename().string(), extension = entry.path().extension().string();
-    const bool weights = extension == ".safetensors" || extension == ".bin" || name.find(".index.json") != std::string::npos;
-    if (name == "config.json" || weights || name[0] == '.') { continue; }
-    fs::copy(entry.path(), fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+    if (const fs::path name = entry.path().filename(); entry.is_regular_file() && is_companion(name.string())) { copy(name); }
+  }
+  const nlohmann::json value = nlohmann::json::parse(read_file(from + "/config.json"));
+  for (const char* field : {"mm_image_tower", "mm_vision_tower"}) {
+    const auto at = value.find(field);
+    if (at == value.end() || !at->is_string()) { continue; }
+    const fs::path tower = fs::path(at->get<std::string>()).lexically_normal();
+    const bool inside = !tower.empty() && tower.is_relative() && *tower.begin() != ".." && *tower.begin() != ".";
+    if (inside && fs::is_directory(fs::path(from) / tower)) { copy(tower); }
   }
 }
 

@@ -5,10 +5,12 @@
 
 namespace pumice {
 
-// A new directory for a model. Throws UsageError when there is something in it, unless that may go, and when it is, or lies in, one that is read.
+// A new directory for a model. Throws UsageError when there is something in it, unless that may go, and when it is, or lies in, one that is read;
+// IoError when it cannot be made. Of a model that is replaced, config.json, weights and companions go: nothing of it is mixed with the new one.
 void make_output(const char* command, const std::string& out, bool overwrite, const std::vector<std::string>& from = {});
 
-// Everything of a model that is neither config.json nor weights: tokenizer files, generation and preprocessor settings, a tower inside.
+// The files that belong to a model beside config.json and its weights (tokenizers, generation and preprocessor settings, chat templates, licence), and
+// its vision tower where config.json names a directory inside. Checkpoints, optimizers and strangers stay behind. Throws IoError.
 void copy_companions(const std::string& from, const std::string& to);
 
 }  // namespace pumice

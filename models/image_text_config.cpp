@@ -258,11 +258,11 @@ void declare_model_options(OptionTable& o, ImageTextConfig& c) {
         }).type = Option::kInteger;
   o.add("router-noise", c.router.noise_std, "MoE", "deviation of the noise on router logits in training, divided by the number of experts");
   o.add("gates", "MoE", "what an expert's output is multiplied with: its probability, or that over the sum of the token's experts",
-        [&c] { return std::string(c.router.gates == Gates::raw ? "raw" : "renormalised"); },
+        [&c] { return std::string(name_of(c.router.gates)); },
         [&c](const std::string& text) {
-          c.router.gates = text == "raw" ? Gates::raw : Gates::renormalised;
+          c.router.gates = gates_named(text);
           return true;
-        }).one_of({"raw", "renormalised"});
+        }).one_of(gates_names());
   o.add("routing-order", "MoE", "who claims places first",
         [&c] { return std::string(c.router.order == Order::position ? "position" : c.router.order == Order::random ? "random" : "batch-priority"); },
         [&c](const std::string& text) {

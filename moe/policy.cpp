@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 
@@ -40,6 +41,50 @@ void require_valid(const RouterOptions& o) {
           ": one gate divided by itself is 1 whatever the router says, so the router would never learn; use raw gates");
   REQUIRE(UsageError, o.second == SecondChoice::argmax || o.experts_per_token == 2,
           "[router] a Gumbel second choice needs experts_per_token = 2, got ", o.experts_per_token, ": use argmax");
+}
+
+const std::vector<std::string>& gate_names() {
+  static const std::vector<std::string> names = {"default", "deepspeed", "paper"};
+  return names;
+}
+const std::vector<std::string>& order_names() {  // as the enumerators stand
+  static const std::vector<std::string> names = {"position", "random", "batch_priority"};
+  return names;
+}
+const std::vector<std::string>& second_choice_names() {
+  static const std::vector<std::string> names = {"argmax", "gumbel", "gumbel_always"};
+  return names;
+}
+const std::vector<std::string>& gates_names() {
+  static const std::vector<std::string> names = {"raw", "renormalised"};
+  return names;
+}
+
+namespace {
+
+int number_of(const char* what, const std::string& name, const std::vector<std::string>& names) {
+  const auto at = std::find(names.begin(), names.end(), name);
+  REQUIRE(UsageError, at != names.end(), "[router] ", what, " must be one of ", join(names), ", got '", name, "'", did_you_mean(name, names));
+  return int(at - names.begin());
+}
+
+}  // namespace
+
+const char* name_of(Order order) { return order_names()[size_t(order)].c_str(); }
+const char* name_of(SecondChoice second) { return second_choice_names()[size_t(second)].c_str(); }
+const char* name_of(Gates gates) { return gates_names()[size_t(gates)].c_str(); }
+Order order_named(const std::string& name) { return Order(number_of("order", name, order_names())); }
+SecondChoice second_choice_named(const std::string& name) { return SecondChoice(number_of("second_choice", name, second_choice_names())); }
+Gates gates_named(const std::string& name) { return Gates(number_of("gates", name, gates_names())); }
+
+void set_gate(RouterOptions& o, const std::string& name) {
+  number_of("gate", name, gate_names());
+  const bool one = o.experts_per_token == 1, deepspeed = name == "deepspeed", paper = name == "paper";
+  REQUIRE(UsageError, !deepspeed || o.experts_per_token <= 2, "[router] DeepSpeed 0.9.5 sends a token to 1 or 2 experts, got ", o.experts_per_token,
+          ": use the gate 'default' or 'paper'");
+  o.order = paper ? Order::batch_priority : deepspeed && one ? Order::random : Order::position;
+  o.second = deepspeed && !one ? SecondChoice::gumbel_always : SecondChoice::argmax;
+  o.gates = paper || one ? Gates::raw : Gates::renormalised;
 }
 
 }  // namespace pumice

@@ -2,6 +2,8 @@
 //   G groups   S tokens per group   T all tokens   E experts   K experts per token   Q capacity   R dispatched rows   C width
 #pragma once
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace pumice {
 
@@ -45,5 +47,25 @@ struct RouterOptions {
 };
 // Throws UsageError naming the option that is out of range or does not fit the others.
 void require_valid(const RouterOptions& options);
+
+// Order, second choice and gates of known routers, by name; everything else of `options` stays.
+//   default    position order, the second most probable expert, gates renormalised where there are several: an answer repeats
+//   deepspeed  DeepSpeed 0.9.5 (sharded_moe.py): of one expert per token random order and the raw gate; of two position order, Gumbel noise on
+//              the second choice at evaluation too, and renormalised gates
+//   paper      MoE-LLaVA (arXiv:2401.15947, equations 4 to 6 and appendix B.2): batch priority, the most probable experts, their probabilities
+// Throws UsageError for another name, and for deepspeed with more than two experts per token, which it cannot do.
+void set_gate(RouterOptions& options, const std::string& name);
+
+// The names of the choices in flags and files. *_named() throws UsageError for another, and says which there are.
+const char* name_of(Order order);            // position, random, batch_priority
+const char* name_of(SecondChoice second);    // argmax, gumbel, gumbel_always
+const char* name_of(Gates gates);            // raw, renormalised
+Order order_named(const std::string& name);
+SecondChoice second_choice_named(const std::string& name);
+Gates gates_named(const std::string& name);
+const std::vector<std::string>& gate_names();           // of set_gate()
+const std::vector<std::string>& order_names();
+const std::vector<std::string>& second_choice_names();
+const std::vector<std::string>& gates_names();
 
 }  // namespace pumice

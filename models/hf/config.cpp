@@ -145,7 +145,10 @@ void read_moe(const Fields& moe, DecoderConfig& c) {
   REQUIRE(FormatError, chosen >= 1 && chosen <= INT32_MAX, moe.source(),
           ": \"top_k_experts\" must be at least 1 and at most the number of experts, got ", chosen);
   c.router.experts_per_token = int(chosen);
-  c.router.gates = c.router.experts_per_token >= 2 ? Gates::renormalised : Gates::raw;
+  set_gate(c.router, "default");  // MoE-LLaVA's files do not say; these three fields are ours
+  c.router.order = order_named(moe.text("order", name_of(c.router.order)));
+  c.router.second = second_choice_named(moe.text("second_choice", name_of(c.router.second)));
+  c.router.gates = gates_named(moe.text("gates", name_of(c.router.gates)));
   c.router.train.factor = moe.number("capacity_factor", 1);
   c.router.eval.factor = moe.number("eval_capacity_factor", 1);
   c.router.train.rounding = c.router.eval.rounding = Capacity::Rounding::ceil_f32;

@@ -1,5 +1,6 @@
 #include "pumice/models/hf/write.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -75,6 +76,21 @@ NamedTensors upcycled_tensors(const WeightFiles& dense, const DecoderConfig& spa
   return all;
 }
 
+namespace {
+
+RouterOptions gate_of(const MoeSettings& m) {
+  const int chosen = int(std::clamp<int64_t>(m.experts_per_token, 1, 4096));  // whether there are so many experts is asked where layers are known
+  RouterOptions o{.experts = chosen, .experts_per_token = chosen};
+  set_gate(o, m.gate);
+  if (!m.order.empty()) { o.order = order_named(m.order); }
+  if (!m.second_choice.empty()) { o.second = second_choice_named(m.second_choice); }
+  if (!m.gates.empty()) { o.gates = gates_named(m.gates); }
+  require_valid(o);
+  return o;
+}
+
+}  // namespace
+
 std::string upcycled_config(const std::string& text, const std::string& source, const MoeSettings& m) {
   nlohmann::json value = parse_hf_object(text, source);
   if (const Fields f(value, source); f.object("text_config")) {  // Transformers' layout of a model that sees
@@ -86,9 +102,11 @@ std::string upcycled_config(const std::string& text, const std::string& source, 
   const std::vector<int64_t> layers = m.layers.empty() ? moe_layers_of(m.mode, dense.layers) : m.layers;
   std::vector<int64_t> experts = m.experts;
   if (experts.size() == 1) { experts.resize(layers.size(), experts[0]); }
+  const RouterOptions gate = gate_of(m);
   value["moe"] = {{"capacity_factor", m.capacity_factor}, {"ep_size", 1}, {"eval_capacity_factor", m.eval_capacity_factor}, {"min_capacity", m.min_capacity},
                   {"moe_enable", true}, {"moe_layers_idx", layers}, {"moe_mode", m.layers.empty() ? m.mode : "custom"}, {"num_experts", experts},
-                  {"router_aux_loss_coef", m.aux_weight}, {"top_k_experts", m.experts_per_token}, {"use_residual", m.residual}};
+                  {"router_aux_loss_coef", m.aux_weight}, {"top_k_experts", m.experts_per_token}, {"use_residual", m.residual},
+                  {"order", name_of(gate.order)}, {"second_choice", name_of(gate.second)}, {"gates", name_of(gate.gates)}};
   value["model_type"] = "moe_llava_" + (dense.family == "qwen2" ? std::string("qwen1_5") : dense.family);
   if (dense.family == "phi" && dense.head_bias) { value["lm_head_bias"] = true; }  // MoE-LLaVA's Phi has none, this one does
   const std::string sparse = value.dump(2) + "\n";

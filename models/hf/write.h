@@ -22,8 +22,9 @@ DecoderConfig text_config_of(const std::string& json, const std::string& source,
 // before the decoder's names in the file. Nothing is copied: experts are the same mapped rows. Throws FormatError when an MLP is missing.
 NamedTensors upcycled_tensors(const WeightFiles& dense, const DecoderConfig& sparse, const std::string& prefix, uint64_t seed);
 
-// config.json of the sparse model: the dense one's with "moe" as MoE-LLaVA writes it and its model_type. Throws FormatError naming `source`, and
-// UsageError when it is sparse already.
+// config.json of the sparse model: the dense one's with "moe" as MoE-LLaVA writes it and its model_type. "moe" has three fields more, which say what
+// DeepSpeed has no choice in: "order", "second_choice" and "gates", named as in moe/policy.h. Throws FormatError naming `source`, and UsageError when
+// it is sparse already or the gate's settings do not fit one another.
 struct MoeSettings {
   std::string mode = "sparse";        // moe_layers_of(), unless layers are named
   std::vector<int64_t> layers;
@@ -33,6 +34,8 @@ struct MoeSettings {
   int64_t min_capacity = 0;
   bool residual = false;
   double aux_weight = 0.01;
+  std::string gate = "default";       // set_gate(); what is named below overrides it
+  std::string order, second_choice, gates;
 };
 std::string upcycled_config(const std::string& json, const std::string& source, const MoeSettings& moe);
 

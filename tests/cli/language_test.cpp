@@ -53,6 +53,54 @@ TEST_F(LanguageProgram, AnswersRepeatAndExpertsStartAsTheMlp) {
   EXPECT_TRUE(again.code == 2 && holds(again, "this model is sparse already")) << again.text;
 }
 
+// What `convert` is told is in config.json, is what reading it back gives, and what `info` says.
+TEST_F(LanguageProgram, GatesOfASparseModel) {
+  const auto info = [&](const std::string& flags, const std::string& name) {
+    const Outcome made = run("model convert " + (d_ / "model") + " --experts 4 --overwrite --out " + (d_ / name) + " " + flags);
+    EXPECT_EQ(made.code, 0) << made.text;
+    return run("model info " + (d_ / name)).text;
+  };
+  for (const auto& [flags, says] : {std::pair{"", "gate        order position, second choice argmax, gates renormalised\n"},
+                                    {"--gate deepspeed", "gate        order position, second choice gumbel_always, gates renormalised\n"},
+                                    {"--gate deepspeed --top-k-experts 1", "gate        order random, gates raw\n"},
+                                    {"--gate paper", "gate        order batch_priority, second choice argmax, gates raw\n"},
+                                    {"--gate paper --order random --second-choice gumbel --gates renormalised",
+                                     "gate        order random, second choice gumbel, gates renormalised\n"}}) {
+    const std::string text = info(flags, "gated");
+    EXPECT_NE(text.find(says), std::string::npos) << flags << "\n" << text;
+  }
+  const std::string capacity = info("--capacity-factor 1.25 --eval-capacity-factor 3 --min-capacity 2", "gated");
+  EXPECT_NE(capacity.find("capacity    1.25 in training, 3 in evaluation, at least 2 places\n"), std::string::npos) << capacity;
+  // a file without our fields reads as the default; one with a wrong name says which there are
+  auto config = nlohmann::json::parse(read_file(d_ / "gated/config.json"));
+  config["moe"]["order"] = "randm";
+  write_file_atomic(d_ / "gated/config.json", config.dump());
+  Outcome o = run("model info " + (d_ / "gated"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "order must be one of position, random, batch_priority, got 'randm'")) << o.text;
+  for (const char* ours : {"order", "second_choice", "gates"}) { EXPECT_EQ(config["moe"].erase(ours), 1u); }
+  write_file_atomic(d_ / "gated/config.json", config.dump());
+  EXPECT_TRUE(holds(run("model info " + (d_ / "gated")), "order position, second choice argmax, gates renormalised"));
+
+  for (const auto& [flags, says] : {std::pair{"--gate deepspeed --top-k-experts 3", "DeepSpeed 0.9.5 sends a token to 1 or 2 experts, got 3"},
+                                    {"--second-choice gumbel --top-k-experts 3", "a Gumbel second choice needs experts_per_token = 2, got 3"},
+                                    {"--gates renormalised --top-k-experts 1", "renormalised gates need experts_per_token >= 2, got 1"},
+                                    {"--order rndom", "--order must be"}}) {
+    const Outcome wrong = run("model convert " + (d_ / "model") + " --experts 4 --out " + (d_ / "wrong") + " " + flags);
+    EXPECT_TRUE(wrong.code == 2 && holds(wrong, says)) << wrong.text;
+    EXPECT_FALSE(std::filesystem::exists(d_ / "wrong"));
+  }
+}
+
+// A gate that draws numbers draws the same ones for the same seed; all experts being alike, it changes no answer of renormalised gates.
+TEST_F(LanguageProgram, DeepSpeedsGateAnswers) {
+  ASSERT_EQ(run("model convert " + (d_ / "model") + " --out " + (d_ / "sparse") + " --gate deepspeed").code, 0);
+  const Outcome dense = run(generate((d_ / "model") + " --precision f32")), sparse = run(generate((d_ / "sparse") + " --precision f32"));
+  EXPECT_EQ(sparse.code, 0) << sparse.text;
+  EXPECT_EQ(sparse.text, dense.text);
+  ASSERT_EQ(run("model convert " + (d_ / "model") + " --out " + (d_ / "raw") + " --gate paper --moe-mode dense").code, 0);
+  EXPECT_NE(run(generate((d_ / "raw") + " --precision f32")).text, dense.text) << "raw gates of two of four experts sum to less than 1";
+}
+
 TEST_F(LanguageProgram, StopsBeforeAString) {
   const std::string ask = "generate --raw -p cat --max-new-tokens 60 --temperature 5 --top-k 0 --model " + (d_ / "model");  // any token, the same on every run
   const std::string whole = run(ask).text;
@@ -286,6 +334,36 @@ TEST_F(LanguageProgram, AnEmptyPromptIsOneAndATokenizerMustFit) {
   const Outcome o = run("model init --model-config " + (d_ / "small.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "small"));
   EXPECT_TRUE(o.code == 2 && holds(o, "small.json only a \"vocab_size\" of 100")) << o.text;
   EXPECT_FALSE(std::filesystem::exists(d_ / "small"));
+}
+
+TEST_F(LanguageProgram, ConvertTakesWhatBelongsToTheModel) {
+  namespace fs = std::filesystem;
+  const std::vector<std::string> taken = {"generation_config.json", "preprocessor_config.json", "chat_template.jinja", "qwen.tiktoken", "LICENSE"};
+  const std::vector<std::string> left = {"optimizer.pt", "trainer_state.json", "notes.md", "checkpoint-100/optimizer.pt", "training_args.bin"};
+  fs::create_directories(d_ / "model/checkpoint-100");
+  for (const auto* names : {&taken, &left}) {
+    for (const std::string& name : *names) { write_file_atomic(d_ / "model/" + name, "{}"); }
+  }
+  fs::create_directories(d_ / "model/towers/clip");
+  write_file_atomic(d_ / "model/towers/clip/config.json", "{}");
+  for (const std::string tower : {"", "../model/towers/clip", "towers/clip"}) {
+    auto config = nlohmann::json::parse(kConfig);
+    config["mm_vision_tower"] = tower;
+    write_file_atomic(d_ / "model/config.json", config.dump());
+    fs::remove_all(d_ / "copy");
+    run("model convert " + (d_ / "model") + " --no-moe --out " + (d_ / "copy"));  // such a tower cannot be read back; what was copied stays
+    for (const std::string& name : taken) { EXPECT_TRUE(fs::exists(d_ / "copy/" + name)) << name; }
+    for (const std::string& name : left) { EXPECT_FALSE(fs::exists(d_ / "copy/" + name)) << name; }
+    EXPECT_TRUE(fs::exists(d_ / "copy/tokenizer.json"));
+    EXPECT_FALSE(fs::exists(d_ / "copy/checkpoint-100"));
+    EXPECT_EQ(fs::exists(d_ / "copy/towers/clip/config.json"), tower == "towers/clip") << tower;
+  }
+}
+
+TEST_F(LanguageProgram, AnOutputThatCannotBeMadeIsNamed) {
+  write_file_atomic(d_ / "file", "x");
+  const Outcome o = run("model convert " + (d_ / "model") + " --out " + (d_ / "file/new"));
+  EXPECT_TRUE(o.code == 1 && holds(o, "file/new could not be made: Not a directory")) << o.text;
 }
 
 TEST_F(LanguageProgram, AModelIsNotWrittenIntoItself) {

@@ -10,6 +10,7 @@
 #include "../temporary.h"
 #include "pumice/models/hf/weights.h"
 #include "pumice/tensor/file.h"
+#include "pumice/train/answerer.h"
 #include "pumice/train/language_model.h"
 
 namespace pumice {

@@ -17,6 +17,7 @@
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/weight_writer.h"
 #include "pumice/train/checkpoint.h"
+#include "pumice/train/answerer.h"
 #include "pumice/train/language_model.h"
 
 namespace pumice {

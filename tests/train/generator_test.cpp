@@ -3,9 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cctype>
-
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "../message_of.h"

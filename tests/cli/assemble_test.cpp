@@ -92,6 +92,21 @@ TEST_F(Assembled, OfARunOfOurOwn) {
   EXPECT_EQ(answer("sparse"), answer("moe"));
 }
 
+// What is read is never written over, and of a model that is replaced nothing is left.
+TEST_F(Assembled, AModelIsReplacedAsAWhole) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  const std::string tower = d_ / "sees/vision_tower";
+  ASSERT_TRUE(std::filesystem::exists(tower + "/config.json"));
+  const std::string weights = read_file(tower + "/model.safetensors");
+  const Outcome inside = assemble(tower, "sees", "--overwrite");
+  EXPECT_TRUE(inside.code == 2 && holds(inside, "vision_tower, which is read, lies in --out")) << inside.text;
+  EXPECT_EQ(read_file(tower + "/model.safetensors"), weights);
+  write_file_atomic(d_ / "sees/notes.txt", "mine");
+  ASSERT_EQ(run("model convert " + (d_ / "words") + " --no-moe --overwrite --out " + (d_ / "sees")).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(tower + "/model.safetensors"));
+  EXPECT_EQ(read_file(d_ / "sees/notes.txt"), "mine");
+}
+
 // Parts lie in their files until they are written.
 TEST_F(Assembled, NothingIsCopied) {
   const AssembledLlava made = assemble_llava(d_ / "words", fixture("clip-vision"), {});

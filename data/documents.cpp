@@ -19,10 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 constexpr int kDepth = 32;
 
-bool ends_with(std::string_view text, std::string_view end) { return text.size() >= end.size() && text.substr(text.size() - end.size()) == end; }
-
 bool is_text_file(const std::string& path) {
-  return ends_with(path, ".txt") || ends_with(path, ".jsonl") || ends_with(path, ".txt.gz") || ends_with(path, ".jsonl.gz");
+  return path.ends_with(".txt") || path.ends_with(".jsonl") || path.ends_with(".txt.gz") || path.ends_with(".jsonl.gz");
 }
 
 void take(std::string text, const std::string& place, Documents& d) {
@@ -59,7 +57,7 @@ void parse_line(std::string_view line, const std::string& place, const std::stri
 
 void read_text_file(const std::string& path, const std::string& key, Documents& d) {
   const MappedFile file(path);
-  if (!ends_with(path, ".gz")) { return parse_documents(file.bytes(), path, key, d); }
+  if (!path.ends_with(".gz")) { return parse_documents(file.bytes(), path, key, d); }
   parse_documents(gunzip(file.bytes(), path), path.substr(0, path.size() - 3), key, d);
 }
 
@@ -85,7 +83,7 @@ void read_source(const std::string& source, const std::string& key, Documents& d
 }  // namespace
 
 void parse_documents(std::string_view content, const std::string& name, const std::string& key, Documents& d) {
-  if (ends_with(name, ".jsonl")) {
+  if (name.ends_with(".jsonl")) {
     return each_line(content, [&](std::string_view line, size_t number) {
       if (!trimmed(line).empty()) { parse_line(line, concat_text(name, " line ", number), key, d); }
     });

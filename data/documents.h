@@ -5,7 +5,6 @@
 //   both also .gz, a folder of them, and several sources joined by "::"
 //   anything else             the captions of pairs, see open_pairs()
 #pragma once
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -112,7 +112,8 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
     lengths.push_back(before + count);
     if (count > 0) { groups.push_back(begin[n + 1]); }  // a group has tokens
     REQUIRE(UsageError, !config_.fixed_positions || lengths.back() <= config_.positions, "[decoder] this model computes at most ", config_.positions,
-            " tokens here, sequence ", n, " has ", lengths.back(), ": what its config.json asks for beyond them (log-n attention, dynamic NTK of Qwen) is not implemented");
+            " tokens here, sequence ", n, " has ", lengths.back(),
+            ": beyond them its config.json asks for log-n attention or Qwen-1's dynamic NTK, which this decoder does not have. Shorten the text");
     if (run.cache) { run.cache->reserve(n, count); }
   }
   const Device device = store_->device();

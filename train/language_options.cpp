@@ -22,19 +22,6 @@ const Preset kPresets[] = {
     {"medium", {.vocabulary = 8192, .width = 512, .depth = 8, .heads = 8, .kv_heads = 4, .hidden = 1408}, 512, 32},
 };
 
-void declare_experts(OptionTable& o, LanguageTraining& t) {
-  o.add("moe", t.sparse, "MoE", "MLPs of the new model become mixtures of experts; an existing one: pumice model convert first");
-  o.add("moe-mode", t.moe.mode, "MoE", "which layers").one_of({"first_half", "second_half", "sparse", "dense"});
-  o.add("moe-layers", t.moe.layers, "MoE", "which layers, by number, instead of --moe-mode").alias("moe-layers-idx");
-  o.add("experts", t.moe.experts, "MoE", "per sparse layer: one number, or one for each").alias("num-experts");
-  o.add("experts-per-token", t.moe.experts_per_token, "MoE", "experts that a token visits").alias("top-k-experts");
-  o.add("capacity-factor", t.moe.capacity_factor, "MoE", "of training; 0 drops nothing");
-  o.add("eval-capacity-factor", t.moe.eval_capacity_factor, "MoE", "of evaluation; 0 drops nothing");
-  o.add("min-capacity", t.moe.min_capacity, "MoE", "places per expert at least");
-  o.add("use-residual", t.moe.residual, "MoE", "keep the MLP beside the experts");
-  o.add("router-aux-loss-coef", t.moe.aux_weight, "MoE", "weight of the balance loss");
-}
-
 }  // namespace
 
 std::vector<std::string> language_preset_names() {
@@ -74,7 +61,8 @@ void declare_language_training_options(OptionTable& o, LanguageTraining& t) {
   o.add("heads", t.sizes.heads, "Model", "of attention").alias("num-attention-heads");
   o.add("kv-heads", t.sizes.kv_heads, "Model", "heads of keys and values; queries share them").alias("num-key-value-heads");
   o.add("hidden", t.sizes.hidden, "Model", "width inside of an MLP").alias("intermediate-size");
-  declare_experts(o, t);
+  o.add("moe", t.sparse, "MoE", "MLPs of the new model become mixtures of experts; an existing one: pumice model convert first");
+  declare_moe_options(o, t.moe);
   o.add("batch-size", t.batch_size, "Optimiser", "windows per step").alias("per-device-train-batch-size");
   o.add("accum-freq", t.accum_freq, "Optimiser", "microbatches per step; the loss stays the mean over all tokens of the step")
       .alias("gradient-accumulation-steps");

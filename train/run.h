@@ -6,9 +6,9 @@
 //   run.open();                                     // from here on the directory is this run's
 //   while (run.goes_on()) {
 //     RandomScope scope(run.randomness());
-//     ... gradients of the next batch ...
-//     run.update(metrics, loss, position, explain);
-//     run.log(line);
+//     ... gradients of the next batch, losses into the metrics ...
+//     run.update(metrics, position, explain);
+//     if (run.logged(metrics.step)) { run.log(line); }
 //     run.save_if_due(write_model);
 //   }
 //   return run.finish(write_model);

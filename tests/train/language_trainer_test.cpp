@@ -133,6 +133,37 @@ TEST_F(LanguageTrainer, MicrobatchesGiveTheGradientOfTheWhole) {
   EXPECT_NE(message_of<UsageError>([&] { accumulate_gradients(model, batch, 3, {}, false); }).find("multiple of --accum-freq"), std::string::npos);
 }
 
+// Whole documents beside the loss of all of their logits, summed here; in pieces every token but the first still counts once.
+TEST_F(LanguageTrainer, ScoresEveryTokenButTheFirst) {
+  const std::vector<std::string> texts = {"The cat sat on the mat.", "A dog was happy."};
+  const Tokenizer tokenizer = Tokenizer::train(texts, {.vocab_size = 280, .lowercase = false});
+  const Decoder model({.vocabulary = 280, .width = 16, .layers = 2, .hidden = 24, .heads = 2, .kv_heads = 1, .head_width = 8, .rotary = 8, .tied = true}, 3);
+  NoGrad no_grad;
+  double sum = 0, bytes = 0;
+  int64_t tokens = 0;
+  for (const std::string& text : texts) {
+    std::vector<int32_t> ids = tokenizer.encode(text);
+    ids.push_back(tokenizer.eos_id());
+    const int64_t T = int64_t(ids.size());
+    const Tensor hidden = model.forward({.ids = from_values<int32_t>({T}, ids), .sequences = from_values<int32_t>({2}, {0, int32_t(T)})}, {}).hidden;
+    const std::vector<double> logits = model.logits(hidden).to_vector<double>();
+    for (int64_t t = 0; t + 1 < T; ++t) {
+      double total = 0;
+      for (int64_t v = 0; v < 280; ++v) { total += std::exp(logits[size_t(t * 280 + v)]); }
+      sum += std::log(total) - logits[size_t(t * 280 + ids[size_t(t) + 1])];
+    }
+    tokens += T - 1;
+    bytes += double(text.size());
+  }
+  const TextScore whole = score_text(model, tokenizer, texts, 1000, DType::f32), pieces = score_text(model, tokenizer, texts, 4, DType::f32);
+  EXPECT_NEAR(whole.loss, sum / double(tokens), 1e-5);
+  EXPECT_NEAR(whole.bits_per_byte, sum / bytes / std::log(2.0), 1e-5);
+  EXPECT_EQ(whole.tokens, tokens);
+  EXPECT_EQ(pieces.tokens, tokens);
+  EXPECT_NE(pieces.loss, whole.loss);
+  EXPECT_NE(message_of<UsageError>([&] { score_text(model, tokenizer, texts, 1, DType::f32); }).find("--length must be at least 2"), std::string::npos);
+}
+
 TEST_F(LanguageTrainer, MetricsHaveTheLayersOfExperts) {
   LanguageTraining t = sparse("run");
   t.schedule.steps = 2;

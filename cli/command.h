@@ -46,6 +46,7 @@ std::unique_ptr<Command> make_model_inspect();
 std::unique_ptr<Command> make_model_convert();
 std::unique_ptr<Command> make_model_init();
 std::unique_ptr<Command> make_model_assemble();
+std::unique_ptr<Command> make_model_export();
 std::unique_ptr<Command> make_model_average();
 std::unique_ptr<Command> make_model_upcycle();
 std::unique_ptr<Command> make_model_prune();

@@ -35,6 +35,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   all.push_back(make_model_inspect());
   all.push_back(make_model_convert());
   all.push_back(make_model_init());
+  all.push_back(make_model_export());
   all.push_back(make_model_assemble());
   all.push_back(make_model_average());
   all.push_back(make_model_upcycle());

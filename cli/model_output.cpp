@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "pumice/data/tokenizer.h"
+#include "pumice/models/hf/projector.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 
@@ -19,14 +21,15 @@ bool is_companion(const std::string& name) {
       "merges.txt", "spiece.model", "bpe_simple_vocab_16e6.txt.gz", "generation_config.json", "preprocessor_config.json",
       "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja",
       "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
-  return std::find(names.begin(), names.end(), name) != names.end() || fs::path(name).extension() == ".tiktoken";
+  return std::find(names.begin(), names.end(), name) != names.end() || fs::path(name).extension() == ".tiktoken" ||
+         fs::path(name).extension() == ".py";  // what trust_remote_code runs
 }
 
 bool is_config_or_weights(const std::string& name) {
   const auto begins = [&](const std::string& with) { return name.rfind(with, 0) == 0; };
   const std::string extension = fs::path(name).extension().string();
   const bool weights = (begins("model") && extension == ".safetensors") || (begins("pytorch_model") && extension == ".bin");
-  return weights || name == "config.json" || name == "model.safetensors.index.json" || name == "pytorch_model.bin.index.json";
+  return weights || name == "config.json" || name == kProjectorFile || name == "mm_projector.bin" || name == "model.safetensors.index.json" || name == "pytorch_model.bin.index.json";
 }
 
 // Whether `inner` is `outer` or lies in it; both canonical.
@@ -48,7 +51,7 @@ std::vector<fs::path> towers_inside(const std::string& model) {
   return towers;
 }
 
-void remove_model(const char* command, const std::string& directory) {
+void remove_model(const std::string& command, const std::string& directory) {
   std::vector<fs::path> old;
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
@@ -63,33 +66,81 @@ void remove_model(const char* command, const std::string& directory) {
 
 }  // namespace
 
-void make_output(const char* command, const std::string& out, bool overwrite, const std::vector<std::string>& from) {
-  REQUIRE(UsageError, !out.empty(), command, ": --out DIR is required");
+ModelOutput::ModelOutput(std::string command, const std::string& out, bool overwrite, const std::vector<std::string>& from)
+    : command_(std::move(command)), out_(out), staging_(out + "/.partial"), made_(!fs::exists(out)) {
+  REQUIRE(UsageError, !out.empty(), command_, ": --out DIR is required");
   for (const std::string& read : from) {
     const fs::path to = fs::weakly_canonical(out), model = fs::weakly_canonical(read);
-    REQUIRE(UsageError, !lies_in(to, model), command, ": --out must not be the model's own directory ", read, " or lie in it, got ", out);
-    REQUIRE(UsageError, !lies_in(model, to), command, ": ", read, ", which is read, lies in --out ", out, ": name another directory");
+    REQUIRE(UsageError, !lies_in(to, model), command_, ": --out must not be the model's own directory ", read, " or lie in it, got ", out);
+    REQUIRE(UsageError, !lies_in(model, to), command_, ": ", read, ", which is read, lies in --out ", out, ": name another directory");
   }
-  REQUIRE(UsageError, overwrite || !fs::exists(out) || fs::is_empty(out), command, ": ", out,
+  REQUIRE(UsageError, overwrite || made_ || (fs::is_directory(out) && fs::is_empty(out)), command_, ": ", out,
           " is not empty; name another directory, or give --overwrite");
   std::error_code failed;
-  fs::create_directories(out, failed);
-  REQUIRE(IoError, !failed, command, ": the directory ", out, " could not be made: ", failed.message());
-  for (const fs::path& tower : towers_inside(out)) { remove_model(command, fs::path(out) / tower); }
-  remove_model(command, out);
+  fs::remove_all(staging_, failed);  // of a command that was killed
+  fs::create_directories(staging_, failed);
+  REQUIRE(IoError, !failed, command_, ": the directory ", out, " cannot be written: ", failed.message());
 }
 
-void copy_companions(const std::string& from, const std::string& to) {
-  const auto copy = [&](const fs::path& name) {
-    std::error_code failed;
-    fs::create_directories((fs::path(to) / name).parent_path(), failed);
-    fs::copy(fs::path(from) / name, fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing, failed);
-    REQUIRE(IoError, !failed, (fs::path(from) / name).string(), " could not be copied into ", to, ": ", failed.message());
-  };
-  for (const auto& entry : fs::directory_iterator(from)) {
-    if (const fs::path name = entry.path().filename(); entry.is_regular_file() && is_companion(name.string())) { copy(name); }
+ModelOutput::~ModelOutput() {
+  std::error_code ignored;
+  fs::remove_all(staging_, ignored);
+  if (made_) { fs::remove(out_, ignored); }  // stays when there is something in it
+}
+
+void ModelOutput::commit() {
+  for (const fs::path& tower : towers_inside(out_)) { remove_model(command_, (fs::path(out_) / tower).string()); }
+  remove_model(command_, out_);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
+    if (!entry.is_directory()) { files.push_back(fs::relative(entry.path(), staging_)); }
   }
-  for (const fs::path& tower : towers_inside(from)) { copy(tower); }
+  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
+    return std::pair(a == "config.json", a) < std::pair(b == "config.json", b);  // last: with it the directory is a model
+  });
+  for (const fs::path& file : files) {
+    std::error_code failed;
+    fs::create_directories((fs::path(out_) / file).parent_path(), failed);
+    fs::rename(fs::path(staging_) / file, fs::path(out_) / file, failed);
+    REQUIRE(IoError, !failed, command_, ": ", (fs::path(out_) / file).string(), " could not be put in place: ", failed.message());
+  }
+}
+
+namespace {
+
+void copy(const std::string& from, const std::string& to, const fs::path& name) {
+  std::error_code failed;
+  fs::create_directories((fs::path(to) / name).parent_path(), failed);
+  fs::copy(fs::path(from) / name, fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing, failed);
+  REQUIRE(IoError, !failed, (fs::path(from) / name).string(), " could not be copied into ", to, ": ", failed.message());
+}
+
+}  // namespace
+
+void copy_companions(const std::string& from, const std::string& to) {
+  for (const auto& entry : fs::directory_iterator(from)) {
+    if (const fs::path name = entry.path().filename(); entry.is_regular_file() && is_companion(name.string())) { copy(from, to, name); }
+  }
+}
+
+void copy_tower(const std::string& from, const std::string& to) {
+  for (const fs::path& tower : towers_inside(from)) { copy(from, to, tower); }
+}
+
+void write_llava(const std::string& to, const LlavaFiles& model, const WeightWriterOptions& options) {
+  write_weights(to, model.tensors, options);
+  if (!model.tower.empty()) {
+    const std::string inside = (fs::path(to) / kTowerInside).string();
+    fs::create_directories(inside);
+    write_weights(inside, model.tower, options);
+    write_file_atomic(inside + "/config.json", model.tower_config);
+  }
+  write_file_atomic(to + "/config.json", model.config);
+}
+
+int32_t image_token_of(const std::string& decoder) {
+  const Tokenizer tokenizer = Tokenizer::load(decoder);
+  return tokenizer.id_of("<image>").value_or(int32_t(tokenizer.vocab_size()));
 }
 
 }  // namespace pumice

@@ -1,6 +1,7 @@
 #include "pumice/tensor/safetensors.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -177,20 +178,48 @@ Tensor SafetensorsFile::load(const std::string& name) const {
   return t;
 }
 
+DType written_dtype(const Tensor& t, std::optional<DType> dtype) {
+  return dtype && (is_float(t.dtype()) || t.dtype() == DType::f16) ? *dtype : t.dtype();
+}
+
+namespace {
+
+// Throws UsageError where `to`, a part of the tensor `name` in another type, is infinite and `from` is not.
+void require_in_range(const Tensor& from, const Tensor& to, const std::string& path, const std::string& name) {
+  const std::vector<float> was = to_dtype(from, DType::f32).to_vector<float>(), is = to_dtype(to, DType::f32).to_vector<float>();
+  for (size_t i = 0; i < is.size(); ++i) {
+    REQUIRE(UsageError, std::isfinite(is[i]) || !std::isfinite(was[i]), "[safetensors] ", path, ": '", name, "' holds ", was[i],
+            ", which is beyond the range of ", pumice::name(to.dtype()));
+  }
+}
+
+void write_converted(AtomicFile& file, const Tensor& t, DType dtype, const std::string& path, const std::string& name) {
+  constexpr int64_t kPiece = 1 << 22;  // elements
+  const Tensor flat = packed(t).reshape({t.size()});
+  for (int64_t begin = 0; begin < t.size(); begin += kPiece) {
+    const Tensor from = flat.slice(0, begin, std::min(t.size(), begin + kPiece)), to = to_dtype(from, dtype);
+    require_in_range(from, to, path, name);
+    file.write(to.raw(), size_t(to.bytes()));
+  }
+}
+
+}  // namespace
+
 void write_safetensors(AtomicFile& file, const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                       std::map<std::string, std::string> metadata) {
+                       std::map<std::string, std::string> metadata, std::optional<DType> dtype) {
   metadata["format"] = "pt";
   std::vector<std::pair<std::string, Tensor>> sorted = tensors;
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
-    return std::pair(-alignment_rank(file_name(a.second.dtype())), a.first) < std::pair(-alignment_rank(file_name(b.second.dtype())), b.first);
+  const auto type_of = [&](const Tensor& t) { return written_dtype(t, dtype); };
+  std::sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
+    return std::pair(-alignment_rank(file_name(type_of(a.second))), a.first) < std::pair(-alignment_rank(file_name(type_of(b.second))), b.first);
   });
   nlohmann::ordered_json j;
   j["__metadata__"] = metadata;
   uint64_t offset = 0;
   for (const auto& [name, t] : sorted) {
     REQUIRE(UsageError, !j.contains(name), "[safetensors] ", path, ": the name '", name, "' is given twice");
-    uint64_t end = offset + uint64_t(t.bytes());
-    j[name] = {{"dtype", file_name(t.dtype())}, {"shape", std::vector<int64_t>(t.shape().begin(), t.shape().end())}, {"data_offsets", {offset, end}}};
+    uint64_t end = offset + uint64_t(t.size() * size_of(type_of(t)));
+    j[name] = {{"dtype", file_name(type_of(t))}, {"shape", std::vector<int64_t>(t.shape().begin(), t.shape().end())}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string header = j.dump();
@@ -199,15 +228,19 @@ void write_safetensors(AtomicFile& file, const std::string& path, const std::vec
   file.write(&length, 8);
   file.write(header);
   for (const auto& [name, t] : sorted) {
-    Tensor dense = packed(to_device(t, Device::cpu()));
-    if (dense.size()) { file.write(dense.raw(), size_t(dense.bytes())); }
+    const Tensor here = to_device(t, Device::cpu());
+    if (type_of(t) != t.dtype()) {
+      write_converted(file, here, type_of(t), path, name);
+    } else if (const Tensor dense = packed(here); dense.size()) {
+      file.write(dense.raw(), size_t(dense.bytes()));
+    }
   }
 }
 
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                       std::map<std::string, std::string> metadata) {
+                       std::map<std::string, std::string> metadata, std::optional<DType> dtype) {
   AtomicFile file(path);
-  write_safetensors(file, path, tensors, std::move(metadata));
+  write_safetensors(file, path, tensors, std::move(metadata), dtype);
   file.commit();
 }
 

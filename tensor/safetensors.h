@@ -52,11 +52,14 @@ class SafetensorsFile {
 };
 
 // Tensors may be strided; they are written packed, sorted by alignment and name. "format": "pt" is added to the metadata, without
-// which other readers refuse the file.
+// which other readers refuse the file. `dtype`: of all tensors of floats in the file, which are converted in pieces as they are written. Throws
+// UsageError naming a tensor that has a finite number beyond its range.
 void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                       std::map<std::string, std::string> metadata = {});
+                       std::map<std::string, std::string> metadata = {}, std::optional<DType> dtype = {});
 // The same into a file that the caller commits; `path` is for messages.
 void write_safetensors(class AtomicFile& file, const std::string& path, const std::vector<std::pair<std::string, Tensor>>& tensors,
-                       std::map<std::string, std::string> metadata);
+                       std::map<std::string, std::string> metadata, std::optional<DType> dtype = {});
+// What `t` is written in.
+DType written_dtype(const Tensor& t, std::optional<DType> dtype);
 
 }  // namespace pumice

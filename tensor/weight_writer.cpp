@@ -21,12 +21,14 @@ using Named = std::pair<std::string, Tensor>;
 constexpr const char* kWhole = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-std::vector<std::vector<Named>> shards_of(const std::vector<Named>& tensors, uint64_t limit) {
+uint64_t written_bytes(const Tensor& t, const WeightWriterOptions& o) { return uint64_t(t.size() * size_of(written_dtype(t, o.dtype))); }
+
+std::vector<std::vector<Named>> shards_of(const std::vector<Named>& tensors, const WeightWriterOptions& o) {
   std::vector<std::vector<Named>> shards(1);
   uint64_t filled = 0;
   for (const Named& named : tensors) {
-    const uint64_t bytes = uint64_t(named.second.bytes());
-    if (!shards.back().empty() && filled + bytes > limit) {
+    const uint64_t bytes = written_bytes(named.second, o);
+    if (!shards.back().empty() && filled + bytes > o.max_shard_bytes) {
       shards.emplace_back();
       filled = 0;
     }
@@ -48,13 +50,13 @@ bool is_shard_name(const std::string& name) {
   return std::sscanf(name.c_str(), "model-%5zu-of-%5zu", &i, &of) == 2 && i > 0 && name == shard_name(i - 1, of);
 }
 
-std::string index_text(const std::vector<std::vector<Named>>& shards, const std::vector<std::string>& names) {
+std::string index_text(const std::vector<std::vector<Named>>& shards, const std::vector<std::string>& names, const WeightWriterOptions& o) {
   nlohmann::ordered_json map = nlohmann::ordered_json::object();
   uint64_t total = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     for (const Named& named : shards[i]) {
       map[named.first] = names[i];
-      total += uint64_t(named.second.bytes());
+      total += written_bytes(named.second, o);
     }
   }
   return nlohmann::ordered_json{{"metadata", {{"total_size", total}}}, {"weight_map", map}}.dump(2) + "\n";
@@ -80,7 +82,7 @@ std::vector<std::string> write_weights(const std::string& directory, const std::
   for (const Named& named : tensors) {
     REQUIRE(UsageError, all.insert(named.first).second, "[weights] ", directory, ": the name '", named.first, "' is given twice");
   }
-  const std::vector<std::vector<Named>> shards = shards_of(tensors, options.max_shard_bytes);
+  const std::vector<std::vector<Named>> shards = shards_of(tensors, options);
   std::vector<std::string> names;
   std::vector<std::unique_ptr<AtomicFile>> files;
   auto begin_file = [&](const std::string& name) -> AtomicFile& {
@@ -89,10 +91,11 @@ std::vector<std::string> write_weights(const std::string& directory, const std::
     return *files.back();
   };
   for (size_t i = 0; i < shards.size(); ++i) {
-    write_safetensors(begin_file(shards.size() == 1 ? kWhole : shard_name(i, shards.size())), directory, shards[i], options.metadata);
+    write_safetensors(begin_file(shards.size() == 1 ? kWhole : shard_name(i, shards.size())), directory, shards[i], options.metadata,
+                      options.dtype);
   }
   if (shards.size() > 1) {
-    const std::string text = index_text(shards, names);
+    const std::string text = index_text(shards, names, options);
     begin_file(kIndex).write(text);
   }
   std::vector<std::string> old = weight_names_in(directory);

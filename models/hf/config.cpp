@@ -176,7 +176,7 @@ DecoderConfig decoder_config_from_hf(const std::string& text, const std::string&
   REQUIRE(FormatError, known != std::end(kModelTypes), source, ": \"model_type\": \"", type, "\" is not known; known are ", join(known_model_types()),
           ", and each of them behind llava_ and moe_llava_.", did_you_mean(type, known_model_types()));
   known->read(f, c);
-  if (type != c.family && c.family == "phi") { c.head_bias = f.boolean("lm_head_bias", false); }  // MoE-LLaVA makes Phi's head without its bias
+  if (c.family == "phi") { c.head_bias = f.boolean("lm_head_bias", type == c.family); }  // MoE-LLaVA makes Phi's head without its bias
   try {
     c.validate_sizes();
     if (const std::optional<Fields> moe = f.object("moe")) { read_moe(*moe, c); }

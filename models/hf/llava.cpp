@@ -50,7 +50,8 @@ int64_t projector_layers_of(const std::string& type) {
   const size_t end = type.find("x_gelu");
   const bool mlp = starts_with(type, "mlp") && end != std::string::npos && end == type.size() - 6 && end > 3 && end < 6 &&
                    type.find_first_not_of("0123456789", 3) == end;
-  return mlp ? std::stoll(type.substr(3)) : 0;
+  const int64_t layers = mlp ? std::stoll(type.substr(3)) : 0;
+  return layers >= 2 ? layers : 0;
 }
 
 LlavaConfig llava_config_from_hf(const std::string& text, const std::string& source, const VisionConfig& vision) {
@@ -89,6 +90,7 @@ std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& c, const std::string& 
   const Prefixes p = prefixes_of(c);
   if (starts_with(parameter, "vision.")) { return {tower_tensor(c.vision, parameter.substr(7), p.tower)}; }
   if (starts_with(parameter, "projector.")) {
+    if (c.layout != "hf" && c.projector_layers == 1) { return {{p.projector + parameter.substr(parameter.rfind('.') + 1)}}; }  // a layer, not a list of one
     if (c.layout != "hf") { return {{p.projector + parameter.substr(10)}}; }
     const int64_t layer = std::stoll(parameter.substr(10)) / 2 + 1;  // linear_1, linear_2
     return {{p.projector + "linear_" + std::to_string(layer) + parameter.substr(parameter.rfind('.'))}};
@@ -118,14 +120,20 @@ LlavaConfig read_llava_config(const std::string& directory, std::string& tower) 
   return llava_config_from_hf(text, path, vision);
 }
 
+std::string tower_prefix_of(const LlavaConfig& config) { return prefixes_of(config).tower; }
+
+bool holds_tower(const LlavaConfig& config, const WeightFiles& weights) {
+  return weights.contains(hf_llava_tensors(config, "vision." + std::string(config.vision.run ? "image." : "") + "patches.weight")[0].name);
+}
+
 Llava open_llava(const std::string& directory, const std::string& tower_given) {
   std::string tower = tower_given;
   const LlavaConfig config = read_llava_config(directory, tower);
   const WeightFiles weights = WeightFiles::open(directory);
   Llava model = Llava::unfilled(config);
-  const std::string prefix = prefixes_of(config).tower;
-  const bool holds_tower = weights.contains(hf_llava_tensors(config, "vision." + std::string(config.vision.run ? "image." : "") + "patches.weight")[0].name);
-  REQUIRE(FormatError, holds_tower || !tower.empty(), directory, ": the weights of the vision tower are not in the checkpoint (", prefix, "...): give its "
+  const std::string prefix = tower_prefix_of(config);
+  const bool inside = holds_tower(config, weights);
+  REQUIRE(FormatError, inside || !tower.empty(), directory, ": the weights of the vision tower are not in the checkpoint (", prefix, "...): give its "
           "directory with --image-tower");
   const auto of_tower = [](const std::string& parameter) { return starts_with(parameter, "vision."); };
   const auto ignored = [&](const std::string& tensor) {
@@ -133,9 +141,9 @@ Llava open_llava(const std::string& directory, const std::string& tower_given) {
     return head || (starts_with(tensor, prefix) && is_beside_tower(config.vision, tensor.substr(prefix.size())));
   };
   bind_weights(model.parameters(), weights, [&](const std::string& name) {
-    return of_tower(name) && !holds_tower ? std::vector<HfTensor>() : hf_llava_tensors(config, name);
+    return of_tower(name) && !inside ? std::vector<HfTensor>() : hf_llava_tensors(config, name);
   }, ignored, directory);
-  if (!holds_tower) {
+  if (!inside) {
     bind_weights(model.parameters(), WeightFiles::open(tower), [&](const std::string& name) {
       return of_tower(name) ? std::vector{tower_tensor(config.vision, name.substr(7), "")} : std::vector<HfTensor>();
     }, [&](const std::string& tensor) { return is_beside_tower(config.vision, tensor); }, tower);

@@ -5,6 +5,7 @@
 
 #include "pumice/models/hf/bind.h"
 #include "pumice/models/llava.h"
+#include "pumice/tensor/weight_files.h"
 
 namespace pumice {
 
@@ -17,10 +18,14 @@ LlavaConfig llava_config_from_hf(const std::string& json, const std::string& sou
 // The same of a directory whose tower is found as open_llava() finds it; `tower` receives its directory, "" for none.
 LlavaConfig read_llava_config(const std::string& directory, std::string& tower);
 
-// Layers of a projector of this type, "linear" or "mlpNx_gelu"; 0 for one that is unknown.
+// Layers of a projector of this type, "linear" or "mlpNx_gelu" with N >= 2; 0 for one that is unknown.
 int64_t projector_layers_of(const std::string& type);
 
+// Where each parameter stands in a checkpoint of config.layout, the tower's behind tower_prefix_of().
 std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& config, const std::string& parameter);
+std::string tower_prefix_of(const LlavaConfig& config);
+// Whether the weights of the tower are among these, or in a directory of their own.
+bool holds_tower(const LlavaConfig& config, const WeightFiles& weights);
 
 // For use, over mapped files. `tower`: the directory of the vision tower, or "" for what config.json names: Transformers' layout needs none; a relative
 // directory inside of the model; or openai/clip-vit-large-patch14-336 and google/siglip-so400m-patch14-384, whose sizes are known, when the checkpoint

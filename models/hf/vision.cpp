@@ -66,6 +66,15 @@ VisionConfig vision_config_from_hf(const std::string& text, const std::string& s
   return c;
 }
 
+std::string vision_config_to_hf(const VisionConfig& c, bool pools) {
+  nlohmann::json config = {{"model_type", c.family + "_vision_model"}, {"image_size", c.image_size}, {"patch_size", c.patch}, {"num_channels", 3},
+                           {"hidden_size", c.width}, {"num_hidden_layers", c.layers}, {"num_attention_heads", c.heads},
+                           {"intermediate_size", c.hidden}, {"layer_norm_eps", c.norm_eps},
+                           {"hidden_act", c.activation == Gelu::quick ? "quick_gelu" : c.activation == Gelu::erf ? "gelu" : "gelu_pytorch_tanh"}};
+  if (c.family == "siglip" && !pools) { config["vision_use_head"] = false; }
+  return config.dump(2) + "\n";
+}
+
 std::string tower_directory(const std::string& given) {
   const std::string path = given + "/config.json";
   const bool described = std::filesystem::is_regular_file(path);

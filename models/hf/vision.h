@@ -12,6 +12,9 @@ namespace pumice {
 // From a config.json of one of those model types, or one whose "vision_config" is. Throws FormatError naming `source` and the field.
 VisionConfig vision_config_from_hf(const std::string& json, const std::string& source);
 
+// The inverse, for a tower alone and one of theirs. `pools`: SigLIP's attention pooling stands behind it.
+std::string vision_config_to_hf(const VisionConfig& config, bool pools);
+
 // What a directory is, its config.json tells and never its name: one of those, or, where that has an "architecture", a run or a checkpoint of ours.
 // tower_directory() is where its config.json and weights lie: the directory itself, or the checkpoint that a run means. Throws IoError.
 std::string tower_directory(const std::string& given);

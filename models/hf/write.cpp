@@ -42,7 +42,7 @@ DecoderConfig text_config_of(const std::string& text, const std::string& source,
   return decoder_config_from_hf(value["text_config"].dump(), source + ": in \"text_config\"");
 }
 
-NamedTensors upcycled_tensors(const WeightFiles& dense, const DecoderConfig& sparse, const std::string& prefix, uint64_t seed) {
+NamedTensors upcycled_tensors(const NamedTensors& dense, const DecoderConfig& sparse, uint64_t seed) {
   DecoderConfig plain = sparse;
   plain.moe_layers.clear();
   plain.experts.clear();
@@ -55,20 +55,20 @@ NamedTensors upcycled_tensors(const WeightFiles& dense, const DecoderConfig& spa
     const bool beside = moe == std::string::npos && name.find(".mlp.") != std::string::npos && hf_tensors_of(sparse, name)[0].name != hf_tensors_of(plain, name)[0].name;
     if (experts != std::string::npos || beside) {
       const std::string mlp = beside ? name : name.substr(0, experts) + ".mlp." + name.substr(experts + 13);
-      for (const HfTensor& t : hf_tensors_of(sparse, name)) { copies[prefix + hf_tensors_of(plain, mlp)[0].name].push_back(prefix + t.name); }
+      for (const HfTensor& t : hf_tensors_of(sparse, name)) { copies[hf_tensors_of(plain, mlp)[0].name].push_back(t.name); }
     } else if (moe != std::string::npos) {  // the router, or the weights of a residual mixture
       const double bound = 1 / std::sqrt(double(sparse.width));
       const RandomKey key{.seed = seed, .site = site_of(name.c_str())};
-      routers.emplace_back(prefix + hf_tensors_of(sparse, name)[0].name, random_uniform_tensor(p->shape(), -bound, bound, key));
+      routers.emplace_back(hf_tensors_of(sparse, name)[0].name, random_uniform_tensor(p->shape(), -bound, bound, key));
     }
   }
-  for (const std::string& name : dense.names()) {
+  for (const auto& [name, tensor] : dense) {
     const auto at = copies.find(name);
     if (at == copies.end()) {
-      all.emplace_back(name, dense.load(name));
+      all.emplace_back(name, tensor);
       continue;
     }
-    for (const std::string& copy : at->second) { all.emplace_back(copy, dense.load(name)); }
+    for (const std::string& copy : at->second) { all.emplace_back(copy, tensor); }
     copies.erase(at);
   }
   REQUIRE(FormatError, copies.empty(), "the checkpoint has no tensor ", copies.begin()->first, ", which should become experts");
@@ -91,12 +91,28 @@ RouterOptions gate_of(const MoeSettings& m) {
 
 }  // namespace
 
+void declare_moe_options(OptionTable& o, MoeSettings& m) {
+  o.add("moe-mode", m.mode, "MoE", "which layers").one_of({"first_half", "second_half", "sparse", "dense"});
+  o.add("moe-layers", m.layers, "MoE", "which layers, by number, instead of --moe-mode").alias("moe-layers-idx");
+  o.add("experts", m.experts, "MoE", "per sparse layer: one number, or one for each").alias("num-experts");
+  o.add("experts-per-token", m.experts_per_token, "MoE", "experts that a token visits").alias("top-k-experts");
+  o.add("capacity-factor", m.capacity_factor, "MoE", "of training; 0 drops nothing");
+  o.add("eval-capacity-factor", m.eval_capacity_factor, "MoE", "of evaluation; 0 drops nothing");
+  o.add("min-capacity", m.min_capacity, "MoE", "places per expert at least");
+  o.add("gate", m.gate, "MoE", "policy of the router: one whose answers repeat, DeepSpeed 0.9.5's, or the MoE-LLaVA paper's")
+      .one_of(gate_names());
+  o.add("order", m.order, "MoE", "who claims places first; unset: the gate's")
+      .one_of(order_names()).synonym("batch-priority", "batch_priority");
+  o.add("second-choice", m.second_choice, "MoE", "of two experts: most probable, or drawn in training, or always; unset: the gate's")
+      .one_of(second_choice_names());
+  o.add("gates", m.gates, "MoE", "factor of an expert: its probability, or that over the sum of the token's; unset: the gate's")
+      .one_of(gates_names()).synonym("renormalized", "renormalised");
+  o.add("use-residual", m.residual, "MoE", "keep the MLP beside the experts");
+  o.add("router-aux-loss-coef", m.aux_weight, "MoE", "weight of the balance loss");
+}
+
 std::string upcycled_config(const std::string& text, const std::string& source, const MoeSettings& m) {
   nlohmann::json value = parse_hf_object(text, source);
-  if (const Fields f(value, source); f.object("text_config")) {  // Transformers' layout of a model that sees
-    value["text_config"] = nlohmann::json::parse(upcycled_config(value["text_config"].dump(), source + ": in \"text_config\"", m));
-    return value.dump(2) + "\n";
-  }
   const DecoderConfig dense = decoder_config_from_hf(text, source);
   REQUIRE(UsageError, dense.moe_layers.empty(), source, ": this model is sparse already");
   const std::vector<int64_t> layers = m.layers.empty() ? moe_layers_of(m.mode, dense.layers) : m.layers;
@@ -108,6 +124,11 @@ std::string upcycled_config(const std::string& text, const std::string& source, 
                   {"router_aux_loss_coef", m.aux_weight}, {"top_k_experts", m.experts_per_token}, {"use_residual", m.residual},
                   {"order", name_of(gate.order)}, {"second_choice", name_of(gate.second)}, {"gates", name_of(gate.gates)}};
   value["model_type"] = "moe_llava_" + (dense.family == "qwen2" ? std::string("qwen1_5") : dense.family);
+  if (const auto classes = value.find("architectures"); classes != value.end() && classes->is_array()) {
+    for (nlohmann::json& name : *classes) {
+      if (name.is_string() && name.get<std::string>().rfind("Llava", 0) == 0) { name = "MoELLaVA" + name.get<std::string>().substr(5); }
+    }
+  }
   if (dense.family == "phi" && dense.head_bias) { value["lm_head_bias"] = true; }  // MoE-LLaVA's Phi has none, this one does
   const std::string sparse = value.dump(2) + "\n";
   decoder_config_from_hf(sparse, source);  // throws what does not fit

@@ -4,12 +4,8 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 
-#include "../temporary.h"
-#include "pumice/data/image.h"
 #include "pumice/models/hf/assemble.h"
-#include "pumice/tensor/file.h"
-#include "pumice/train/checkpoint.h"
-#include "run_program.h"
+#include "seeing_models.h"
 
 namespace pumice {
 namespace {
@@ -18,41 +14,7 @@ using testing::holds;
 using testing::Outcome;
 using testing::run;
 
-constexpr const char* kConfig =
-    R"({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
-        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "torch_dtype": "bfloat16"})";
-
-class Assembled : public ::testing::Test {
- protected:
-  // A decoder at d_ / "words", a run of ours at d_ / "run", a picture.
-  void SetUp() override {
-    const Tokenizer tokenizer = Tokenizer::train({"a red cat on a mat", "a blue dog", "what is this", "where is the cat"}, {.vocab_size = 280});
-    tokenizer.save(d_ / "tokenizer");
-    write_file_atomic(d_ / "qwen2.json", kConfig);
-    ASSERT_EQ(run("model init --model-config " + (d_ / "qwen2.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "words")).code, 0);
-    ImageTextConfig c = limoe_preset("micro");
-    c.image_size = 16;
-    c.vocabulary = 300;
-    c.moe_layers = {1, 3};
-    c.router.experts = 4;
-    save_model(d_ / "run", *make_model(c, 1), tokenizer, {.options = "{}"});
-    std::vector<uint8_t> rgb;
-    for (int i = 0; i < 9 * 14 * 3; ++i) { rgb.push_back(uint8_t(i * 37)); }
-    write_file_atomic(d_ / "picture.png", encode_png({9, 14, rgb}));
-  }
-  Outcome assemble(const std::string& tower, const std::string& out, const std::string& more = "") const {
-    return run("model assemble --decoder " + (d_ / "words") + " --image-tower " + tower + " --out " + (d_ / out) + " " + more);
-  }
-  std::string answer(const std::string& model) const {
-    const Outcome o = run("generate --precision f32 --max-new-tokens 8 --image-fit pad -p 'what is this' --conv-mode phi --image " +
-                          (d_ / "picture.png") + " --model " + (d_ / model));
-    EXPECT_EQ(o.code, 0) << o.text;
-    return o.text;
-  }
-  static std::string fixture(const char* name) { return std::string(PUMICE_FIXTURES "/models/fixtures/") + name; }
-
-  testing::Temporary d_;
-};
+class Assembled : public testing::SeeingModels {};
 
 TEST_F(Assembled, LayoutsAnswerAlike) {
   for (const char* tower : {"clip-vision", "clip", "siglip-vision"}) {
@@ -102,14 +64,30 @@ TEST_F(Assembled, AModelIsReplacedAsAWhole) {
   EXPECT_TRUE(inside.code == 2 && holds(inside, "vision_tower, which is read, lies in --out")) << inside.text;
   EXPECT_EQ(read_file(tower + "/model.safetensors"), weights);
   write_file_atomic(d_ / "sees/notes.txt", "mine");
-  ASSERT_EQ(run("model convert " + (d_ / "words") + " --no-moe --overwrite --out " + (d_ / "sees")).code, 0);
+  ASSERT_EQ(run("model export " + (d_ / "words") + " --overwrite --out " + (d_ / "sees")).code, 0);
   EXPECT_FALSE(std::filesystem::exists(tower + "/model.safetensors"));
   EXPECT_EQ(read_file(d_ / "sees/notes.txt"), "mine");
 }
 
+// A model that cannot be made leaves the one that it was to replace as it was, and no part of itself.
+TEST_F(Assembled, WhatFailsLeavesWhatWasThere) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  const std::string config = read_file(d_ / "sees/config.json"), weights = read_file(d_ / "sees/model.safetensors");
+  // the tower is not with the files that are read back
+  std::filesystem::create_directory(d_ / "apart");
+  for (const char* file : {"config.json", "model.safetensors", "tokenizer.json"}) { std::filesystem::copy(d_ / ("sees/" + std::string(file)), d_ / "apart"); }
+  const Outcome failed = run("model convert " + (d_ / "apart") + " --overwrite --out " + (d_ / "sees"));
+  EXPECT_EQ(failed.code, 1) << failed.text;
+  EXPECT_EQ(read_file(d_ / "sees/config.json"), config);
+  EXPECT_EQ(read_file(d_ / "sees/model.safetensors"), weights);
+  EXPECT_FALSE(std::filesystem::exists(d_ / "sees/.partial"));
+  EXPECT_EQ(run("model convert " + (d_ / "apart") + " --out " + (d_ / "fresh")).code, 1);
+  EXPECT_FALSE(std::filesystem::exists(d_ / "fresh"));
+}
+
 // Parts lie in their files until they are written.
 TEST_F(Assembled, NothingIsCopied) {
-  const AssembledLlava made = assemble_llava(d_ / "words", fixture("clip-vision"), {});
+  const LlavaFiles made = assemble_llava(d_ / "words", fixture("clip-vision"), {});
   for (const auto& [name, tensor] : made.tensors) {
     EXPECT_EQ(tensor.dtype(), name.find("mm_projector") == std::string::npos ? DType::bf16 : DType::f32) << name;
   }
@@ -149,12 +127,12 @@ TEST_F(Assembled, WhatDoesNotFitTogetherIsNamed) {
 
 // Transformers' layout needs an id for a picture: where the tokenizer has all rows, there are more, as in llava-1.5-7b-hf (32000 became 32064).
 TEST_F(Assembled, AFullVocabularyGrows) {
-  std::string full = kConfig;
+  std::string full = testing::kDecoderConfig;
   const int64_t words = Tokenizer::load(d_ / "tokenizer").vocab_size(), rows = (words / 64 + 1) * 64;
   write_file_atomic(d_ / "full.json", full.replace(full.find("300"), 3, std::to_string(words)));
   const std::string made = "model init --model-config " + (d_ / "full.json") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / "full");
   ASSERT_EQ(run(made).code, 0);
-  const AssembledLlava sees = assemble_llava(d_ / "full", fixture("clip-vision"), {.layout = "hf", .image_token = int32_t(words)});
+  const LlavaFiles sees = assemble_llava(d_ / "full", fixture("clip-vision"), {.layout = "hf", .image_token = int32_t(words)});
   const auto tensor = [&](const std::string& name) {
     return std::find_if(sees.tensors.begin(), sees.tensors.end(), [&](const auto& t) { return t.first == name; })->second;
   };

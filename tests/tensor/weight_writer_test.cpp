@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <limits>
 #include <set>
 
 #include "pumice/tensor/file.h"
@@ -53,6 +54,35 @@ TEST(WeightWriter, OneFileOrShardsInTheOrderGiven) {
   EXPECT_EQ(write_weights(d.path(), tensors(3)), (Names{"model.safetensors"}));
   EXPECT_EQ(names_in(d.path()), (std::set<std::string>{"model.safetensors", "model-notes.safetensors"}));
   EXPECT_EQ(WeightFiles::open(d.path()).load("a").item(), 3);
+}
+
+TEST(WeightWriter, FloatsInAnotherType) {
+  Temporary d;
+  std::vector<std::pair<std::string, Tensor>> all = tensors(1.0 + 1.0 / 512);  // between two numbers of bf16
+  std::vector<float> many(5'000'003);  // more than are converted at once
+  for (size_t i = 0; i < many.size(); ++i) { many[i] = float(i % 251) - 125; }
+  all.emplace_back("many", from_values<float>({int64_t(many.size())}, many));
+  all.emplace_back("ids", from_values<int32_t>({3}, std::vector<int32_t>{1, 70000, -3}));
+  all.emplace_back("none", zeros({0, 3}));
+  const Names shards = write_weights(d.path(), all, {.max_shard_bytes = 200, .dtype = DType::f16});
+  EXPECT_EQ(shards.size(), 4u) << "d to a in one, for their bytes are those that are written; many; the rest; the index";
+  EXPECT_EQ(nlohmann::json::parse(read_file(d / shards.back()))["metadata"]["total_size"], 20 + 8 + 50 + 2 + 2 * 5'000'003 + 12);
+  const WeightFiles files = WeightFiles::open(d.path());
+  for (const WeightInfo& info : files.all()) { EXPECT_EQ(info.dtype, info.name == "ids" ? "I32" : "F16") << info.name; }
+  EXPECT_EQ(to_dtype(files.load("many"), DType::f32).to_vector<float>(), many);
+  EXPECT_EQ(files.load("ids").to_vector<int32_t>(), (std::vector<int32_t>{1, 70000, -3}));
+  EXPECT_EQ(to_dtype(files.load("d"), DType::f32).to_vector<float>(), std::vector<float>(10, float(1.0 + 1.0 / 512)));  // f16 has it
+  write_weights(d.path(), all, {.dtype = DType::bf16});
+  EXPECT_EQ(to_dtype(WeightFiles::open(d.path()).load("b"), DType::f32).to_vector<float>(), std::vector<float>(25, 1.0f));  // to even
+
+  const float infinite = std::numeric_limits<float>::infinity();
+  write_weights(d.path(), {{"x", from_values<float>({2}, std::vector<float>{65504, -infinite})}}, {.dtype = DType::f16});  // what is infinite stays so
+  const std::string before = read_file(d / "model.safetensors");
+  const std::string message = message_of<UsageError>([&] {
+    write_weights(d.path(), {{"x", from_values<float>({2}, std::vector<float>{1, 65520})}}, {.dtype = DType::f16});
+  });
+  EXPECT_NE(message.find("'x' holds 65520, which is beyond the range of f16"), std::string::npos) << message;
+  EXPECT_EQ(read_file(d / "model.safetensors"), before);
 }
 
 TEST(WeightWriter, AModelMayBeSavedOverTheFilesItIsMappedFrom) {

@@ -1,0 +1,46 @@
+// What the three layouts of a model that sees (llava.h) write into config.json, and what they cannot describe.
+#pragma once
+#include <string>
+
+#include "pumice/models/hf/write.h"
+#include "pumice/models/llava.h"
+
+namespace pumice {
+
+// A model that sees, as a directory holds it.
+struct LlavaFiles {
+  std::string config;        // config.json
+  NamedTensors tensors;      // in Transformers' layout the tower as well
+  std::string tower_config;  // else the tower's config.json and weights, for the directory kTowerInside of the model, unless they lie elsewhere
+  NamedTensors tower;
+};
+inline constexpr const char* kTowerInside = "vision_tower";
+
+// Throws UsageError unless `config.layout`, which must be one of the three, can describe the model: in Transformers' neither a tower of our own nor
+// experts, Qwen-1, a head with a bias (Phi) or another projector than mlp2x_gelu; in LLaVA's no experts. `image_token`: of Transformers' layout, the
+// id that stands for a picture, at most the vocabulary.
+void require_describable(const LlavaConfig& config, int32_t image_token);
+
+// Of a directory that sees: the config.json of its decoder alone.
+std::string decoder_part(const std::string& json, const std::string& source);
+// The config.json of its tower alone, where `json` may describe more.
+std::string tower_part(const std::string& json, const std::string& source, const VisionConfig& vision);
+
+// The inverse of llava_config_from_hf(): config.json in the layout of `config`.
+struct LlavaParts {
+  std::string decoder, tower;      // config.json of each
+  std::string tower_name;          // for LLaVA's and MoE-LLaVA's: where the tower lies
+  int32_t image_token = -1;        // for Transformers'
+  std::string image_aspect_ratio;  // "" to leave it out
+};
+std::string llava_config_to_hf(const LlavaConfig& config, const LlavaParts& parts);
+
+// A decoder gets rows for a picture's id where it has none: up to a multiple of 64.
+int64_t rows_with_image_token(int64_t vocabulary, int32_t image_token);
+// An embedding or a head with more rows, each the mean of the others: in a head it is then never the most probable token.
+Tensor with_rows(const Tensor& table, int64_t rows);
+
+// "torch_dtype" of a config.json and of what it holds, as weights were written.
+std::string with_dtype(const std::string& json, const std::string& source, DType dtype);
+
+}  // namespace pumice

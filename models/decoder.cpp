@@ -23,17 +23,6 @@ const Init kWeights = Init::normal(0.02);
 
 Tensor offsets_of(const std::vector<int32_t>& values) { return from_values<int32_t>({int64_t(values.size())}, values); }
 
-// Frequencies for `length` tokens. Dynamic NTK (as in Transformers): beyond the trained length theta grows; keys in a cache keep the rotation that
-// they were stored with.
-std::vector<float> frequencies_of(const DecoderConfig& c, int64_t length) {
-  double theta = c.rotary_theta;
-  if (c.dynamic_ntk > 0 && length > c.positions) {
-    const double R = double(c.rotary);
-    theta *= std::pow(c.dynamic_ntk * double(length) / double(c.positions) - (c.dynamic_ntk - 1), R / (R - 2));
-  }
-  return rotary_frequencies(c.rotary, theta);
-}
-
 }  // namespace
 
 void require_sequences(const char* place, const std::vector<int32_t>& begin, int64_t T) {
@@ -119,10 +108,11 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
   const Device device = store_->device();
   p.positions = to_device(offsets_of(positions), device);
   const int64_t longest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
-  const bool own = run.cache && config_.dynamic_ntk > 0 && longest > config_.positions;
+  const bool own = run.cache && config_.scaling.depends_on(longest);
   if (!own) { lengths = {longest}; }
+  const auto frequencies = [&](int64_t length) { return scaled_frequencies(config_.rotary, config_.rotary_theta, config_.scaling, length); };
   for (int64_t length : lengths) {
-    p.frequencies.push_back(to_device(from_values<float>({config_.rotary / 2}, frequencies_of(config_, length)), device));
+    p.frequencies.push_back(to_device(from_values<float>({config_.rotary / 2}, frequencies(length)), device));
   }
   if (!config_.moe_layers.empty()) {
     if (!run.cache && T > 0) { groups = {0, T}; }
@@ -133,11 +123,12 @@ Decoder::Pass Decoder::pass_of(const DecoderInput& input, const DecoderRun& run)
 }
 
 Tensor Decoder::rotate(const Tensor& x, const Pass& p) const {
-  if (p.frequencies.size() == 1) { return rotary(x, p.positions, p.frequencies[0]); }
+  const double scale = config_.scaling.scale();
+  if (p.frequencies.size() == 1) { return rotary(x, p.positions, p.frequencies[0], scale); }
   const std::vector<int32_t> begin = p.sequences.to_vector<int32_t>();
   std::vector<Tensor> parts;
   for (size_t n = 0; n + 1 < begin.size(); ++n) {
-    parts.push_back(rotary(slice(x, 0, begin[n], begin[n + 1]), slice(p.positions, 0, begin[n], begin[n + 1]), p.frequencies[n]));
+    parts.push_back(rotary(slice(x, 0, begin[n], begin[n + 1]), slice(p.positions, 0, begin[n], begin[n + 1]), p.frequencies[n], scale));
   }
   return concat(parts, 0);
 }

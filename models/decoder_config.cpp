@@ -13,7 +13,7 @@ int64_t DecoderConfig::experts_of(int64_t layer) const {
 }
 
 bool DecoderConfig::reads_in_pieces(int64_t length) const {
-  if (dynamic_ntk > 0 && length > positions) { return false; }
+  if (scaling.depends_on(length)) { return false; }
   if (!moe_layers.empty() && router.second == SecondChoice::gumbel_always) { return false; }  // drawn by place in the group
   const Capacity& c = router.eval;
   return c.factor == 0 || length <= c.least || std::all_of(experts.begin(), experts.end(), [&](int64_t e) {
@@ -49,8 +49,10 @@ void DecoderConfig::validate() const {
   REQUIRE(UsageError, heads % kv_heads == 0, "[decoder] heads must be a multiple of kv_heads, got ", heads, " and ", kv_heads);
   REQUIRE(UsageError, rotary >= 0 && rotary % 2 == 0 && rotary <= head_width, "[decoder] rotary must be even and at most head_width = ", head_width,
           ", got ", rotary);
-  REQUIRE(UsageError, rotary_theta > 0 && norm_eps > 0 && (dynamic_ntk == 0 || dynamic_ntk >= 1) && window >= 0, "[decoder] rotary_theta and norm_eps must be above 0, "
-          "dynamic_ntk at least 1 or 0, and window at least 0, got ", rotary_theta, ", ", norm_eps, ", ", dynamic_ntk, " and ", window);
+  REQUIRE(UsageError, rotary_theta > 0 && norm_eps > 0 && window >= 0, "[decoder] rotary_theta and norm_eps must be above 0, and window at least 0, got ",
+          rotary_theta, ", ", norm_eps, " and ", window);
+  scaling.validate();
+  REQUIRE(UsageError, scaling.kind != RotaryScaling::Kind::yarn || rotary_theta > 1, "[decoder] yarn needs a rotary_theta above 1, got ", rotary_theta);
   REQUIRE(UsageError, !(tied && head_bias), "[decoder] a head that is the embedding has no bias");
   REQUIRE(UsageError, moe_layers.size() == experts.size(), "[decoder] each of the ", moe_layers.size(), " sparse layers needs its number of experts, got ",
           experts.size(), " numbers");

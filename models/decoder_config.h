@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "pumice/models/rotary_scaling.h"
 #include "pumice/moe/policy.h"
 
 namespace pumice {
@@ -24,7 +25,7 @@ struct DecoderConfig {
   bool parallel = false;            // x + attention(h) + mlp(h) of one norm h (GPT-J, Phi); else one after the other, each with its norm
   int64_t rotary = 0;               // elements of a head that are rotated
   double rotary_theta = 10000;
-  double dynamic_ntk = 0;           // factor of dynamic NTK scaling beyond `positions`; 0: none
+  RotaryScaling scaling;            // beyond the length that the model was trained for
   int64_t window = 0;               // sliding window of attention; 0: all
   int64_t window_from = 0;          // the first layer that has it
   bool qkv_bias = false, out_bias = false, mlp_bias = false, head_bias = false;
@@ -39,8 +40,8 @@ struct DecoderConfig {
 
   int64_t experts_of(int64_t layer) const;  // 0 in a dense layer
   // Whether a text of up to `length` tokens may be read into a cache in pieces: what becomes of a token depends on those before it alone. Not where an
-  // expert may have fewer places than there are tokens (how many are dropped depends on how many come at once), nor beyond `positions` under
-  // dynamic NTK scaling (the angles depend on the length).
+  // expert may have fewer places than there are tokens (how many are dropped depends on how many come at once), nor beyond the trained length under
+  // dynamic scaling (the angles depend on the length).
   bool reads_in_pieces(int64_t length) const;
   // Throws UsageError naming the field and what it must be.
   void validate() const;

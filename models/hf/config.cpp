@@ -1,11 +1,37 @@
 #include "pumice/models/hf/config.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "pumice/models/hf/fields.h"
 
 namespace pumice {
 namespace {
+
+RotaryScaling read_scaling(const Fields& f, int64_t positions) {
+  using Kind = RotaryScaling::Kind;
+  const std::string type = f.text("rope_type", f.text("type", "default"));
+  if (type == "default") { return {}; }
+  RotaryScaling s;
+  s.kind = type == "linear" ? Kind::linear : type == "dynamic" ? Kind::dynamic : type == "llama3" ? Kind::llama3 : type == "yarn" ? Kind::yarn : Kind::none;
+  REQUIRE(FormatError, s.kind != Kind::none, f.source(), ": scaling of type \"", type, "\" is not supported, only default, linear, dynamic, llama3 and yarn");
+  s.factor = f.number("factor");
+  s.trained = s.kind == Kind::llama3 ? f.integer("original_max_position_embeddings")
+            : s.kind == Kind::yarn   ? f.integer("original_max_position_embeddings", positions) : positions;
+  if (s.kind == Kind::llama3) {
+    s.low_factor = f.number("low_freq_factor");
+    s.high_factor = f.number("high_freq_factor");
+  }
+  if (s.kind != Kind::yarn) { return s; }
+  s.beta_fast = f.number("beta_fast", s.beta_fast);
+  s.beta_slow = f.number("beta_slow", s.beta_slow);
+  s.truncate = f.boolean("truncate", true);
+  const double m = f.number("mscale", 0), all = f.number("mscale_all_dim", 0);
+  const auto grown = [&](double by) { return s.factor <= 1 ? 1 : 0.1 * by * std::log(s.factor) + 1; };
+  s.attention = f.number("attention_factor", m != 0 && all != 0 ? grown(m) / grown(all) : 0);
+  REQUIRE(FormatError, !f.has("attention_factor") || s.attention > 0, f.source(), ": \"attention_factor\" must be above 0, got ", s.attention);
+  return s;
+}
 
 // Where rotary settings stand: the model's own fields, or since Transformers 5 "rope_parameters".
 void read_rotary(const Fields& f, DecoderConfig& c, double default_share) {
@@ -15,12 +41,7 @@ void read_rotary(const Fields& f, DecoderConfig& c, double default_share) {
   const double share = from.number("partial_rotary_factor", f.number("partial_rotary_factor", f.number("rope_pct", default_share)));
   REQUIRE(FormatError, share >= 0 && share <= 1, f.source(), ": the rotated share of a head must be in [0, 1], got ", share);
   c.rotary = int64_t(share * double(c.head_width));
-  std::optional<Fields> scaling = parameters ? parameters : f.object("rope_scaling");
-  if (!scaling) { return; }
-  const std::string type = scaling->text("rope_type", scaling->text("type", "default"));
-  REQUIRE(FormatError, type == "default" || type == "dynamic", scaling->source(), ": scaling of type \"", type,
-          "\" is not supported, only \"default\" and \"dynamic\"");
-  if (type == "dynamic") { c.dynamic_ntk = scaling->number("factor", 1); }
+  if (const std::optional<Fields> scaling = parameters ? parameters : f.object("rope_scaling")) { c.scaling = read_scaling(*scaling, c.positions); }
 }
 
 // A field that is left out has the value of Transformers' configuration class (4.57: configuration_llama.py, ...), which does not write what equals

@@ -25,6 +25,10 @@ class Fields {
     return object_[name].get<int64_t>();
   }
   int64_t integer(const char* name, int64_t fallback) const { return has(name) ? integer(name) : fallback; }
+  double number(const char* name) const {
+    require(name);
+    return number(name, 0);
+  }
   double number(const char* name, double fallback) const {
     if (!has(name)) { return fallback; }
     REQUIRE(FormatError, object_[name].is_number(), source_, ": \"", name, "\" must be a number, got ", object_[name].dump());

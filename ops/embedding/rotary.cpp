@@ -12,16 +12,16 @@ PUMICE_DEFINE_KERNEL(rotary_kernel, RotaryArgs);
 
 namespace {
 
-Tensor rotated(const Tensor& x, const Tensor& positions, const Tensor& frequencies, int sign) {
+Tensor rotated(const Tensor& x, const Tensor& positions, const Tensor& frequencies, int sign, double scale) {
   const Tensor from = x.strides()[2] == 1 || x.dim(2) <= 1 ? x.detach() : packed(x);
   Tensor y = empty(x.shape(), x.dtype(), x.device());
-  if (x.size()) { rotary_kernel(x.device(), {y, from, positions, frequencies, sign}); }
+  if (x.size()) { rotary_kernel(x.device(), {y, from, positions, frequencies, sign, scale}); }
   return y;
 }
 
 }  // namespace
 
-Tensor rotary(const Tensor& x, const Tensor& positions_in, const Tensor& frequencies_in) {
+Tensor rotary(const Tensor& x, const Tensor& positions_in, const Tensor& frequencies_in, double scale) {
   require_float("rotary", "x", x);
   require_dtype("rotary", "positions", positions_in, DType::i32);
   require_dtype("rotary", "frequencies", frequencies_in, DType::f32);
@@ -29,11 +29,11 @@ Tensor rotary(const Tensor& x, const Tensor& positions_in, const Tensor& frequen
           "[rotary] x (T, H, D), positions (T) and frequencies (R / 2) with R <= D are required, got ", x.shape(), ", ", positions_in.shape(), " and ",
           frequencies_in.shape());
   const Tensor positions = to_device(packed(positions_in), x.device()), frequencies = to_device(packed(frequencies_in), x.device());
-  Tensor y = rotated(x, positions, frequencies, 1);
+  Tensor y = rotated(x, positions, frequencies, 1, scale);
 
   // a rotation's gradient is the rotation back
-  return record("rotary", y, {x}, [positions, frequencies](const Tensor& dy, std::span<GradSink> dx) {
-    dx[0].put(rotated(dy, positions, frequencies, -1));
+  return record("rotary", y, {x}, [positions, frequencies, scale](const Tensor& dy, std::span<GradSink> dx) {
+    dx[0].put(rotated(dy, positions, frequencies, -1, scale));
   });
 }
 

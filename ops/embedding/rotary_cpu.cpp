@@ -17,8 +17,8 @@ void rotary_kernel(const RotaryArgs& a) {
       for (int64_t t = begin; t < end; ++t) {
         for (int64_t i = 0; i < half; ++i) {
           const A angle = A(a.positions.as<int32_t>()[t]) * A(a.frequencies.as<float>()[i]);
-          cosine[i] = A(::cos(double(angle)));
-          sine[i] = A(a.sign * ::sin(double(angle)));
+          cosine[i] = A(a.scale * ::cos(double(angle)));
+          sine[i] = A(a.sign * a.scale * ::sin(double(angle)));
         }
         for (int64_t h = 0; h < H; ++h) {
           const T* x = a.x.as<T>() + t * a.x.stride[0] + h * a.x.stride[1];

@@ -14,7 +14,7 @@ template <int V> inline constexpr int kStep = (kBlock + 32) / V;
 // Grid: T blocks. x (T, H, D) with strides in elements and dense D, y likewise; half = R / 2. V: neighbours moved at once, divides half and D.
 template <class T, int V> __global__ void __launch_bounds__(kBlock)
 rotate_token(T* y, int64_t y_token, int64_t y_head, const T* x, int64_t x_token, int64_t x_head, const int32_t* positions, const float* frequencies,
-             int heads, int D, int half, float sign) {
+             int heads, int D, int half, float sign, float scale) {
   SIMT_SHARED(float, cosine, [V * kStep<V>]);
   SIMT_SHARED(float, sine, [V * kStep<V>]);
   const T* from = x + blockIdx.x * x_token;
@@ -26,8 +26,8 @@ rotate_token(T* y, int64_t y_token, int64_t y_head, const T* x, int64_t x_token,
     if (thread < count) {
       float s, c;
       sincosf(float(positions[blockIdx.x]) * frequencies[first + thread], &s, &c);
-      cosine[thread % V * kStep<V> + thread / V] = c;
-      sine[thread % V * kStep<V> + thread / V] = sign * s;
+      cosine[thread % V * kStep<V> + thread / V] = scale * c;
+      sine[thread % V * kStep<V> + thread / V] = sign * scale * s;
     }
     __syncthreads();
     for (int item = thread; item < heads * vectors; item += kBlock) {
@@ -59,7 +59,8 @@ void rotary_kernel(const RotaryArgs& a) {
   simt::launch_typed(a.x.dtype, [&]<class X>() {
     const auto run = [&]<int V>() {
       simt::launch<rotate_token<X, V>>({.grid = unsigned(T), .block = kBlock}, a.y.as<X>(), a.y.stride[0], a.y.stride[1], a.x.as<X>(), a.x.stride[0],
-                                       a.x.stride[1], a.positions.as<int32_t>(), a.frequencies.as<float>(), int(H), int(D), int(half), float(a.sign));
+                                       a.x.stride[1], a.positions.as<int32_t>(), a.frequencies.as<float>(), int(H), int(D), int(half), float(a.sign),
+                                       float(a.scale));
     };
     constexpr int V = simt::kVectorOf<X>;
     const auto whole = [&](const View& v) { return simt::aligned16(v.data) && v.stride[0] % V == 0 && v.stride[1] % V == 0; };

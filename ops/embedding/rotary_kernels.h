@@ -8,6 +8,7 @@ struct RotaryArgs {
   View y, x;                    // (T, H, D) with dense D
   View positions, frequencies;  // i32 (T), f32 (R / 2), packed
   int sign;
+  double scale;                 // of the cosines and sines
 };
 
 PUMICE_DECLARE_KERNEL(rotary_kernel, RotaryArgs);

@@ -90,7 +90,7 @@ TEST(Decoder, WhatMayBeReadInPieces) {
   sparse.router.eval.factor = 2;
   sparse.router.second = SecondChoice::gumbel_always;
   EXPECT_FALSE(sparse.reads_in_pieces(2));
-  dense.dynamic_ntk = 2;
+  dense.scaling = {.kind = RotaryScaling::Kind::dynamic, .factor = 2, .trained = dense.positions};
   EXPECT_TRUE(dense.reads_in_pieces(dense.positions));
   EXPECT_FALSE(dense.reads_in_pieces(dense.positions + 1));
 }

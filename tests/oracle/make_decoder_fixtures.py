@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/models/fixtures/{llama,llama-dynamic,qwen2,qwen2-tied,mistral,stablelm,phi,qwen}: tiny random language models in the layout of
+"""Writes tests/models/fixtures/{llama,llama-dynamic,llama3,qwen2,qwen2-tied,qwen2-yarn,mistral,stablelm,
+stablelm-linear,phi,qwen}: tiny random language models in the layout of
 their Hugging Face directories, and the logits, losses, gradients and texts PyTorch computes from them (model_fixtures.py names the tensors).
 All but `qwen` are Transformers' own classes with eager attention. Qwen-1, whose code lives beside its weights, is written here from its
 formulas, and must agree with Transformers' Qwen2, which computes the same from other names.
@@ -34,11 +35,18 @@ FAMILIES = {
     "llama": lambda: HF.LlamaConfig(**COMMON, num_key_value_heads=2),
     "llama-dynamic": lambda: HF.LlamaConfig(**COMMON | dict(max_position_embeddings=8), num_key_value_heads=2,
                                             rope_scaling={"type": "dynamic", "rope_type": "dynamic", "factor": 2.0}),
+    "llama3": lambda: HF.LlamaConfig(**COMMON, num_key_value_heads=2, rope_scaling={
+        "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8}),
     "qwen2": lambda: HF.Qwen2Config(**COMMON, num_key_value_heads=2, rope_theta=1e6, tie_word_embeddings=False),
     "qwen2-tied": lambda: HF.Qwen2Config(**COMMON, num_key_value_heads=4, tie_word_embeddings=True),
+    "qwen2-yarn": lambda: HF.Qwen2Config(**COMMON, num_key_value_heads=2, tie_word_embeddings=False, rope_scaling={
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}),
     "mistral": lambda: HF.MistralConfig(**COMMON, num_key_value_heads=2, sliding_window=5),
     "stablelm": lambda: HF.StableLmConfig(**COMMON | dict(hidden_size=32), num_key_value_heads=2, partial_rotary_factor=0.25, use_qkv_bias=True,
                                           tie_word_embeddings=False),
+    "stablelm-linear": lambda: HF.StableLmConfig(**COMMON, num_key_value_heads=2, partial_rotary_factor=0.5,
+                                                 use_qkv_bias=True, tie_word_embeddings=False,
+                                                 rope_scaling={"rope_type": "linear", "factor": 3.0}),
     "phi": lambda: HF.PhiConfig(**COMMON, partial_rotary_factor=0.5, resid_pdrop=0.0, embd_pdrop=0.0, attention_dropout=0.0),
 }
 LENGTHS = (12, 9)

@@ -136,7 +136,8 @@ TEST_P(DecoderParity, GreedyTextThroughTheCache) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, DecoderParity, ::testing::Values("llama", "llama-dynamic", "mistral", "qwen2", "qwen2-tied", "stablelm", "phi", "qwen",
+INSTANTIATE_TEST_SUITE_P(Families, DecoderParity, ::testing::Values("llama", "llama-dynamic", "llama3", "mistral", "qwen2", "qwen2-tied", "qwen2-yarn",
+                                                                           "stablelm", "stablelm-linear", "phi", "qwen",
                                                                            "moe-phi", "moe-stablelm", "moe-qwen"),
                          [](const auto& info) {
                            std::string name = info.param;

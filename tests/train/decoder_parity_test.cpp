@@ -7,10 +7,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "largest_difference.h"
+#include "pumice/models/hf/config.h"
 #include "pumice/models/hf/weights.h"
 #include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/tensor/file.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/train/optim/adamw.h"
 
@@ -77,6 +80,18 @@ TEST_P(DecoderParity, Logits) {
   NoGrad no_grad;
   Tensor logits = model.logits(model.forward({.ids = batch.ids, .sequences = batch.sequences}, {.training = true}).hidden);  // capacity of training
   EXPECT_LT(relative_difference(logits, rows_at(want.load("logits"), batch.places)), 1e-5);
+}
+
+// config.json as Transformers 5 writes it describes the same model.
+TEST_P(DecoderParity, LogitsByTheConfigOfTransformers5) {
+  const std::string path = directory + "/config.v5.json";
+  if (!std::filesystem::exists(path)) { GTEST_SKIP() << "Transformers has no such model"; }
+  Decoder model = Decoder::unfilled(decoder_config_from_hf(read_file(path), path));
+  bind_weights(model.parameters(), WeightFiles::open(directory), [&](const std::string& p) { return hf_tensors_of(model.config(), p); },
+               [](const std::string&) { return false; }, directory);
+  NoGrad no_grad;
+  const DecoderOutput out = model.forward({.ids = batch.ids, .sequences = batch.sequences}, {});
+  EXPECT_LT(relative_difference(model.logits(out.hidden), rows_at(want.load("logits"), batch.places)), 1e-5);
 }
 
 TEST_P(DecoderParity, LogitsAtEvaluation) {

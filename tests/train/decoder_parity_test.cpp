@@ -7,12 +7,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "largest_difference.h"
 #include "pumice/models/hf/config.h"
 #include "pumice/models/hf/weights.h"
 #include "pumice/ops/elementwise/arithmetic.h"
+#include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/train/optim/adamw.h"
@@ -20,6 +22,7 @@
 namespace pumice {
 namespace {
 
+using testing::expect_parity;
 using testing::relative_difference;
 
 // The real places of a right-padded batch, packed.
@@ -79,7 +82,7 @@ TEST_P(DecoderParity, Logits) {
   const Decoder model = open_decoder(directory);
   NoGrad no_grad;
   Tensor logits = model.logits(model.forward({.ids = batch.ids, .sequences = batch.sequences}, {.training = true}).hidden);  // capacity of training
-  EXPECT_LT(relative_difference(logits, rows_at(want.load("logits"), batch.places)), 1e-5);
+  expect_parity("logits", relative_difference(logits, rows_at(want.load("logits"), batch.places)), 1e-5);
 }
 
 // config.json as Transformers 5 writes it describes the same model.
@@ -91,7 +94,7 @@ TEST_P(DecoderParity, LogitsByTheConfigOfTransformers5) {
                [](const std::string&) { return false; }, directory);
   NoGrad no_grad;
   const DecoderOutput out = model.forward({.ids = batch.ids, .sequences = batch.sequences}, {});
-  EXPECT_LT(relative_difference(model.logits(out.hidden), rows_at(want.load("logits"), batch.places)), 1e-5);
+  expect_parity("logits", relative_difference(model.logits(out.hidden), rows_at(want.load("logits"), batch.places)), 1e-5);
 }
 
 TEST_P(DecoderParity, LogitsAtEvaluation) {
@@ -99,13 +102,13 @@ TEST_P(DecoderParity, LogitsAtEvaluation) {
   const Decoder model = open_decoder(directory);
   NoGrad no_grad;
   Tensor logits = model.logits(model.forward({.ids = batch.ids, .sequences = batch.sequences}, {}).hidden);
-  EXPECT_LT(relative_difference(logits, rows_at(want.load("logits_eval"), batch.places)), 1e-5);
+  expect_parity("logits", relative_difference(logits, rows_at(want.load("logits_eval"), batch.places)), 1e-5);
 }
 
 TEST_P(DecoderParity, LossAndGradients) {
   const Decoder model = load_decoder(directory);
   Tensor loss = loss_of(model);
-  EXPECT_NEAR(loss.item(), want.load("loss").item(), 1e-5 * want.load("loss").item());
+  expect_parity("loss", std::abs(loss.item() / want.load("loss").item() - 1), 1e-5);
   backward(loss);
   for (const auto& p : model.parameters().all()) {
     const std::vector<HfTensor> sources = hf_tensors_of(model.config(), p->name());
@@ -114,7 +117,7 @@ TEST_P(DecoderParity, LossAndGradients) {
       Tensor got = p->leaf().grad, expected = want.load("grad/" + sources[e].name);
       if (sources[e].slice) { got = got.slice(0, int64_t(e), int64_t(e) + 1); }
       const int64_t rows = expected.dim(0) / sources[e].parts, first = sources[e].part * rows;
-      EXPECT_LT(relative_difference(got, expected.slice(0, first, first + rows)), 5e-5);
+      expect_parity("gradients", relative_difference(got, expected.slice(0, first, first + rows)), 5e-5);
     }
   }
 }
@@ -126,7 +129,8 @@ TEST_P(DecoderParity, ThreeSteps) {
   for (size_t step = 0; step < losses.size(); ++step) {
     model.parameters().zero_gradients();
     Tensor loss = loss_of(model);
-    EXPECT_NEAR(loss.item(), losses[step], 1e-4 * losses[step]) << "before step " << step;
+    SCOPED_TRACE(concat_text("before step ", step));
+    expect_parity("loss_of_steps", std::abs(loss.item() / losses[step] - 1), 1e-4);
     backward(loss);
     optimizer.step({.learning_rate = 1e-2});
   }

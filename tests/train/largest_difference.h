@@ -1,7 +1,10 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <gtest/gtest.h>
+#include <map>
+#include <string>
 
 #include "pumice/tensor/tensor.h"
 
@@ -24,6 +27,19 @@ inline double relative_difference(const Tensor& a, const Tensor& b) {
   double scale = 0;
   const double worst = largest_difference(a, b, scale);
   return scale > 0 ? worst / scale : worst;
+}
+
+// Expects `error` below `bound`. The worst error of each quantity of a test is a property of its result, of which tests/oracle/parity_table.py makes a
+// table.
+inline void expect_parity(const std::string& quantity, double error, double bound) {
+  EXPECT_LT(error, bound) << quantity;
+  static std::map<std::string, double> worst;  // by test and quantity
+  const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
+  double& known = worst[std::string(test->test_suite_name()) + "." + test->name() + "." + quantity];
+  known = std::max(known, error);
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", known);
+  ::testing::Test::RecordProperty(quantity, text);
 }
 
 }  // namespace pumice::testing

@@ -16,6 +16,7 @@
 namespace pumice {
 namespace {
 
+using testing::expect_parity;
 using testing::relative_difference;
 
 class VisionParity : public ::testing::TestWithParam<const char*> {
@@ -29,8 +30,17 @@ TEST_P(VisionParity, HiddenStates) {
   NoGrad no_grad;
   for (int64_t layer = 0; layer <= open.tower->config().layers; ++layer) {
     Tensor got = (*open.tower)(want.load("pixel_values"), DType::f32, layer);
-    EXPECT_LT(relative_difference(got, want.load("hidden/" + std::to_string(layer))), 1e-5) << "layer " << layer;
+    SCOPED_TRACE(layer);
+    expect_parity("hidden", relative_difference(got, want.load("hidden/" + std::to_string(layer))), 1e-5);
   }
+}
+
+// config.json as Transformers 5 writes it describes the same tower.
+TEST_P(VisionParity, TheConfigOfTransformers5) {
+  const VisionConfig c = vision_config_from_hf(read_file(directory + "/config.json"), "config.json");
+  const VisionConfig v5 = vision_config_from_hf(read_file(directory + "/config.v5.json"), "config.v5.json");
+  EXPECT_TRUE(c.family == v5.family && c.image_size == v5.image_size && c.patch == v5.patch && c.width == v5.width && c.layers == v5.layers &&
+              c.heads == v5.heads && c.hidden == v5.hidden && c.norm_eps == v5.norm_eps && c.activation == v5.activation);
 }
 
 TEST_P(VisionParity, Gradients) {
@@ -53,7 +63,8 @@ TEST_P(VisionParity, Gradients) {
       double scale = 0;
       EXPECT_LT(testing::largest_difference(p->leaf().grad, want.load(name), scale), 1e-4) << name;  // gradients of the others are around 1
     } else {
-      EXPECT_LT(relative_difference(p->leaf().grad, want.load(name)), 2e-5) << name;
+      SCOPED_TRACE(name);
+      expect_parity("gradients", relative_difference(p->leaf().grad, want.load(name)), 2e-5);
     }
     ++compared;
   }

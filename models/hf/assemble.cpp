@@ -47,22 +47,6 @@ NamedTensors projector_tensors(const LlavaConfig& c, const AssembleSettings& s, 
   return all;
 }
 
-// The tensors of a tower: for Transformers, which wants the pooling behind it as well, all that its model has, else what is read.
-NamedTensors tower_tensors(const OpenVisionTower& open, const std::string& directory, bool whole) {
-  const WeightFiles files = WeightFiles::open(directory);
-  NamedTensors all;
-  std::set<std::string> known;
-  for (const auto& p : open.store->all()) {
-    const std::string name = tower_tensor(open.tower->config(), p->name(), "").name;
-    all.emplace_back(name, files.load(name));
-    known.insert(name);
-  }
-  for (const std::string& name : files.names()) {
-    if (whole && name.rfind("vision_model.head.", 0) == 0 && known.insert(name).second) { all.emplace_back(name, files.load(name)); }
-  }
-  return all;
-}
-
 }  // namespace
 
 LlavaFiles assemble_llava(const std::string& decoder, const std::string& tower_given, const AssembleSettings& s) {
@@ -82,7 +66,8 @@ LlavaFiles assemble_llava(const std::string& decoder, const std::string& tower_g
   nlohmann::json decoder_config = parse_hf_object(text, path);
   if (rows > own.vocabulary) { decoder_config["vocab_size"] = c.text.vocabulary = rows; }
   LlavaFiles out;
-  const std::string seen = tower_part(read_file(tower_path), tower_path, c.vision);
+  NamedTensors pieces = tower_tensors(c.vision, WeightFiles::open(tower), "");
+  const std::string seen = tower_part(read_file(tower_path), tower_path, c.vision, pieces);
   out.config = llava_config_to_hf(c, {.decoder = decoder_config.dump(), .tower = seen, .tower_name = kTowerInside, .image_token = s.image_token,
                                       .image_aspect_ratio = hf ? "" : "pad"});
 
@@ -94,11 +79,12 @@ LlavaFiles assemble_llava(const std::string& decoder, const std::string& tower_g
   }
   const NamedTensors projector = projector_tensors(c, s, given);
   out.tensors.insert(out.tensors.end(), projector.begin(), projector.end());
-  for (auto& [name, tensor] : tower_tensors(eyes, tower, hf)) {
-    if (hf) { out.tensors.emplace_back("vision_tower." + name, tensor); }
-    else { out.tower.emplace_back(name, tensor); }
+  if (!hf) {
+    out.tower_config = seen;
+    out.tower = std::move(pieces);
+    return out;
   }
-  if (!hf) { out.tower_config = seen; }
+  for (const auto& [name, tensor] : pieces) { out.tensors.emplace_back(tower_prefix_of(c) + name, tensor); }
   return out;
 }
 

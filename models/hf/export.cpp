@@ -31,32 +31,13 @@ struct Source {
   }
 };
 
-// The tower's tensors as they are called in a directory of their own: what is read of it, and of a `whole` one the pooling behind it, which
-// Transformers wants.
-NamedTensors tower_tensors(const Source& from, bool whole) {
-  const auto store = ParameterStore::make_unfilled();
-  const auto tower = make_image_tower(Scope(*store), from.config.vision);
-  NamedTensors all;
-  for (const auto& p : store->all()) {
-    const std::string name = tower_tensor(from.config.vision, p->name(), "").name;
-    all.emplace_back(name, from.eyes.load(from.prefix + name));
-  }
-  for (const std::string& name : from.eyes.names()) {
-    if (whole && starts_with(name, from.prefix + "vision_model.head.")) { all.emplace_back(name.substr(from.prefix.size()), from.eyes.load(name)); }
-  }
-  return all;
-}
+NamedTensors tensors_of_tower(const Source& from) { return tower_tensors(from.config.vision, from.eyes, from.prefix); }
 
-std::string tower_config(const Source& from) {
-  if (from.config.layout == "hf") { return tower_part(from.text, from.path, from.config.vision); }
-  if (!from.tower.empty()) {
-    const std::string path = from.tower + "/config.json";
-    return tower_part(read_file(path), path, from.config.vision);
-  }
-  const std::vector<std::string> names = from.eyes.names();
-  return vision_config_to_hf(from.config.vision, std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-                               return starts_with(name, from.prefix + "vision_model.head.");
-                             }));
+std::string config_of_tower(const Source& from, const NamedTensors& tensors) {
+  if (from.config.layout == "hf") { return tower_part(from.text, from.path, from.config.vision, tensors); }
+  if (from.tower.empty()) { return tower_config_of(from.config.vision, tensors); }
+  const std::string path = from.tower + "/config.json";
+  return tower_part(read_file(path), path, from.config.vision, tensors);
 }
 
 // config.json in the layout of `to`, whose vocabulary it has.
@@ -66,7 +47,7 @@ std::string new_config(const Source& from, const LlavaConfig& to, int32_t image_
   const nlohmann::json value = parse_hf_object(from.text, from.path);
   const Fields f(value, from.path);
   const std::string named = from.config.layout == "hf" ? kTowerInside : f.text("mm_image_tower", f.text("mm_vision_tower", ""));
-  return llava_config_to_hf(to, {.decoder = decoder.dump(), .tower = to.layout == "hf" ? tower_config(from) : "", .tower_name = named,
+  return llava_config_to_hf(to, {.decoder = decoder.dump(), .tower = to.layout == "hf" ? config_of_tower(from, tensors_of_tower(from)) : "", .tower_name = named,
                                  .image_token = image_token, .image_aspect_ratio = f.text("image_aspect_ratio", "")});
 }
 
@@ -96,9 +77,9 @@ LlavaFiles export_llava(const std::string& directory, const std::string& tower, 
     }
   }
   if (!from.inside && !hf) { return out; }
-  NamedTensors eyes = tower_tensors(from, !apart);
+  NamedTensors eyes = tensors_of_tower(from);
   if (apart) {
-    out.tower_config = tower_config(from);
+    out.tower_config = config_of_tower(from, eyes);
     out.tower = std::move(eyes);
     return out;
   }

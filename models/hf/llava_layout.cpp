@@ -4,6 +4,7 @@
 
 #include "pumice/models/hf/config.h"
 #include "pumice/models/hf/fields.h"
+#include "pumice/models/hf/vision.h"
 
 namespace pumice {
 namespace {
@@ -104,12 +105,18 @@ std::string decoder_part(const std::string& text, const std::string& source) {
   return config.dump(2) + "\n";
 }
 
-std::string tower_part(const std::string& text, const std::string& source, const VisionConfig& vision) {
+std::string tower_part(const std::string& text, const std::string& source, const VisionConfig& vision, const NamedTensors& tensors) {
   const Json config = parse_hf_object(text, source);
   if (vision.run) { return text; }
   Json part = config.contains("vision_config") ? config["vision_config"] : config;
   part["model_type"] = vision.family + "_vision_model";
+  const bool pools = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return starts_with(t.first, "vision_model.head."); });
+  if (vision.family == "siglip" && !pools) { part["vision_use_head"] = false; }
   return part.dump(2) + "\n";
+}
+
+std::string tower_config_of(const VisionConfig& vision, const NamedTensors& tensors) {
+  return tower_part(vision_config_to_hf(vision), vision.family, vision, tensors);
 }
 
 std::string llava_config_to_hf(const LlavaConfig& c, const LlavaParts& parts) {

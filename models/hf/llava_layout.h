@@ -23,8 +23,11 @@ void require_describable(const LlavaConfig& config, int32_t image_token);
 
 // Of a directory that sees: the config.json of its decoder alone.
 std::string decoder_part(const std::string& json, const std::string& source);
-// The config.json of its tower alone, where `json` may describe more.
-std::string tower_part(const std::string& json, const std::string& source, const VisionConfig& vision);
+// The config.json of its tower alone, where `json` may describe more. `tensors`: of the tower; a SigLIP without the attention pooling that Transformers
+// expects says so.
+std::string tower_part(const std::string& json, const std::string& source, const VisionConfig& vision, const NamedTensors& tensors);
+// The same of a tower of which only the sizes are known.
+std::string tower_config_of(const VisionConfig& vision, const NamedTensors& tensors);
 
 // The inverse of llava_config_from_hf(): config.json in the layout of `config`.
 struct LlavaParts {

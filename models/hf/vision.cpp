@@ -66,12 +66,11 @@ VisionConfig vision_config_from_hf(const std::string& text, const std::string& s
   return c;
 }
 
-std::string vision_config_to_hf(const VisionConfig& c, bool pools) {
-  nlohmann::json config = {{"model_type", c.family + "_vision_model"}, {"image_size", c.image_size}, {"patch_size", c.patch}, {"num_channels", 3},
+std::string vision_config_to_hf(const VisionConfig& c) {
+  const nlohmann::json config = {{"model_type", c.family + "_vision_model"}, {"image_size", c.image_size}, {"patch_size", c.patch}, {"num_channels", 3},
                            {"hidden_size", c.width}, {"num_hidden_layers", c.layers}, {"num_attention_heads", c.heads},
                            {"intermediate_size", c.hidden}, {"layer_norm_eps", c.norm_eps},
                            {"hidden_act", c.activation == Gelu::quick ? "quick_gelu" : c.activation == Gelu::erf ? "gelu" : "gelu_pytorch_tanh"}};
-  if (c.family == "siglip" && !pools) { config["vision_use_head"] = false; }
   return config.dump(2) + "\n";
 }
 
@@ -101,6 +100,21 @@ bool is_beside_tower(const VisionConfig& config, const std::string& tensor) {
     if (starts_with(tensor, start)) { return true; }
   }
   return false;
+}
+
+std::vector<std::pair<std::string, Tensor>> tower_tensors(const VisionConfig& config, const WeightFiles& files, const std::string& prefix) {
+  const auto store = ParameterStore::make_unfilled();
+  const auto tower = make_image_tower(Scope(*store), config);
+  std::vector<std::pair<std::string, Tensor>> all;
+  for (const auto& p : store->all()) {
+    const std::string name = tower_tensor(config, p->name(), "").name;
+    all.emplace_back(name, files.load(prefix + name));
+  }
+  const std::string head = prefix + "vision_model.head.";
+  for (const std::string& name : files.names()) {
+    if (starts_with(name, head.c_str())) { all.emplace_back(name.substr(prefix.size()), files.load(name)); }
+  }
+  return all;
 }
 
 OpenVisionTower open_vision_tower(const std::string& given) {

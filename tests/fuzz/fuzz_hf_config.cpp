@@ -49,7 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         return;
       }
       const std::string decoder = pumice::with_dtype(pumice::decoder_part(text, "fuzz"), "fuzz", pumice::DType::bf16);
-      const std::string tower = c.layout == "hf" ? pumice::tower_part(text, "fuzz", c.vision) : pumice::vision_config_to_hf(c.vision, true);
+      const std::string tower = c.layout == "hf" ? pumice::tower_part(text, "fuzz", c.vision, {}) : pumice::vision_config_to_hf(c.vision);
       const std::string other = pumice::llava_config_to_hf(to, {.decoder = decoder, .tower = tower, .tower_name = "x", .image_token = 0});
       if (pumice::llava_config_from_hf(other, "other", c.vision).image_tokens() != c.image_tokens()) { std::abort(); }
     }

@@ -84,17 +84,17 @@ class ModelInit : public Command {
     const fs::path given(config_);
     const std::string path = fs::is_directory(given) ? (given / "config.json").string() : config_, text = read_file(path);
     const DType dtype = dtype_ == "bf16" ? DType::bf16 : DType::f32;
-    const auto store = std::make_shared<ParameterStore>(seed_);  // never packed: there are no gradients to hold
+    const auto store = std::make_shared<ParameterStore>(seed_, dtype);  // never packed: there are no gradients to hold
     NamedTensors tensors;
     if (is_llava_config(text, path)) {
       REQUIRE(UsageError, fs::path(path).filename() == "config.json", "pumice model init: the config of a model that sees must be called config.json, got ", path);
       const LlavaConfig config = read_llava_config(fs::path(path).parent_path().string(), tower_);
       const Llava model(config, store);
-      tensors = hf_tensors(*store, [&](const std::string& name) { return hf_llava_tensors(config, name); }, DType::f32);
+      tensors = hf_tensors(*store, [&](const std::string& name) { return hf_llava_tensors(config, name); }, dtype);
     } else {
       const DecoderConfig config = decoder_config_from_hf(text, path);
       const Decoder model(config, store);
-      tensors = hf_tensors(*store, [&](const std::string& name) { return hf_tensors_of(config, name); }, DType::f32);
+      tensors = hf_tensors(*store, [&](const std::string& name) { return hf_tensors_of(config, name); }, dtype);
     }
     std::optional<Tokenizer> tokenizer;
     if (!tokenizer_.empty()) {
@@ -106,7 +106,7 @@ class ModelInit : public Command {
     }
     ModelOutput output("pumice model init", out_, overwrite_);
     if (tokenizer) { tokenizer->save(output.directory()); }
-    write_weights(output.directory(), tensors, {.max_shard_bytes = shard_, .dtype = dtype});
+    write_weights(output.directory(), tensors, {.max_shard_bytes = shard_});
     write_file_atomic(output.directory() + "/config.json", text);
     output.commit();
     double elements = 0;

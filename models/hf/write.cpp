@@ -19,7 +19,7 @@ NamedTensors hf_tensors(const ParameterStore& parameters, const Locate& locate, 
     const std::vector<HfTensor> targets = locate(p->name());
     for (size_t e = 0; e < targets.size(); ++e) {
       const HfTensor& t = targets[e];
-      Tensor value = to_dtype(to_device(t.slice ? p->slice(int64_t(e), DType::f32) : p->value(DType::f32).detach(), Device::cpu()), dtype);
+      Tensor value = to_dtype(to_device(t.slice ? p->slice(int64_t(e), p->dtype()) : p->value().detach(), Device::cpu()), dtype);
       if (t.parts == 1) {
         all.emplace_back(t.name, value);
         continue;

@@ -101,6 +101,31 @@ TEST_F(Exported, ATowerInsideStaysInside) {
   expect_same(d_ / "whole", d_ / "again");
 }
 
+// MoE-LLaVA makes Phi's head without its bias, as Transformers' LLaVA makes every head.
+TEST_F(Exported, APhiWhoseHeadHasNoBias) {
+  fs::create_directories(d_ / "described");
+  write_file_atomic(d_ / "described/config.json", R"({"model_type": "llava_phi", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
+      "num_hidden_layers": 2, "num_attention_heads": 4, "mm_image_tower": "vision_tower", "image_projector_type": "linear"})");
+  fs::copy(fixture("clip-vision"), d_ / "described/vision_tower", fs::copy_options::recursive);
+  const auto init = [&](const std::string& out) {
+    const Outcome o = run("model init --model-config " + (d_ / "described") + " --tokenizer " + (d_ / "tokenizer") + " --out " + (d_ / out));
+    ASSERT_EQ(o.code, 0) << o.text;
+    fs::copy(fixture("clip-vision"), d_ / out + "/vision_tower", fs::copy_options::recursive);
+  };
+  init("linear");
+  EXPECT_TRUE(WeightFiles::open(d_ / "linear").contains("model.mm_projector.image_spatial_proj.weight")) << "a layer, not a list of one";
+  const Outcome linear = write("linear", "x", "--layout hf");
+  EXPECT_TRUE(linear.code == 2 && holds(linear, "has the projector mlp2x_gelu, not linear")) << linear.text;
+  std::string text = read_file(d_ / "described/config.json");
+  write_file_atomic(d_ / "described/config.json", text.replace(text.find("linear"), 6, "mlp2x_gelu"));
+  init("phi");
+  ASSERT_EQ(write("phi", "hf", "--layout hf").code, 0);
+  EXPECT_EQ(answer("hf"), answer("phi"));
+  EXPECT_EQ(config("hf")["text_config"]["lm_head_bias"], false);
+  ASSERT_EQ(write("hf", "back", "--layout moe_llava").code, 0);
+  EXPECT_EQ(answer("back"), answer("phi"));
+}
+
 // What Transformers' file says of a tower, where only the name of one was known.
 TEST_F(Exported, ATowerIsDescribedByItsSizes) {
   for (const char* tower : {"clip-vision", "siglip-vision"}) {

@@ -48,6 +48,17 @@ void Gemm(benchmark::State& state) {  // rows x in -> out, without bias
 BENCHMARK(Gemm)->ArgNames({"M", "K", "N", "bf16"})->ArgsProduct({{kTokens}, {128, 384}, {512, 1536}, {0, 1}})
     ->Args({1024, 1024, 1024, 0})->Args({1024, 1024, 1024, 1})->UseRealTime();
 
+// One row, as in generation: every weight is used once, so bytes per second are the measure. 256 columns stay in cache, 32,000 do not.
+void Row(benchmark::State& state) {
+  const int64_t K = state.range(0), N = state.range(1), bf16 = state.range(2);
+  Tensor a = random({1, K}, dtype_of(bf16)), b = random({N, K}, dtype_of(bf16));
+  NoGrad no_grad;
+  for (auto _ : state) { benchmark::DoNotOptimize(matmul(a, b, false, true).raw()); }
+  state.SetLabel(bf16 ? "bf16" : "f32");
+  state.SetBytesProcessed(state.iterations() * b.bytes());
+}
+BENCHMARK(Row)->ArgNames({"K", "N", "bf16"})->ArgsProduct({{768, 2048}, {256, 32000}, {0, 1}})->UseRealTime();
+
 void Attention(benchmark::State& state) {  // self-attention layer over 128 sequences
   const int64_t C = state.range(0), length = state.range(1), bf16 = state.range(2), N = 128;
   ParameterStore store(1);

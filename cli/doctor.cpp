@@ -23,10 +23,10 @@ class Doctor : public Command {
 
   int run(OptionTable&, const std::vector<std::string>&) override {
     print_line("CPU");
-    for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    for (Isa isa : kAllIsas) {
       const char* usable = isa == active_isa() ? "in use" : "available";
       const char* state = !built_for(isa) ? "not built" : !machine_has(isa) ? "not supported by this CPU" : usable;
-      print_line(format("  %-10s %s", pumice::name(isa), state));
+      print_line(format("  %-11s %s", pumice::name(isa), state));
     }
     struct sysinfo memory = {};
     sysinfo(&memory);

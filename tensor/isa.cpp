@@ -8,25 +8,31 @@
 namespace pumice {
 namespace {
 
-constexpr Isa kAll[] = {Isa::portable, Isa::avx2, Isa::avx512};
-
 void require_usable(Isa isa) {
   REQUIRE(UsageError, built_for(isa), "[isa] this build has no ", name(isa), " kernels; PUMICE_ISA_LEVELS chooses them at build time");
   REQUIRE(UsageError, machine_has(isa), "[isa] this CPU does not support ", name(isa), "; unset PUMICE_ISA to use the best level it has");
 }
 
+bool worthwhile(Isa isa) {
+#if defined(__x86_64__)
+  return isa != Isa::avx512_bf16 || __builtin_cpu_is("amd");
+#else
+  return true;
+#endif
+}
+
 Isa choose() {
   std::string wanted = flags::isa();
-  for (Isa isa : kAll) {
+  for (Isa isa : kAllIsas) {
     if (wanted == name(isa)) {
       require_usable(isa);
       return isa;
     }
   }
-  REQUIRE(UsageError, wanted.empty(), "[isa] PUMICE_ISA must be portable, avx2 or avx512, got '", wanted, "'");
+  REQUIRE(UsageError, wanted.empty(), "[isa] PUMICE_ISA must be portable, avx2, avx512 or avx512_bf16, got '", wanted, "'");
   Isa best = Isa::portable;
-  for (Isa isa : kAll) {
-    if (built_for(isa) && machine_has(isa)) { best = isa; }
+  for (Isa isa : kAllIsas) {
+    if (built_for(isa) && machine_has(isa) && worthwhile(isa)) { best = isa; }
   }
   return best;
 }
@@ -35,7 +41,15 @@ std::atomic<int> active{-1};
 
 }  // namespace
 
-const char* name(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "portable"; }
+const char* name(Isa isa) {
+  switch (isa) {
+    case Isa::portable: return "portable";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+    case Isa::avx512_bf16: return "avx512_bf16";
+  }
+  return "?";
+}
 
 bool built_for(Isa isa) {
   switch (isa) {
@@ -43,7 +57,7 @@ bool built_for(Isa isa) {
     case Isa::avx2: return true;
 #endif
 #ifdef PUMICE_HAVE_AVX512
-    case Isa::avx512: return true;
+    case Isa::avx512: case Isa::avx512_bf16: return true;
 #endif
     default: return isa == Isa::portable;
   }
@@ -52,6 +66,7 @@ bool built_for(Isa isa) {
 bool machine_has(Isa isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  if (isa == Isa::avx512_bf16) { return __builtin_cpu_supports("avx512bf16") && machine_has(Isa::avx512); }
   if (isa == Isa::avx512) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && machine_has(Isa::avx2);

@@ -163,7 +163,7 @@ Tensor strided_copy(const Tensor& t) {  // every second element of the last axis
 
 std::vector<Isa> levels() {
   std::vector<Isa> out;
-  for (Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (Isa isa : kAllIsas) {
     if (built_for(isa) && machine_has(isa)) { out.push_back(isa); }
   }
   return out;

@@ -10,6 +10,7 @@
 
 #include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/matmul/microkernel.h"
+#include "pumice/tensor/isa.h"
 #include "pumice/tensor/math.h"
 #include "pumice/tensor/parallel.h"
 #include "pumice/tensor/scratch.h"
@@ -25,54 +26,84 @@ constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 
 PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Columns [j0, j0 + width) of rows [k0, k0 + depth) of B into panels of kTileCols, zero-padded: panel p at out + p * depth * cols.
-template <class T, class A> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, A* out) {
-  constexpr int64_t NR = kTileCols<A>;
+// How operands of T are packed: as numbers of the type that sums them.
+template <class T> struct Numbers {
+  using Sum = Acc<T>;
+  using Packed = Acc<T>;
+  static constexpr int64_t kDeep = 1;  // neighbours in depth to one of Packed
+  // Of the element p, whose neighbour in depth stands `deep` elements further, and with which `left` of the block are left in depth.
+  static PUMICE_INLINE Packed load(const T* p, int64_t, int64_t) { return Packed(*p); }
+  template <bool kAccumulate> static PUMICE_INLINE void micro(int64_t depth, const Packed* a, const Packed* b, Sum* c, int64_t ldc) {
+    micro_tile<Sum, kTileRows, 2, kAccumulate>(depth, a, 1, kTileRows, b, kTileCols<Sum>, c, ldc);
+  }
+};
+
+#if defined(PUMICE_ISA_IS_avx512)
+// bf16 in pairs (Isa::avx512_bf16).
+struct Pairs {
+  using Sum = float;
+  using Packed = uint32_t;
+  static constexpr int64_t kDeep = 2;
+  static PUMICE_INLINE Packed load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
+  template <bool kAccumulate> static PUMICE_INLINE void micro(int64_t pairs, const Packed* a, const Packed* b, float* c, int64_t ldc) {
+    micro_tile_pairs<kAccumulate>(pairs, a, b, c, ldc);
+  }
+};
+#endif
+
+// Columns [j0, j0 + width) of rows [k0, k0 + depth) of B into panels of kTileCols, zero-padded: panel p at out + p * ceil(depth / kDeep) * cols.
+template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, typename P::Packed* out) {
+  using E = typename P::Packed;
+  constexpr int64_t NR = kTileCols<typename P::Sum>, D = P::kDeep;
+  const int64_t deep = ceil_div(depth, D);
   const T* b = static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col;
-  for (int64_t j = 0; j < width; j += NR, out += depth * NR) {
+  for (int64_t j = 0; j < width; j += NR, out += deep * NR) {
     int64_t n = minimum(NR, width - j);
     if (p.b_col == 1) {
-      for (int64_t k = 0; k < depth; ++k) {
-        const T* row = b + k * p.b_row + j;
-        A* to = out + k * NR;
+      for (int64_t k = 0; k < deep; ++k) {
+        const T* row = b + D * k * p.b_row + j;
+        const int64_t left = depth - D * k;
+        E* to = out + k * NR;
         if (n == NR) {
-          for (int64_t c = 0; c < NR; ++c) { to[c] = A(row[c]); }
+          for (int64_t c = 0; c < NR; ++c) { to[c] = P::load(row + c, p.b_row, left); }
         } else {
-          for (int64_t c = 0; c < NR; ++c) { to[c] = c < n ? A(row[c]) : A(0); }
+          for (int64_t c = 0; c < NR; ++c) { to[c] = c < n ? P::load(row + c, p.b_row, left) : E(0); }
         }
       }
     } else {
       for (int64_t c = 0; c < NR; ++c) {
         if (c >= n) {
-          for (int64_t k = 0; k < depth; ++k) { out[k * NR + c] = 0; }
+          for (int64_t k = 0; k < deep; ++k) { out[k * NR + c] = 0; }
           continue;
         }
         const T* column = b + (j + c) * p.b_col;
-        for (int64_t k = 0; k < depth; ++k) { out[k * NR + c] = A(column[k * p.b_row]); }
+        for (int64_t k = 0; k < deep; ++k) { out[k * NR + c] = P::load(column + D * k * p.b_row, p.b_row, depth - D * k); }
       }
     }
   }
 }
 
 // Rows [i0, i0 + height) of columns [k0, k0 + depth) of A into panels of kTileRows, zero-padded.
-template <class T, class A> void pack_a(const Product& p, int64_t i0, int64_t height, int64_t k0, int64_t depth, A* out) {
-  constexpr int64_t MR = kTileRows;
+template <class T, class P> void pack_a(const Product& p, int64_t i0, int64_t height, int64_t k0, int64_t depth, typename P::Packed* out) {
+  using E = typename P::Packed;
+  constexpr int64_t MR = kTileRows, D = P::kDeep;
+  const int64_t deep = ceil_div(depth, D);
   const T* a = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
-  for (int64_t i = 0; i < height; i += MR, out += depth * MR) {
+  for (int64_t i = 0; i < height; i += MR, out += deep * MR) {
     int64_t m = minimum(MR, height - i);
     if (p.a_row == 1) {
-      for (int64_t k = 0; k < depth; ++k) {
-        const T* column = a + k * p.a_col + i;
-        for (int64_t r = 0; r < MR; ++r) { out[k * MR + r] = r < m ? A(column[r]) : A(0); }
+      for (int64_t k = 0; k < deep; ++k) {
+        const T* column = a + D * k * p.a_col + i;
+        for (int64_t r = 0; r < MR; ++r) { out[k * MR + r] = r < m ? P::load(column + r, p.a_col, depth - D * k) : E(0); }
       }
     } else {
       for (int64_t r = 0; r < MR; ++r) {
         if (r >= m) {
-          for (int64_t k = 0; k < depth; ++k) { out[k * MR + r] = 0; }
+          for (int64_t k = 0; k < deep; ++k) { out[k * MR + r] = 0; }
           continue;
         }
         const T* row = a + (i + r) * p.a_row;
-        for (int64_t k = 0; k < depth; ++k) { out[k * MR + r] = A(row[k * p.a_col]); }
+        for (int64_t k = 0; k < deep; ++k) { out[k * MR + r] = P::load(row + D * k * p.a_col, p.a_col, depth - D * k); }
       }
     }
   }
@@ -95,13 +126,12 @@ template <class A, class C> void store(const Product& p, int64_t i0, int64_t hei
   }
 }
 
-// tile (height, width padded to panels) += packed A (height, depth) times packed B (depth, width).
-template <class A, bool kAccumulate> void multiply(int64_t height, int64_t width, int64_t depth, const A* a, const A* b, A* tile, int64_t ld) {
-  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+// tile (height, width padded to panels) += packed A (height, deep) times packed B (deep, width).
+template <class P, bool kAccumulate>
+void multiply(int64_t height, int64_t width, int64_t deep, const typename P::Packed* a, const typename P::Packed* b, typename P::Sum* tile, int64_t ld) {
+  constexpr int64_t MR = kTileRows, NR = kTileCols<typename P::Sum>;
   for (int64_t j = 0; j < width; j += NR) {
-    for (int64_t i = 0; i < height; i += MR) {
-      micro_tile<A, kTileRows, 2, kAccumulate>(depth, a + i * depth, 1, MR, b + j * depth, NR, tile + i * ld + j, ld);
-    }
+    for (int64_t i = 0; i < height; i += MR) { P::template micro<kAccumulate>(deep, a + i * deep, b + j * deep, tile + i * ld + j, ld); }
   }
 }
 
@@ -129,8 +159,10 @@ template <class A> Plan plan_of(const Product& p, bool split) {
   return plan;
 }
 
-template <class T, class A, class C> void by_tiles(const Product* products, int64_t count) {
-  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+template <class T, class P, class C> void by_tiles(const Product* products, int64_t count) {
+  using A = typename P::Sum;
+  using E = typename P::Packed;
+  constexpr int64_t MR = kTileRows, NR = kTileCols<A>, kBlock = kDepth * P::kDeep;
   Plan* plans = scratch<Plan>(kScratchPlan, count);
   int64_t tasks = 0, packed = 0, panels = 0;
   for (int64_t g = 0; g < count; ++g) {
@@ -139,10 +171,10 @@ template <class T, class A, class C> void by_tiles(const Product* products, int6
     plans[g].first_task = tasks;
     plans[g].packed_b = packed;
     tasks += plans[g].row_tasks * plans[g].col_tasks;
-    packed += plans[g].row_tasks ? p.K * ceil_div(p.N, NR) * NR : 0;
+    packed += plans[g].row_tasks ? ceil_div(p.K, P::kDeep) * ceil_div(p.N, NR) * NR : 0;
     panels += plans[g].row_tasks ? ceil_div(p.N, NR) : 0;
   }
-  A* packed_b = scratch<A>(kScratchB, packed + 1);
+  E* packed_b = scratch<E>(kScratchB, packed + 1);
   // Panels of all products in one sequence; a panel holds the full depth, block after block.
   parallel_for(panels, 4, [&](int64_t begin, int64_t end) {
     int64_t g = 0, base = 0;
@@ -154,7 +186,7 @@ template <class T, class A, class C> void by_tiles(const Product* products, int6
       }
       const Product& p = products[g];
       int64_t j = (panel - base) * NR;
-      pack_b<T, A>(p, 0, p.K, j, minimum(NR, p.N - j), packed_b + plans[g].packed_b + j * p.K);
+      pack_b<T, P>(p, 0, p.K, j, minimum(NR, p.N - j), packed_b + plans[g].packed_b + j * ceil_div(p.K, P::kDeep));
     }
   });
   parallel_blocks(tasks, [&](int64_t task) {
@@ -167,15 +199,15 @@ template <class T, class A, class C> void by_tiles(const Product* products, int6
     int64_t padded_height = ceil_div(height, MR) * MR, ld = ceil_div(width, NR) * NR;
     A* tile = scratch<A>(kScratchTile, padded_height * ld);
     if (p.K == 0) { for (int64_t i = 0; i < padded_height * ld; ++i) { tile[i] = 0; } }
-    for (int64_t k0 = 0; k0 < p.K; k0 += kDepth) {
-      int64_t depth = minimum(kDepth, p.K - k0);
-      A* a = scratch<A>(kScratchA, padded_height * depth);
-      pack_a<T, A>(p, i0, height, k0, depth, a);
+    for (int64_t k0 = 0; k0 < p.K; k0 += kBlock) {
+      const int64_t depth = minimum(kBlock, p.K - k0), deep = ceil_div(depth, P::kDeep);
+      E* a = scratch<E>(kScratchA, padded_height * deep);
+      pack_a<T, P>(p, i0, height, k0, depth, a);
       for (int64_t j = 0; j < width; j += NR) {
-        const A* b = packed_b + plan.packed_b + (j0 + j) * p.K + k0 * NR;
+        const E* b = packed_b + plan.packed_b + (j0 + j) * ceil_div(p.K, P::kDeep) + k0 / P::kDeep * NR;
         for (int64_t i = 0; i < padded_height; i += MR) {
-          if (k0) { micro_tile<A, kTileRows, 2, true>(depth, a + i * depth, 1, MR, b, NR, tile + i * ld + j, ld); }
-          else { micro_tile<A, kTileRows, 2, false>(depth, a + i * depth, 1, MR, b, NR, tile + i * ld + j, ld); }
+          if (k0) { P::template micro<true>(deep, a + i * deep, b, tile + i * ld + j, ld); }
+          else { P::template micro<false>(deep, a + i * deep, b, tile + i * ld + j, ld); }
         }
       }
     }
@@ -183,9 +215,11 @@ template <class T, class A, class C> void by_tiles(const Product* products, int6
   });
 }
 
-template <class T, class A, class C> void by_depth(const Product* products, int64_t count) {
+template <class T, class P, class C> void by_depth(const Product* products, int64_t count) {
+  using A = typename P::Sum;
+  using E = typename P::Packed;
   constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
-  constexpr int64_t kBlock = 256;  // depth packed at once: both operands stay in the second-level cache
+  constexpr int64_t kBlock = 256 * P::kDeep;  // depth packed at once: both operands stay in the second-level cache
   Plan* plans = scratch<Plan>(kScratchPlan, count);
   int64_t tasks = 0, space = 0;
   for (int64_t g = 0; g < count; ++g) {
@@ -206,13 +240,13 @@ template <class T, class A, class C> void by_depth(const Product* products, int6
     A* tile = partial + plans[g].packed_b + s * height * ld;
     bool first = true;
     for (int64_t k0 = s * length; k0 < k_end; k0 += kBlock, first = false) {
-      int64_t depth = minimum(kBlock, k_end - k0);
-      A* a = scratch<A>(kScratchA, height * depth);
-      A* b = scratch<A>(kScratchTile, ld * depth);
-      pack_a<T, A>(p, 0, p.M, k0, depth, a);
-      pack_b<T, A>(p, k0, depth, 0, p.N, b);
-      if (first) { multiply<A, false>(height, ld, depth, a, b, tile, ld); }
-      else { multiply<A, true>(height, ld, depth, a, b, tile, ld); }
+      const int64_t depth = minimum(kBlock, k_end - k0), deep = ceil_div(depth, P::kDeep);
+      E* a = scratch<E>(kScratchA, height * deep);
+      E* b = scratch<E>(kScratchTile, ld * deep);
+      pack_a<T, P>(p, 0, p.M, k0, depth, a);
+      pack_b<T, P>(p, k0, depth, 0, p.N, b);
+      if (first) { multiply<P, false>(height, ld, deep, a, b, tile, ld); }
+      else { multiply<P, true>(height, ld, deep, a, b, tile, ld); }
     }
     if (first) { for (int64_t i = 0; i < height * ld; ++i) { tile[i] = 0; } }
   });
@@ -310,10 +344,10 @@ bool cut_by_depth(const Product* products, int64_t count) {
   return deepest >= 2 * kSplitDepth && largest <= 262144 && tiles < 64 * count;
 }
 
-template <class T, class A, class C> void run(const Product* products, int64_t count) {
-  if (cut_by_columns(products, count)) { by_columns<T, A, C>(products, count); }
-  else if (cut_by_depth(products, count)) { by_depth<T, A, C>(products, count); }
-  else { by_tiles<T, A, C>(products, count); }
+template <class T, class P, class C> void run(const Product* products, int64_t count) {
+  if (cut_by_columns(products, count)) { by_columns<T, typename P::Sum, C>(products, count); }
+  else if (cut_by_depth(products, count)) { by_depth<T, P, C>(products, count); }
+  else { by_tiles<T, P, C>(products, count); }
 }
 
 }  // namespace
@@ -329,7 +363,14 @@ void gemm(const Product* products, int64_t count, DType ab, DType c) {
     }
     dispatch_float(ab, [&]<class T>() {
       dispatch_float(c, [&]<class C>() {
-        if constexpr (__is_same(T, double) == __is_same(C, double)) { run<T, Acc<T>, C>(products + begin, end - begin); }
+        if constexpr (__is_same(T, double) == __is_same(C, double)) {
+#if defined(PUMICE_ISA_IS_avx512)
+          if constexpr (__is_same(T, bf16)) {
+            if (active_isa() == Isa::avx512_bf16) { return run<T, Pairs, C>(products + begin, end - begin); }
+          }
+#endif
+          run<T, Numbers<T>, C>(products + begin, end - begin);
+        }
         else { dtype_not_dispatched(c); }
       });
     });

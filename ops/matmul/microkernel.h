@@ -3,6 +3,10 @@
 #pragma once
 #include "pumice/tensor/dtype.h"
 
+#if defined(PUMICE_ISA_IS_avx512)
+#include <immintrin.h>
+#endif
+
 namespace pumice::PUMICE_ISA {
 
 #if defined(PUMICE_ISA_IS_avx512)
@@ -60,6 +64,34 @@ inline constexpr int kTileRows = 6;
 inline constexpr int kTileRows = 4;
 #endif
 template <class A> inline constexpr int kTileCols = 2 * kVector<A>;
+
+#if defined(PUMICE_ISA_IS_avx512)
+// The same of bf16 operands that are packed in pairs, two neighbours in depth to 32 bits: a (depth / 2, kTileRows), b (depth / 2, 32). Products are exact,
+// sums f32, and subnormal numbers count as zero (VDPBF16PS).
+template <bool kAccumulate>
+__attribute__((target("avx512bf16"), noinline)) void micro_tile_pairs(int64_t pairs, const uint32_t* a, const uint32_t* b, float* c, int64_t ldc) {
+  __m512 acc[kTileRows][2];
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows; ++i) {
+    acc[i][0] = kAccumulate ? _mm512_loadu_ps(c + i * ldc) : _mm512_setzero_ps();
+    acc[i][1] = kAccumulate ? _mm512_loadu_ps(c + i * ldc + 16) : _mm512_setzero_ps();
+  }
+  for (int64_t k = 0; k < pairs; ++k, a += kTileRows, b += 32) {
+    const __m512bh left = __m512bh(_mm512_loadu_si512(b)), right = __m512bh(_mm512_loadu_si512(b + 16));
+#pragma GCC unroll 16
+    for (int i = 0; i < kTileRows; ++i) {
+      const __m512bh both = __m512bh(_mm512_set1_epi32(int(a[i])));
+      acc[i][0] = _mm512_dpbf16_ps(acc[i][0], both, left);
+      acc[i][1] = _mm512_dpbf16_ps(acc[i][1], both, right);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows; ++i) {
+    _mm512_storeu_ps(c + i * ldc, acc[i][0]);
+    _mm512_storeu_ps(c + i * ldc + 16, acc[i][1]);
+  }
+}
+#endif
 
 template <class A, int MR, bool kAccumulate>
 PUMICE_INLINE void small_product_rows(int64_t N, int64_t K, const A* a, int64_t a_row, int64_t a_col, const A* b, int64_t ldb, A* c, int64_t ldc) {

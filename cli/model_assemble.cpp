@@ -1,16 +1,13 @@
-#include <filesystem>
-
 #include "pumice/cli/command.h"
 #include "pumice/cli/model_output.h"
 #include "pumice/cli/terminal.h"
 #include "pumice/models/hf/assemble.h"
-#include "pumice/models/hf/vision.h"
+#include "pumice/models/hf/llava.h"
 #include "pumice/tensor/error.h"
+#include "pumice/train/language_model.h"
 
 namespace pumice {
 namespace {
-
-namespace fs = std::filesystem;
 
 class ModelAssemble : public Command {
  public:
@@ -23,7 +20,7 @@ class ModelAssemble : public Command {
            "  pumice model assemble --decoder phi-2/ --image-tower clip/ --projector-weights stage1/mm_projector.bin --out sees/\n";
   }
   void declare(OptionTable& o) override {
-    o.add("decoder", decoder_, "Input", "directory of the language model, as Hugging Face writes it").alias("language-model");
+    o.add("decoder", decoder_, "Input", "directory of the language model, as Hugging Face writes it, or a run of train lm").alias("language-model");
     o.add("image-tower", tower_, "Input", "directory of the vision tower: CLIP, SigLIP, or a run of train limoe, clip or classifier")
         .alias("mm-vision-tower");
     o.add("projector", settings_.projector, "Projector", "linear, or mlpNx_gelu: N linear layers with gelu between them; unset: mlp2x_gelu, or as its "
@@ -43,14 +40,14 @@ class ModelAssemble : public Command {
     const char* command = "pumice model assemble";
     REQUIRE(UsageError, arguments.empty(), command, ": everything is named by an option, got ", arguments.empty() ? "" : arguments[0]);
     REQUIRE(UsageError, !decoder_.empty() && !tower_.empty(), command, ": --decoder DIR and --image-tower DIR are required");
-    if (settings_.layout == "hf") { settings_.image_token = image_token_of(decoder_); }
-    const LlavaFiles made = assemble_llava(decoder_, tower_, settings_);
-    ModelOutput output(command, out_, overwrite_, {decoder_, tower_});
+    if (settings_.layout == "hf") { settings_.image_token = image_token_of(model_directory(decoder_)); }
+    const std::string decoder = model_directory(decoder_);
+    const LlavaFiles made = assemble_llava(decoder, tower_, settings_);
+    ModelOutput output(command, out_, overwrite_, {decoder_, decoder, tower_, settings_.projector_weights});
     const std::string& to = output.directory();
-    copy_companions(decoder_, to);
-    write_llava(to, made, {.max_shard_bytes = shard_});
-    const fs::path pictures = fs::path(tower_directory(tower_)) / "preprocessor_config.json";
-    if (fs::exists(pictures)) { fs::copy_file(pictures, fs::path(to) / pictures.filename(), fs::copy_options::overwrite_existing); }
+    copy_companions(decoder, to);
+    write_llava(to, made, made.tower_read, {.max_shard_bytes = shard_});
+    copy_preprocessor(made.tower_read, to);
     // reading it back is the test that every tensor stands where it should
     const Llava model = open_llava(to);
     output.commit();

@@ -14,6 +14,7 @@
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/weight_writer.h"
 #include "pumice/train/language_model.h"
+#include "pumice/train/language_trainer.h"
 
 namespace pumice {
 namespace {
@@ -37,20 +38,20 @@ class ModelConvert : public Command {
     o.add("seed", seed_, "MoE", "of the new routers");
   }
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
-    REQUIRE(UsageError, arguments.size() == 1, "pumice model convert: one directory is required, got ", arguments.size());
+    REQUIRE(UsageError, arguments.size() == 1, kCommand, ": one directory is required, got ", arguments.size());
     const std::string from = model_directory(arguments[0]), path = from + "/config.json";
     const std::string config = read_file(path);
     const bool sees = is_llava_config(config, path);
+    REQUIRE(UsageError, sees || tower_.empty(), kCommand, ": ", from, " reads text alone; --image-tower has no part in it");
     LlavaFiles model = sees ? export_llava(from, tower_, {.layout = "moe_llava"}) : LlavaFiles{.config = config, .tensors = export_decoder(from)};
     model.config = upcycled_config(model.config, path, settings_);
     model.tensors = upcycled_tensors(model.tensors, decoder_config_from_hf(model.config, path), seed_);
-    ModelOutput output("pumice model convert", out_, overwrite_, {from});
+    ModelOutput output(kCommand, out_, overwrite_, {arguments[0], from, model.tower_read});
     const std::string& to = output.directory();
     copy_companions(from, to);
-    copy_tower(from, to);
-    write_llava(to, model, {.max_shard_bytes = shard_});
+    write_llava(to, model, model.tower_read, {.max_shard_bytes = shard_});
     // reading it back is the test that every tensor stands where it should
-    const DecoderCost cost = cost_of(sees ? open_llava(to, model.tower.empty() ? tower_ : "").config().text : open_decoder(to).config());
+    const DecoderCost cost = cost_of(sees ? open_llava(to, model.tower_config.empty() ? model.tower_read : "").config().text : open_decoder(to).config());
     output.commit();
     print_line(out_ + ": " + (sees ? "MoE-LLaVA, with a language model of " : "language model of ") + human_count(double(cost.parameters)) + " parameters, " +
                human_count(double(cost.active_parameters)) + " for one token");
@@ -58,11 +59,21 @@ class ModelConvert : public Command {
   }
 
  private:
+  static constexpr const char* kCommand = "pumice model convert";
+
   std::string out_, tower_;
   bool overwrite_ = false;
   uint64_t shard_ = 5'000'000'000, seed_ = 0;
   MoeSettings settings_;
 };
+
+// A directory that describes a model may become the model, one that holds it may not be lost.
+bool holds_weights(const std::string& directory) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (fs::exists(fs::path(directory) / name)) { return true; }
+  }
+  return false;
+}
 
 class ModelInit : public Command {
  public:
@@ -98,13 +109,13 @@ class ModelInit : public Command {
     }
     std::optional<Tokenizer> tokenizer;
     if (!tokenizer_.empty()) {
-      std::string prefix;
-      const int64_t vocabulary = text_config_of(text, path, prefix).vocabulary;
+      const int64_t vocabulary = text_config_of(text, path).vocabulary;
       tokenizer = Tokenizer::load(tokenizer_);
       REQUIRE(UsageError, tokenizer->vocab_size() <= vocabulary, "pumice model init: the tokenizer ", tokenizer_, " has ", tokenizer->vocab_size(),
               " ids, but ", path, " only a \"vocab_size\" of ", vocabulary);
     }
-    ModelOutput output("pumice model init", out_, overwrite_);
+    const std::string described = fs::path(path).parent_path().string();
+    ModelOutput output("pumice model init", out_, overwrite_, {holds_weights(described) ? described : "", tower_, tokenizer_});
     if (tokenizer) { tokenizer->save(output.directory()); }
     write_weights(output.directory(), tensors, {.max_shard_bytes = shard_});
     write_file_atomic(output.directory() + "/config.json", text);

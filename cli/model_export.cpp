@@ -26,7 +26,7 @@ class ModelExport : public Command {
     return "  pumice model export runs/lm --dtype bf16 --out lm/                     # a run's last checkpoint, half as large\n"
            "  pumice model export llava/ --layout hf --out for-transformers/         # opened by LlavaForConditionalGeneration\n"
            "  pumice model export llava-1.5-7b-hf/ --layout moe_llava --out dense/   # then pumice model convert\n"
-           "  pumice model export stage1/ --projector-only --out projector/          # mm_projector.safetensors\n"
+           "  pumice model export llava/ --projector-only --out projector/           # mm_projector.safetensors\n"
            "  pumice model export old-bin/ --out new/                                # .bin to safetensors, shards of 5 GB\n";
   }
   void declare(OptionTable& o) override {
@@ -43,13 +43,14 @@ class ModelExport : public Command {
   }
   int run(OptionTable&, const std::vector<std::string>& arguments) override {
     REQUIRE(UsageError, arguments.size() == 1, kCommand, ": one directory is required, got ", arguments.size());
-    const std::string from = model_directory(arguments[0]), path = from + "/config.json", config = read_file(path);
+    given_ = arguments[0];
+    if (projector_) { return export_its_projector(); }
+    const std::string from = model_directory(given_), path = from + "/config.json", config = read_file(path);
     const bool sees = is_llava_config(config, path);
-    REQUIRE(UsageError, sees || (layout_.empty() && !projector_), kCommand, ": ", from, " reads text alone, so it has no ",
-            projector_ ? "projector" : "layout to choose", "; `pumice model assemble` gives it a vision tower");
+    REQUIRE(UsageError, sees || (layout_.empty() && tower_.empty()), kCommand, ": ", from, " reads text alone: there is no layout to choose and no tower; "
+            "`pumice model assemble` gives it one");
     REQUIRE(UsageError, !sees || !average_, kCommand, ": only language models that are trained here keep a moving average of their weights");
-    if (sees) { return projector_ ? export_its_projector(from, config) : export_seeing(from); }
-    return export_text(from, config);
+    return sees ? export_seeing(from) : export_text(from, config);
   }
 
  private:
@@ -60,11 +61,6 @@ class ModelExport : public Command {
     if (!dtype_.empty()) { o.dtype = dtype_ == "bf16" ? DType::bf16 : dtype_ == "f16" ? DType::f16 : DType::f32; }
     return o;
   }
-  std::string named(const std::string& config, const std::string& path) const {
-    const std::optional<DType> dtype = written().dtype;
-    return dtype ? with_dtype(config, path, *dtype) : config;
-  }
-
   int export_text(const std::string& from, const std::string& config) {
     NamedTensors tensors;
     std::optional<Decoder> average;
@@ -75,10 +71,11 @@ class ModelExport : public Command {
     } else {
       tensors = export_decoder(from);
     }
-    ModelOutput output(kCommand, out_, overwrite_, {from});
+    ModelOutput output(kCommand, out_, overwrite_, {given_, from});
     copy_companions(from, output.directory());
     write_weights(output.directory(), tensors, written());
-    write_file_atomic(output.directory() + "/config.json", named(config, from + "/config.json"));
+    const std::optional<DType> dtype = written().dtype;
+    write_file_atomic(output.directory() + "/config.json", dtype ? with_dtype(config, from + "/config.json", *dtype) : config);
     const int64_t parameters = open_decoder(output.directory()).parameters().size();  // that it can be read back is the test of it
     output.commit();
     print_line(out_ + ": language model of " + human_count(double(parameters)) + " parameters");
@@ -86,34 +83,34 @@ class ModelExport : public Command {
   }
 
   int export_seeing(const std::string& from) {
-    std::string none;
-    const bool new_hf = layout_ == "hf" && read_llava_config(from, none = tower_).layout != "hf";
-    LlavaFiles model = export_llava(from, tower_, {.layout = layout_, .image_token = new_hf ? image_token_of(from) : -1});
-    model.config = named(model.config, from + "/config.json");
-    ModelOutput output(kCommand, out_, overwrite_, tower_.empty() ? std::vector{from} : std::vector{from, tower_});
-    copy_companions(from, output.directory());
-    if (!new_hf) { copy_tower(from, output.directory()); }
-    write_llava(output.directory(), model, written());
-    const Llava back = open_llava(output.directory(), new_hf || !model.tower.empty() ? "" : tower_);
+    std::string tower = tower_;
+    const bool was_hf = read_llava_config(from, tower).layout == "hf", new_hf = layout_ == "hf" && !was_hf;
+    REQUIRE(UsageError, !was_hf || tower_.empty(), kCommand, ": ", from, " holds its tower; --image-tower has no part in it");
+    const LlavaFiles model = export_llava(from, tower_, {.layout = layout_, .image_token = new_hf ? image_token_of(from) : -1, .dtype = written().dtype});
+    ModelOutput output(kCommand, out_, overwrite_, {given_, from, model.tower_read});
+    const std::string& to = output.directory();
+    if (new_hf) { copy_preprocessor(model.tower_read, to); }  // unless the model has one of its own
+    copy_companions(from, to);
+    write_llava(to, model, model.tower_read, written());
+    const Llava back = open_llava(to, new_hf || !model.tower_config.empty() ? "" : model.tower_read);  // that it can be read back is the test of it
     output.commit();
     print_line(out_ + ": " + human_count(double(back.parameters().size())) + " parameters in the layout " + back.config().layout + "; " +
                std::to_string(back.config().image_tokens()) + " tokens per picture");
     return 0;
   }
 
-  int export_its_projector(const std::string& from, const std::string& config) {
-    const NamedTensors tensors = export_projector(from, tower_, layout_);
-    ModelOutput output(kCommand, out_, overwrite_, {from});
+  int export_its_projector() {
+    const NamedTensors tensors = export_projector(model_directory(given_), layout_);
+    ModelOutput output(kCommand, out_, overwrite_, {given_});
     const std::string file = output.directory() + "/" + kProjectorFile;
     write_safetensors(file, tensors, {}, written().dtype);
-    write_file_atomic(output.directory() + "/config.json", named(config, from + "/config.json"));
     const int64_t layers = read_projector(file).layers;
     output.commit();
     print_line(concat_text(out_, "/", kProjectorFile, ": a projector of ", layers, layers == 1 ? " linear layer" : " linear layers"));
     return 0;
   }
 
-  std::string tower_, layout_, dtype_, out_;
+  std::string given_, tower_, layout_, dtype_, out_;
   bool average_ = false, projector_ = false, overwrite_ = false;
   uint64_t shard_ = 5'000'000'000;
 };

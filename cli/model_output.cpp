@@ -1,10 +1,15 @@
 #include "pumice/cli/model_output.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "pumice/data/tokenizer.h"
+#include "pumice/models/hf/llava.h"
 #include "pumice/models/hf/projector.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -15,21 +20,24 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool is_companion(const std::string& name) {
-  static const std::vector<std::string> names = {
+constexpr const char* kStaging = ".partial-";  // and the number of the process
+
+bool is_setting(const std::string& name) {
+  static const std::set<std::string> names = {
       "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
       "merges.txt", "spiece.model", "bpe_simple_vocab_16e6.txt.gz", "generation_config.json", "preprocessor_config.json",
-      "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja",
-      "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
-  return std::find(names.begin(), names.end(), name) != names.end() || fs::path(name).extension() == ".tiktoken" ||
-         fs::path(name).extension() == ".py";  // what trust_remote_code runs
+      "processor_config.json", "video_preprocessor_config.json", "chat_template.json", "chat_template.jinja"};
+  return names.count(name) || name.ends_with(".tiktoken");
+}
+
+bool is_licence(const std::string& name) {
+  static const std::set<std::string> names = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"};
+  return names.count(name) > 0;
 }
 
 bool is_config_or_weights(const std::string& name) {
-  const auto begins = [&](const std::string& with) { return name.rfind(with, 0) == 0; };
-  const std::string extension = fs::path(name).extension().string();
-  const bool weights = (begins("model") && extension == ".safetensors") || (begins("pytorch_model") && extension == ".bin");
-  return weights || name == "config.json" || name == kProjectorFile || name == "mm_projector.bin" || name == "model.safetensors.index.json" || name == "pytorch_model.bin.index.json";
+  static const std::set<std::string> names = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json", kProjectorFile, "mm_projector.bin"};
+  return names.count(name) || (name.starts_with("model") && name.ends_with(".safetensors")) || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
 }
 
 // Whether `inner` is `outer` or lies in it; both canonical.
@@ -37,102 +45,146 @@ bool lies_in(const fs::path& inner, const fs::path& outer) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
-// The directories inside of a model that its config.json names as its vision tower.
-std::vector<fs::path> towers_inside(const std::string& model) {
-  std::vector<fs::path> towers;
-  if (!fs::is_regular_file(fs::path(model) / "config.json")) { return towers; }
-  const nlohmann::json value = nlohmann::json::parse(read_file(model + "/config.json"), nullptr, false);
-  for (const char* field : {"mm_image_tower", "mm_vision_tower"}) {
-    if (!value.is_object() || !value.contains(field) || !value[field].is_string()) { continue; }
-    const fs::path tower = fs::path(value[field].get<std::string>()).lexically_normal();
-    const bool inside = !tower.empty() && tower.is_relative() && *tower.begin() != ".." && *tower.begin() != ".";
-    if (inside && fs::is_directory(fs::path(model) / tower)) { towers.push_back(tower); }
-  }
-  return towers;
+bool is_of_a_process(const std::string& name, bool alive) {
+  if (!name.starts_with(kStaging)) { return false; }
+  const std::string number = name.substr(std::string(kStaging).size());
+  if (number.empty() || number.size() > 9 || number.find_first_not_of("0123456789") != std::string::npos) { return false; }
+  return (kill(pid_t(std::stol(number)), 0) == 0) == alive;
 }
 
-void remove_model(const std::string& command, const std::string& directory) {
-  std::vector<fs::path> old;
+// A directory without what a command that was killed left in it.
+bool is_empty(const std::string& directory) {
   for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.is_regular_file() && (is_companion(name) || is_config_or_weights(name))) { old.push_back(entry.path()); }
+    if (!is_of_a_process(entry.path().filename().string(), false)) { return false; }
   }
-  for (const fs::path& file : old) {
-    std::error_code failed;
-    fs::remove(file, failed);
-    REQUIRE(IoError, !failed, command, ": ", file.string(), " could not be removed: ", failed.message());
+  return true;
+}
+
+// The files of the model in `directory`, relative to `root`.
+void list_model(const fs::path& root, const fs::path& directory, std::vector<fs::path>& files) {
+  if (!fs::is_directory(root / directory) || fs::is_symlink(root / directory)) { return; }
+  for (const auto& entry : fs::directory_iterator(root / directory)) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_directory() && (is_setting(name) || is_config_or_weights(name))) { files.push_back(directory / name); }
   }
 }
+
+// Moves of files that are undone unless all succeed.
+class Moves {
+ public:
+  ~Moves() {
+    std::error_code ignored;
+    for (auto move = done_.rbegin(); move != done_.rend(); ++move) { fs::rename(move->second, move->first, ignored); }
+  }
+  void move(const std::string& command, const fs::path& from, const fs::path& to) {
+    std::error_code failed;
+    fs::create_directories(to.parent_path(), failed);
+    if (!failed) { fs::rename(from, to, failed); }
+    REQUIRE(IoError, !failed, command, ": ", to.string(), " could not be put in place: ", failed.message());
+    done_.emplace_back(from, to);
+  }
+  void keep() { done_.clear(); }
+
+ private:
+  std::vector<std::pair<fs::path, fs::path>> done_;
+};
 
 }  // namespace
 
-ModelOutput::ModelOutput(std::string command, const std::string& out, bool overwrite, const std::vector<std::string>& from)
-    : command_(std::move(command)), out_(out), staging_(out + "/.partial"), made_(!fs::exists(out)) {
+ModelOutput::ModelOutput(std::string command, const std::string& out, bool overwrite, const std::vector<std::string>& read)
+    : command_(std::move(command)), out_(out) {
   REQUIRE(UsageError, !out.empty(), command_, ": --out DIR is required");
-  for (const std::string& read : from) {
-    const fs::path to = fs::weakly_canonical(out), model = fs::weakly_canonical(read);
-    REQUIRE(UsageError, !lies_in(to, model), command_, ": --out must not be the model's own directory ", read, " or lie in it, got ", out);
-    REQUIRE(UsageError, !lies_in(model, to), command_, ": ", read, ", which is read, lies in --out ", out, ": name another directory");
+  const fs::path to = fs::weakly_canonical(out);
+  for (const std::string& from : read) {
+    if (from.empty()) { continue; }
+    const fs::path model = fs::weakly_canonical(from);
+    REQUIRE(UsageError, !lies_in(to, model), command_, ": --out must not be the model's own directory ", from, " or lie in it, got ", out);
+    REQUIRE(UsageError, !lies_in(model, to), command_, ": ", from, ", which is read, lies in --out ", out, ": name another directory");
   }
-  REQUIRE(UsageError, overwrite || made_ || (fs::is_directory(out) && fs::is_empty(out)), command_, ": ", out,
+  const bool there = fs::exists(out);
+  REQUIRE(UsageError, overwrite || !there || (fs::is_directory(out) && is_empty(out)), command_, ": ", out,
           " is not empty; name another directory, or give --overwrite");
+  for (fs::path p = to; !fs::exists(p); p = p.parent_path()) { made_ = p.string(); }
+  staging_ = out + "/" + kStaging + std::to_string(getpid());
   std::error_code failed;
-  fs::remove_all(staging_, failed);  // of a command that was killed
   fs::create_directories(staging_, failed);
   REQUIRE(IoError, !failed, command_, ": the directory ", out, " cannot be written: ", failed.message());
+  for (const auto& entry : fs::directory_iterator(out)) {
+    if (is_of_a_process(entry.path().filename().string(), false)) { fs::remove_all(entry.path(), failed); }
+  }
 }
 
 ModelOutput::~ModelOutput() {
   std::error_code ignored;
   fs::remove_all(staging_, ignored);
-  if (made_) { fs::remove(out_, ignored); }  // stays when there is something in it
+  if (made_.empty()) { return; }
+  for (fs::path p = fs::weakly_canonical(out_, ignored);; p = p.parent_path()) {  // stay when there is something in them
+    if (!fs::remove(p, ignored) || p.string() == made_) { return; }
+  }
 }
 
 void ModelOutput::commit() {
-  for (const fs::path& tower : towers_inside(out_)) { remove_model(command_, (fs::path(out_) / tower).string()); }
-  remove_model(command_, out_);
+  const fs::path out(out_), staging(staging_), old = staging / "replaced";
   std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
-    if (!entry.is_directory()) { files.push_back(fs::relative(entry.path(), staging_)); }
+  std::set<fs::path> directories = {""};
+  for (const auto& entry : fs::recursive_directory_iterator(staging)) {
+    const fs::path name = fs::relative(entry.path(), staging);
+    if (entry.is_directory()) { directories.insert(name); }
+    else { files.push_back(name); }
   }
   std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
     return std::pair(a == "config.json", a) < std::pair(b == "config.json", b);  // last: with it the directory is a model
   });
-  for (const fs::path& file : files) {
-    std::error_code failed;
-    fs::create_directories((fs::path(out_) / file).parent_path(), failed);
-    fs::rename(fs::path(staging_) / file, fs::path(out_) / file, failed);
-    REQUIRE(IoError, !failed, command_, ": ", (fs::path(out_) / file).string(), " could not be put in place: ", failed.message());
+  if (const std::string tower = tower_inside(out_); !tower.empty()) { directories.insert(tower); }
+  std::vector<fs::path> replaced;
+  for (const fs::path& directory : directories) {
+    if (!directory.empty() && fs::is_symlink(out / directory)) { replaced.push_back(directory); }  // the link, not what it leads to
+    else { list_model(out, directory, replaced); }
   }
+  Moves moves;
+  for (const fs::path& file : replaced) { moves.move(command_, out / file, old / file); }
+  for (const fs::path& file : files) {
+    REQUIRE(IoError, !fs::is_directory(out / file), command_, ": ", (out / file).string(), " could not be put in place: a directory has its name");
+    if (fs::exists(fs::symlink_status(out / file))) { moves.move(command_, out / file, old / file); }  // a licence
+    moves.move(command_, staging / file, out / file);
+  }
+  moves.keep();
+  made_.clear();
 }
 
 namespace {
 
-void copy(const std::string& from, const std::string& to, const fs::path& name) {
+void copy(const fs::path& file, const std::string& to) {
   std::error_code failed;
-  fs::create_directories((fs::path(to) / name).parent_path(), failed);
-  fs::copy(fs::path(from) / name, fs::path(to) / name, fs::copy_options::recursive | fs::copy_options::overwrite_existing, failed);
-  REQUIRE(IoError, !failed, (fs::path(from) / name).string(), " could not be copied into ", to, ": ", failed.message());
+  fs::create_directories(to, failed);
+  fs::copy_file(file, fs::path(to) / file.filename(), fs::copy_options::overwrite_existing, failed);
+  REQUIRE(IoError, !failed, file.string(), " could not be copied into ", to, ": ", failed.message());
 }
 
 }  // namespace
 
 void copy_companions(const std::string& from, const std::string& to) {
+  const std::string config = from + "/config.json";
+  const bool runs_python = fs::is_regular_file(config) && nlohmann::json::parse(read_file(config), nullptr, false).contains("auto_map");
   for (const auto& entry : fs::directory_iterator(from)) {
-    if (const fs::path name = entry.path().filename(); entry.is_regular_file() && is_companion(name.string())) { copy(from, to, name); }
+    const std::string name = entry.path().filename().string();
+    const bool belongs = is_setting(name) || is_licence(name) || (runs_python && name.ends_with(".py"));
+    if (belongs && entry.is_regular_file()) { copy(entry.path(), to); }
   }
 }
 
-void copy_tower(const std::string& from, const std::string& to) {
-  for (const fs::path& tower : towers_inside(from)) { copy(from, to, tower); }
+void copy_preprocessor(const std::string& from, const std::string& to) {
+  const fs::path file = fs::path(from) / "preprocessor_config.json";
+  if (fs::is_regular_file(file)) { copy(file, to); }
 }
 
-void write_llava(const std::string& to, const LlavaFiles& model, const WeightWriterOptions& options) {
+void write_llava(const std::string& to, const LlavaFiles& model, const std::string& tower, const WeightWriterOptions& options) {
   write_weights(to, model.tensors, options);
-  if (!model.tower.empty()) {
-    const std::string inside = (fs::path(to) / kTowerInside).string();
+  if (!model.tower_config.empty()) {
+    const std::string inside = (fs::path(to) / model.tower_place).string();
     fs::create_directories(inside);
-    write_weights(inside, model.tower, options);
+    if (!tower.empty()) { copy_companions(tower, inside); }
+    if (!model.tower.empty()) { write_weights(inside, model.tower, options); }
     write_file_atomic(inside + "/config.json", model.tower_config);
   }
   write_file_atomic(to + "/config.json", model.config);

@@ -189,7 +189,7 @@ void OptionTable::set(Option& option, const std::string& given, const std::strin
   const auto& choices = option.choices;
   const std::string value = option.value_of(given);
   const std::string flag = "--" + option.name, where = source == flag ? flag : source + ": " + flag;
-  const bool unset = value.empty() && option.fallback.empty();  // as a config says it of an option that has no default
+  const bool unset = value.empty() && option.fallback.empty() && source != flag;  // as a config says it of an option that has no default
   REQUIRE(UsageError, choices.empty() || unset || std::find(choices.begin(), choices.end(), value) != choices.end(), where, " must be one of ",
           join(choices), ", got '", value, "'.", did_you_mean(value, choices));
   REQUIRE(UsageError, option.parse(value), where, " must be ", must_be(option), " (", option.help, "), got '", value, "'");

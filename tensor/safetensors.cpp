@@ -186,7 +186,7 @@ namespace {
 
 // Throws UsageError where `to`, a part of the tensor `name` in another type, is infinite and `from` is not.
 void require_in_range(const Tensor& from, const Tensor& to, const std::string& path, const std::string& name) {
-  const std::vector<float> was = to_dtype(from, DType::f32).to_vector<float>(), is = to_dtype(to, DType::f32).to_vector<float>();
+  const std::vector<double> was = to_dtype(from, DType::f64).to_vector<double>(), is = to_dtype(to, DType::f64).to_vector<double>();
   for (size_t i = 0; i < is.size(); ++i) {
     REQUIRE(UsageError, std::isfinite(is[i]) || !std::isfinite(was[i]), "[safetensors] ", path, ": '", name, "' holds ", was[i],
             ", which is beyond the range of ", pumice::name(to.dtype()));
@@ -198,7 +198,7 @@ void write_converted(AtomicFile& file, const Tensor& t, DType dtype, const std::
   const Tensor flat = packed(t).reshape({t.size()});
   for (int64_t begin = 0; begin < t.size(); begin += kPiece) {
     const Tensor from = flat.slice(0, begin, std::min(t.size(), begin + kPiece)), to = to_dtype(from, dtype);
-    if (size_of(dtype) < 4) { require_in_range(from, to, path, name); }
+    if (size_of(dtype) <= 2 || size_of(dtype) < size_of(t.dtype())) { require_in_range(from, to, path, name); }
     file.write(to.raw(), size_t(to.bytes()));
   }
 }

@@ -43,6 +43,26 @@ void apply_language_preset(LanguageTraining& t, const std::string& preset) {
                                join(language_preset_names())), __FILE__, __LINE__);
 }
 
+void declare_moe_options(OptionTable& o, MoeSettings& m) {
+  o.add("moe-mode", m.mode, "MoE", "which layers").one_of({"first_half", "second_half", "sparse", "dense"});
+  o.add("moe-layers", m.layers, "MoE", "which layers, by number, instead of --moe-mode").alias("moe-layers-idx");
+  o.add("experts", m.experts, "MoE", "per sparse layer: one number, or one for each").alias("num-experts");
+  o.add("experts-per-token", m.experts_per_token, "MoE", "experts that a token visits").alias("top-k-experts");
+  o.add("capacity-factor", m.capacity_factor, "MoE", "of training; 0 drops nothing");
+  o.add("eval-capacity-factor", m.eval_capacity_factor, "MoE", "of evaluation; 0 drops nothing");
+  o.add("min-capacity", m.min_capacity, "MoE", "places per expert at least");
+  o.add("gate", m.gate, "MoE", "policy of the router: one whose answers repeat, DeepSpeed 0.9.5's, or the MoE-LLaVA paper's")
+      .one_of(gate_names());
+  o.add("order", m.order, "MoE", "who claims places first; unset: the gate's")
+      .one_of(order_names()).synonym("batch-priority", "batch_priority");
+  o.add("second-choice", m.second_choice, "MoE", "of two experts: most probable, or drawn in training, or always; unset: the gate's")
+      .one_of(second_choice_names());
+  o.add("gates", m.gates, "MoE", "factor of an expert: its probability, or that over the sum of the token's; unset: the gate's")
+      .one_of(gates_names()).synonym("renormalized", "renormalised");
+  o.add("use-residual", m.residual, "MoE", "keep the MLP beside the experts");
+  o.add("router-aux-loss-coef", m.aux_weight, "MoE", "weight of the balance loss");
+}
+
 void declare_language_training_options(OptionTable& o, LanguageTraining& t) {
   o.add("train-data", t.train_data, "Data", ".txt files (<|endoftext|> separates documents), .jsonl, both also .gz, a folder of them, or captions as "
         "train limoe reads them; several joined by '::'").alias("data").alias("data-path");

@@ -39,6 +39,8 @@ struct LanguageTraining : TrainingRecipe {  // an example is a window of `length
 void apply_language_preset(LanguageTraining& training, const std::string& preset);
 std::vector<std::string> language_preset_names();
 
+// --moe-mode, --experts, --gate, ...: every setting of experts but whether there are any.
+void declare_moe_options(OptionTable& options, MoeSettings& settings);
 void declare_language_training_options(OptionTable& table, LanguageTraining& training);
 std::string to_json(const LanguageTraining& training);
 

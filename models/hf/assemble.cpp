@@ -38,9 +38,9 @@ NamedTensors projector_tensors(const LlavaConfig& c, const AssembleSettings& s, 
   make_projector(Scope(drawn) / "projector", c);
   if (!given.layers) { return hf_tensors(drawn, locate, DType::f32); }
   NamedTensors all;
-  for (const auto& [parameter, tensor] : given.parameters) {
+  for (const auto& [name, parameter, tensor] : given.parts) {
     const Shape want = drawn.find(parameter)->shape();
-    REQUIRE(FormatError, tensor.shape() == want, s.projector_weights, ": '", parameter, "' is ", tensor.shape(), ", but between this tower of width ",
+    REQUIRE(FormatError, tensor.shape() == want, s.projector_weights, ": '", name, "' is ", tensor.shape(), ", but between this tower of width ",
             c.vision.width, " and this decoder of width ", c.text.width, " it must be ", want);
     all.emplace_back(locate(parameter)[0].name, tensor);
   }
@@ -65,7 +65,7 @@ LlavaFiles assemble_llava(const std::string& decoder, const std::string& tower_g
   const int64_t rows = hf ? rows_with_image_token(own.vocabulary, s.image_token) : own.vocabulary;
   nlohmann::json decoder_config = parse_hf_object(text, path);
   if (rows > own.vocabulary) { decoder_config["vocab_size"] = c.text.vocabulary = rows; }
-  LlavaFiles out;
+  LlavaFiles out{.tower_read = tower};
   NamedTensors pieces = tower_tensors(c.vision, WeightFiles::open(tower), "");
   const std::string seen = tower_part(read_file(tower_path), tower_path, c.vision, pieces);
   out.config = llava_config_to_hf(c, {.decoder = decoder_config.dump(), .tower = seen, .tower_name = kTowerInside, .image_token = s.image_token,

@@ -37,7 +37,7 @@ RotaryScaling read_scaling(const Fields& f, int64_t positions) {
 void read_rotary(const Fields& f, DecoderConfig& c, double default_share) {
   const std::optional<Fields> parameters = f.object("rope_parameters");
   const Fields& from = parameters ? *parameters : f;
-  c.rotary_theta = from.number("rope_theta", c.rotary_theta);
+  c.rotary_theta = from.number("rope_theta", f.number("rope_theta", c.rotary_theta));
   const double share = from.number("partial_rotary_factor", f.number("partial_rotary_factor", f.number("rope_pct", default_share)));
   REQUIRE(FormatError, share >= 0 && share <= 1, f.source(), ": the rotated share of a head must be in [0, 1], got ", share);
   c.rotary = int64_t(share * double(c.head_width));

@@ -11,8 +11,6 @@
 namespace pumice {
 namespace {
 
-bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
-
 // Sizes of the towers that released models name.
 bool known_tower(const std::string& name, VisionConfig& c) {
   if (name == "openai/clip-vit-large-patch14-336" || name == "openai/clip-vit-large-patch14") {
@@ -45,10 +43,24 @@ bool is_llava_config(const std::string& text, const std::string& source) {
   return f.has("vision_config") || f.has("mm_image_tower") || f.has("mm_vision_tower");
 }
 
+std::string tower_inside(const std::string& directory) {
+  namespace fs = std::filesystem;
+  const std::string path = directory + "/config.json";
+  if (!fs::is_regular_file(path)) { return ""; }
+  const nlohmann::json value = nlohmann::json::parse(read_file(path), nullptr, false);
+  for (const char* field : {"mm_image_tower", "mm_vision_tower"}) {
+    if (!value.is_object() || !value.contains(field) || !value[field].is_string()) { continue; }
+    const fs::path tower = fs::path(value[field].get<std::string>()).lexically_normal();
+    const bool inside = !tower.empty() && tower.is_relative() && *tower.begin() != ".." && *tower.begin() != ".";
+    if (inside && fs::is_directory(fs::path(directory) / tower)) { return tower.string(); }
+  }
+  return "";
+}
+
 int64_t projector_layers_of(const std::string& type) {
   if (type == "linear") { return 1; }
   const size_t end = type.find("x_gelu");
-  const bool mlp = starts_with(type, "mlp") && end != std::string::npos && end == type.size() - 6 && end > 3 && end < 6 &&
+  const bool mlp = type.starts_with("mlp") && end != std::string::npos && end == type.size() - 6 && end > 3 && end < 6 &&
                    type.find_first_not_of("0123456789", 3) == end;
   const int64_t layers = mlp ? std::stoll(type.substr(3)) : 0;
   return layers >= 2 ? layers : 0;
@@ -77,6 +89,7 @@ LlavaConfig llava_config_from_hf(const std::string& text, const std::string& sou
     c.vision_layer = f.integer("mm_vision_select_layer", -2);
     f.one_of("mm_vision_select_feature", "patch", {"patch", "cls_patch"});
     c.drop_first = f.text("mm_vision_select_feature", "patch") == "patch";
+    f.one_of("image_aspect_ratio", "square", {"square", "pad"});  // LLaVA-1.6 cuts tiles (anyres)
   }
   try {
     c.validate();
@@ -88,8 +101,8 @@ LlavaConfig llava_config_from_hf(const std::string& text, const std::string& sou
 
 std::vector<HfTensor> hf_llava_tensors(const LlavaConfig& c, const std::string& parameter) {
   const Prefixes p = prefixes_of(c);
-  if (starts_with(parameter, "vision.")) { return {tower_tensor(c.vision, parameter.substr(7), p.tower)}; }
-  if (starts_with(parameter, "projector.")) {
+  if (parameter.starts_with("vision.")) { return {tower_tensor(c.vision, parameter.substr(7), p.tower)}; }
+  if (parameter.starts_with("projector.")) {
     if (c.layout != "hf" && c.projector_layers == 1) { return {{p.projector + parameter.substr(parameter.rfind('.') + 1)}}; }  // a layer, not a list of one
     if (c.layout != "hf") { return {{p.projector + parameter.substr(10)}}; }
     const int64_t layer = std::stoll(parameter.substr(10)) / 2 + 1;  // linear_1, linear_2
@@ -135,10 +148,10 @@ Llava open_llava(const std::string& directory, const std::string& tower_given) {
   const bool inside = holds_tower(config, weights);
   REQUIRE(FormatError, inside || !tower.empty(), directory, ": the weights of the vision tower are not in the checkpoint (", prefix, "...): give its "
           "directory with --image-tower");
-  const auto of_tower = [](const std::string& parameter) { return starts_with(parameter, "vision."); };
+  const auto of_tower = [](const std::string& parameter) { return parameter.starts_with("vision."); };
   const auto ignored = [&](const std::string& tensor) {
     const bool head = config.text.tied && tensor == prefixes_of(config).text + "lm_head.weight";
-    return head || (starts_with(tensor, prefix) && is_beside_tower(config.vision, tensor.substr(prefix.size())));
+    return head || (tensor.starts_with(prefix) && is_beside_tower(config.vision, tensor.substr(prefix.size())));
   };
   bind_weights(model.parameters(), weights, [&](const std::string& name) {
     return of_tower(name) && !inside ? std::vector<HfTensor>() : hf_llava_tensors(config, name);

@@ -18,6 +18,9 @@ LlavaConfig llava_config_from_hf(const std::string& json, const std::string& sou
 // The same of a directory whose tower is found as open_llava() finds it; `tower` receives its directory, "" for none.
 LlavaConfig read_llava_config(const std::string& directory, std::string& tower);
 
+// The directory inside of a model's that its config.json names as its tower, relative to it; "" where it names none that is there.
+std::string tower_inside(const std::string& directory);
+
 // Layers of a projector of this type, "linear" or "mlpNx_gelu" with N >= 2; 0 for one that is unknown.
 int64_t projector_layers_of(const std::string& type);
 

@@ -11,23 +11,25 @@ namespace {
 
 using Json = nlohmann::json;
 
-bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
-
 // What LLaVA and MoE-LLaVA add to a decoder's fields.
 bool is_llava_field(const std::string& name) {
   for (const char* start : {"mm_", "image_", "video_", "tune_mm_", "freeze_mm_", "unfreeze_mm_"}) {
-    if (starts_with(name, start)) { return true; }
+    if (name.starts_with(start)) { return true; }
   }
   return name == "use_mm_proj" || name == "tokenizer_padding_side" || name == "tokenizer_model_max_length" || name == "lora";
 }
 
-// Renames the classes of a config.json: `rename` gets and returns one.
-template <typename F>
-void rename_classes(Json& config, const F& rename) {
+// The classes of a config.json without MoE-LLaVA's and LLaVA's beginnings, and with `prefix` in front.
+void rename_classes(Json& config, const std::string& prefix) {
   const auto classes = config.find("architectures");
   if (classes == config.end() || !classes->is_array()) { return; }
-  for (Json& name : *classes) {
-    if (name.is_string()) { name = rename(name.get<std::string>()); }
+  for (Json& value : *classes) {
+    if (!value.is_string()) { continue; }
+    std::string name = value;
+    for (const std::string known : {"EvalMoELLaVA", "MoELLaVA", "Llava"}) {
+      if (name.starts_with(known)) { name.erase(0, known.size()); }
+    }
+    value = prefix + name;
   }
 }
 
@@ -37,22 +39,28 @@ std::string projector_type(int64_t layers) { return layers == 1 ? "linear" : "ml
 Json named_config(const LlavaConfig& c, const LlavaParts& parts) {
   const bool moe_llava = c.layout == "moe_llava", sparse = !c.text.moe_layers.empty();
   Json config = Json::parse(parts.decoder);
+  for (const char* field : {"mm_image_tower", "mm_vision_tower", "image_projector_type", "mm_projector_type"}) { config.erase(field); }
   if (!sparse) { config["model_type"] = "llava_" + (moe_llava && c.text.family == "qwen2" ? std::string("qwen1_5") : c.text.family); }
   if (c.text.family == "phi" && c.text.head_bias) { config["lm_head_bias"] = true; }  // as in upcycled_config()
-  rename_classes(config, [&](const std::string& name) { return (sparse ? "MoELLaVA" : "Llava") + name; });
+  rename_classes(config, sparse ? "MoELLaVA" : "Llava");
   config.erase("auto_map");  // classes of the decoder alone
   config[moe_llava ? "mm_image_tower" : "mm_vision_tower"] = parts.tower_name;
   config[moe_llava ? "image_projector_type" : "mm_projector_type"] = projector_type(c.projector_layers);
   config["mm_hidden_size"] = c.vision.width;
   config["mm_vision_select_layer"] = c.vision_layer;
   config["mm_vision_select_feature"] = c.drop_first ? "patch" : "cls_patch";
-  config["mm_use_im_start_end"] = config["mm_use_im_patch_token"] = false;
-  config["use_mm_proj"] = true;
+  for (const auto& [field, value] : {std::pair{"mm_use_im_start_end", false}, {"mm_use_im_patch_token", false}, {"use_mm_proj", true}}) {
+    if (!config.contains(field)) { config[field] = value; }
+  }
   return config;
 }
 
 Json transformers_config(const LlavaConfig& c, const LlavaParts& parts) {
-  const Json decoder = Json::parse(parts.decoder);
+  Json decoder = Json::parse(parts.decoder);
+  for (auto field = decoder.begin(); field != decoder.end();) {
+    if (is_llava_field(field.key())) { field = decoder.erase(field); }
+    else { ++field; }
+  }
   Json config = {{"model_type", "llava"}, {"architectures", {"LlavaForConditionalGeneration"}}, {"text_config", decoder},
                  {"vision_config", Json::parse(parts.tower)}, {"image_token_index", parts.image_token}, {"image_seq_length", c.image_tokens()},
                  {"projector_hidden_act", "gelu"}, {"multimodal_projector_bias", true}, {"tie_word_embeddings", c.text.tied},
@@ -65,17 +73,22 @@ Json transformers_config(const LlavaConfig& c, const LlavaParts& parts) {
 
 }  // namespace
 
+constexpr const char* kElsewhere = ": use the layout llava or moe_llava";
+
+void require_projector(const LlavaConfig& c) {
+  REQUIRE(UsageError, c.layout != "hf" || c.projector_layers == 2, "[llava] Transformers' LLaVA has the projector mlp2x_gelu, not ",
+          projector_type(c.projector_layers), kElsewhere);
+}
+
 void require_describable(const LlavaConfig& c, int32_t image_token) {
   const bool hf = c.layout == "hf", sparse = !c.text.moe_layers.empty();
-  const std::string elsewhere = ": use the layout llava or moe_llava";
   REQUIRE(UsageError, hf || c.layout == "llava" || c.layout == "moe_llava", "[llava] the layout must be llava, hf or moe_llava, got '", c.layout, "'");
-  REQUIRE(UsageError, !hf || c.projector_layers == 2, "[llava] Transformers' LLaVA has the projector mlp2x_gelu, not ",
-          projector_type(c.projector_layers), elsewhere);
-  REQUIRE(UsageError, !hf || !c.vision.run, "[llava] Transformers' layout cannot describe a tower of our own (", c.vision.family, ")", elsewhere);
-  REQUIRE(UsageError, !hf || c.text.family != "qwen", "[llava] Transformers has no Qwen-1", elsewhere);
-  REQUIRE(UsageError, !hf || !c.text.head_bias, "[llava] Transformers' LLaVA has a head without the bias that this decoder's has (", c.text.family, ")",
-          elsewhere);
   REQUIRE(UsageError, !sparse || c.layout == "moe_llava", "[llava] the decoder has experts, which the layout moe_llava alone can describe");
+  require_projector(c);
+  REQUIRE(UsageError, !hf || !c.vision.run, "[llava] Transformers' layout cannot describe a tower of our own (", c.vision.family, ")", kElsewhere);
+  REQUIRE(UsageError, !hf || c.text.family != "qwen", "[llava] Transformers has no Qwen-1", kElsewhere);
+  REQUIRE(UsageError, !hf || !c.text.head_bias, "[llava] Transformers' LLaVA has a head without the bias that this decoder's has (", c.text.family, ")",
+          kElsewhere);
   REQUIRE(UsageError, !hf || (image_token >= 0 && image_token <= c.text.vocabulary), "[llava] Transformers' layout needs a token that stands for a "
           "picture, an id of at most the vocabulary of ", c.text.vocabulary, ", got ", image_token);
 }
@@ -90,18 +103,9 @@ std::string decoder_part(const std::string& text, const std::string& source) {
     return inner.dump(2) + "\n";
   }
   const DecoderConfig c = decoder_config_from_hf(text, source);
-  for (auto field = config.begin(); field != config.end();) {
-    if (is_llava_field(field.key())) { field = config.erase(field); }
-    else { ++field; }
-  }
   if (c.moe_layers.empty()) { config["model_type"] = c.family; }
   if (c.family == "phi") { config["lm_head_bias"] = c.head_bias; }
-  rename_classes(config, [](std::string name) {
-    for (const char* prefix : {"MoELLaVA", "EvalMoELLaVA", "Llava"}) {
-      if (starts_with(name, prefix)) { return name.substr(std::string(prefix).size()); }
-    }
-    return name;
-  });
+  rename_classes(config, "");
   return config.dump(2) + "\n";
 }
 
@@ -110,7 +114,7 @@ std::string tower_part(const std::string& text, const std::string& source, const
   if (vision.run) { return text; }
   Json part = config.contains("vision_config") ? config["vision_config"] : config;
   part["model_type"] = vision.family + "_vision_model";
-  const bool pools = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return starts_with(t.first, "vision_model.head."); });
+  const bool pools = std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return t.first.starts_with("vision_model.head."); });
   if (vision.family == "siglip" && !pools) { part["vision_use_head"] = false; }
   return part.dump(2) + "\n";
 }

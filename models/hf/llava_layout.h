@@ -8,20 +8,25 @@
 namespace pumice {
 
 // A model that sees, as a directory holds it.
-struct LlavaFiles {
-  std::string config;        // config.json
-  NamedTensors tensors;      // in Transformers' layout the tower as well
-  std::string tower_config;  // else the tower's config.json and weights, for the directory kTowerInside of the model, unless they lie elsewhere
-  NamedTensors tower;
-};
 inline constexpr const char* kTowerInside = "vision_tower";
+struct LlavaFiles {
+  std::string config;                      // config.json
+  NamedTensors tensors;                    // the tower's as well, where the checkpoint holds it
+  std::string tower_place = kTowerInside;  // a directory of the tower's own, inside of the model: its config.json, "" where there is no such directory,
+  std::string tower_config;                // and its weights, none where the checkpoint holds them
+  NamedTensors tower;
+  std::string tower_read;                  // the directory that the tower came from; "" where it came out of a checkpoint
+};
+
+// Throws UsageError where Transformers' layout has no projector of so many layers.
+void require_projector(const LlavaConfig& config);
 
 // Throws UsageError unless `config.layout`, which must be one of the three, can describe the model: in Transformers' neither a tower of our own nor
 // experts, Qwen-1, a head with a bias (Phi) or another projector than mlp2x_gelu; in LLaVA's no experts. `image_token`: of Transformers' layout, the
 // id that stands for a picture, at most the vocabulary.
 void require_describable(const LlavaConfig& config, int32_t image_token);
 
-// Of a directory that sees: the config.json of its decoder alone.
+// Of a directory that sees: the config.json of its decoder, in LLaVA's layouts with what those add to it, where it is no more than fields beside others.
 std::string decoder_part(const std::string& json, const std::string& source);
 // The config.json of its tower alone, where `json` may describe more. `tensors`: of the tower; a SigLIP without the attention pooling that Transformers
 // expects says so.

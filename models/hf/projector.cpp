@@ -73,7 +73,7 @@ ProjectorWeights read_projector(const std::string& path) {
       REQUIRE(FormatError, matrix ? t.rank() == 2 && (layer == 0 || t.dim(1) == width) : t.shape() == Shape{width}, file, ": '", at->second, "' is ",
               t.shape(), matrix ? " where (out, in) is required" : " where a bias is required", layer || !matrix ? concat_text(" of width ", width) : "");
       if (matrix) { width = t.dim(0); }
-      p.parameters.emplace_back("projector." + std::to_string(layer) + "." + kind, t);
+      p.parts.push_back({at->second, "projector." + std::to_string(layer) + "." + kind, t});
     }
   }
   return p;

@@ -11,8 +11,12 @@ namespace pumice {
 inline constexpr const char* kProjectorFile = "mm_projector.safetensors";
 
 struct ProjectorWeights {
+  struct Part {
+    std::string name, parameter;  // in the file; "projector.0.weight", "projector.0.bias", "projector.2.weight", ...
+    Tensor value;
+  };
   int64_t layers = 0;  // 1: linear; N: mlpNx_gelu
-  std::vector<std::pair<std::string, Tensor>> parameters;  // "projector.0.weight", "projector.0.bias", "projector.2.weight", ...
+  std::vector<Part> parts;
 };
 
 // `path`: a file, or a directory with mm_projector.safetensors or mm_projector.bin, or with a whole model that sees. Tensors are known by their names in

@@ -10,8 +10,6 @@
 namespace pumice {
 namespace {
 
-bool starts_with(const std::string& text, const char* start) { return text.rfind(start, 0) == 0; }
-
 constexpr struct { const char *ours, *theirs; } kNames[] = {
     {"patches.", "embeddings.patch_embedding."}, {"positions.", "embeddings.position_embedding."}, {"first_norm.", "pre_layrnorm."}, {"norm.", "post_layernorm."}};
 constexpr struct { const char *ours, *theirs; } kLayerNames[] = {
@@ -25,15 +23,15 @@ bool is_run(const std::string& text, const std::string& source) {
 
 HfTensor hf_vision_tensor(const std::string& parameter, const std::string& prefix) {
   if (parameter == "class_token") { return {prefix + "embeddings.class_embedding"}; }
-  if (starts_with(parameter, "layers.")) {
+  if (parameter.starts_with("layers.")) {
     const size_t end = parameter.find('.', 7);
     const std::string rest = parameter.substr(end + 1);
     for (const auto& name : kLayerNames) {
-      if (starts_with(rest, name.ours)) { return {prefix + "encoder." + parameter.substr(0, end + 1) + name.theirs + rest.substr(std::string(name.ours).size())}; }
+      if (rest.starts_with(name.ours)) { return {prefix + "encoder." + parameter.substr(0, end + 1) + name.theirs + rest.substr(std::string(name.ours).size())}; }
     }
   }
   for (const auto& name : kNames) {
-    if (starts_with(parameter, name.ours)) { return {prefix + name.theirs + parameter.substr(std::string(name.ours).size())}; }
+    if (parameter.starts_with(name.ours)) { return {prefix + name.theirs + parameter.substr(std::string(name.ours).size())}; }
   }
   throw UsageError("[hf] a vision tower has no parameter '" + parameter + "'");
 }
@@ -97,7 +95,7 @@ bool is_beside_tower(const VisionConfig& config, const std::string& tensor) {
   const std::vector<const char*> theirs = {"vision_model.head.", "text_model.", "visual_projection.", "text_projection.", "logit_"};
   const std::vector<const char*> ours = {"image.head.", "image.pool.", "text.", "classes.", "log_temperature", "logit_bias"};
   for (const char* start : config.run ? ours : theirs) {
-    if (starts_with(tensor, start)) { return true; }
+    if (tensor.starts_with(start)) { return true; }
   }
   return false;
 }
@@ -112,7 +110,7 @@ std::vector<std::pair<std::string, Tensor>> tower_tensors(const VisionConfig& co
   }
   const std::string head = prefix + "vision_model.head.";
   for (const std::string& name : files.names()) {
-    if (starts_with(name, head.c_str())) { all.emplace_back(name.substr(prefix.size()), files.load(name)); }
+    if (name.starts_with(head)) { all.emplace_back(name.substr(prefix.size()), files.load(name)); }
   }
   return all;
 }

@@ -34,11 +34,9 @@ NamedTensors hf_tensors(const ParameterStore& parameters, const Locate& locate, 
   return all;
 }
 
-DecoderConfig text_config_of(const std::string& text, const std::string& source, std::string& prefix) {
+DecoderConfig text_config_of(const std::string& text, const std::string& source) {
   const nlohmann::json value = parse_hf_object(text, source);
-  prefix = "";
   if (const Fields f(value, source); !f.object("text_config")) { return decoder_config_from_hf(text, source); }
-  prefix = "language_model.";
   return decoder_config_from_hf(value["text_config"].dump(), source + ": in \"text_config\"");
 }
 
@@ -91,26 +89,6 @@ RouterOptions gate_of(const MoeSettings& m) {
 
 }  // namespace
 
-void declare_moe_options(OptionTable& o, MoeSettings& m) {
-  o.add("moe-mode", m.mode, "MoE", "which layers").one_of({"first_half", "second_half", "sparse", "dense"});
-  o.add("moe-layers", m.layers, "MoE", "which layers, by number, instead of --moe-mode").alias("moe-layers-idx");
-  o.add("experts", m.experts, "MoE", "per sparse layer: one number, or one for each").alias("num-experts");
-  o.add("experts-per-token", m.experts_per_token, "MoE", "experts that a token visits").alias("top-k-experts");
-  o.add("capacity-factor", m.capacity_factor, "MoE", "of training; 0 drops nothing");
-  o.add("eval-capacity-factor", m.eval_capacity_factor, "MoE", "of evaluation; 0 drops nothing");
-  o.add("min-capacity", m.min_capacity, "MoE", "places per expert at least");
-  o.add("gate", m.gate, "MoE", "policy of the router: one whose answers repeat, DeepSpeed 0.9.5's, or the MoE-LLaVA paper's")
-      .one_of(gate_names());
-  o.add("order", m.order, "MoE", "who claims places first; unset: the gate's")
-      .one_of(order_names()).synonym("batch-priority", "batch_priority");
-  o.add("second-choice", m.second_choice, "MoE", "of two experts: most probable, or drawn in training, or always; unset: the gate's")
-      .one_of(second_choice_names());
-  o.add("gates", m.gates, "MoE", "factor of an expert: its probability, or that over the sum of the token's; unset: the gate's")
-      .one_of(gates_names()).synonym("renormalized", "renormalised");
-  o.add("use-residual", m.residual, "MoE", "keep the MLP beside the experts");
-  o.add("router-aux-loss-coef", m.aux_weight, "MoE", "weight of the balance loss");
-}
-
 std::string upcycled_config(const std::string& text, const std::string& source, const MoeSettings& m) {
   nlohmann::json value = parse_hf_object(text, source);
   const DecoderConfig dense = decoder_config_from_hf(text, source);
@@ -126,7 +104,7 @@ std::string upcycled_config(const std::string& text, const std::string& source, 
   value["model_type"] = "moe_llava_" + (dense.family == "qwen2" ? std::string("qwen1_5") : dense.family);
   if (const auto classes = value.find("architectures"); classes != value.end() && classes->is_array()) {
     for (nlohmann::json& name : *classes) {
-      if (name.is_string() && name.get<std::string>().rfind("Llava", 0) == 0) { name = "MoELLaVA" + name.get<std::string>().substr(5); }
+      if (name.is_string() && name.get<std::string>().starts_with("Llava")) { name = "MoELLaVA" + name.get<std::string>().substr(5); }
     }
   }
   if (dense.family == "phi" && dense.head_bias) { value["lm_head_bias"] = true; }  // MoE-LLaVA's Phi has none, this one does

@@ -1,5 +1,6 @@
 // Models written anew: other layouts, other types of numbers, projectors alone; that the copy is the model, and what is refused.
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -45,20 +46,33 @@ class Exported : public testing::SeeingModels {
     return run("model export " + (d_ / from) + " --out " + (d_ / to) + " " + flags);
   }
   nlohmann::json config(const std::string& model) const { return nlohmann::json::parse(read_file(d_ / model + "/config.json")); }
+  std::string dtype_of(const std::string& model) const {
+    const nlohmann::json c = config(model);
+    return c.value("dtype", c.value("torch_dtype", ""));
+  }
   bool has(const std::string& path) const { return fs::exists(d_ / path); }
 };
 
 TEST_F(Exported, LayoutsAnswerAlike) {
+  std::set<std::string> answers;
   for (const char* tower : {"clip-vision", "siglip-vision", "siglip-vision-headless"}) {
     fs::remove_all(d_ / "made");
-    ASSERT_EQ(assemble(fixture(tower), "made/llava", "--seed 5").code, 0);
+    ASSERT_EQ(assemble(fixture(tower), "made/llava", "--seed 5 --vision-layer 1").code, 0);
+    sharpen("made/llava");
     const std::string says = answer("made/llava");
+    fs::remove_all(d_ / "other");
+    fs::copy(d_ / "made/llava", d_ / "other", fs::copy_options::recursive);
+    auto changed = config("other");
+    changed["mm_vision_select_layer"] = 2;
+    write_file_atomic(d_ / "other/config.json", changed.dump());
+    EXPECT_NE(answer("other"), says) << tower << ": another layer changes no answer, so nothing is tested";
+    answers.insert(says);
     for (const auto& [from, to] : {std::pair{"llava", "hf"}, {"llava", "moe_llava"}, {"hf", "moe_llava"}, {"moe_llava", "hf"}, {"hf", "llava"}}) {
       const std::string out = std::string("made/") + from + "-" + to;
       const std::string source = has(std::string("made/llava-") + from) ? std::string("made/llava-") + from : "made/llava";
       const Outcome o = write(source, out, std::string("--layout ") + to);
       ASSERT_EQ(o.code, 0) << o.text;
-      EXPECT_TRUE(holds(o, std::string("in the layout ") + to + "; 16 tokens per picture") || holds(o, "; 15 tokens")) << o.text;
+      EXPECT_TRUE(holds(o, std::string("in the layout ") + to + "; 16 tokens per picture")) << o.text;  // 15 without a SigLIP's first patch
       EXPECT_EQ(answer(out), says) << tower << " " << out;
       EXPECT_EQ(has(out + "/vision_tower/model.safetensors"), std::string(to) != "hf") << "the tower has a directory where the layout names one";
     }
@@ -77,6 +91,7 @@ TEST_F(Exported, LayoutsAnswerAlike) {
     EXPECT_EQ(config("made/llava-hf")["text_config"]["model_type"], "qwen2");
     EXPECT_EQ(config("made/llava-moe_llava")["model_type"], "llava_qwen1_5");
   }
+  EXPECT_EQ(answers.size(), 2u) << "towers of other weights must answer otherwise; the headless SigLIP has the weights of the other";
 }
 
 // MoE-LLaVA's released files hold their tower among the model's tensors.
@@ -176,6 +191,26 @@ TEST_F(Exported, WeightsInAnotherType) {
   expect_same(d_ / "narrow", d_ / "words");
 }
 
+// Also a tower that has a directory of its own.
+TEST_F(Exported, EveryWeightIsInTheType) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  write_file_atomic(d_ / "sees/vision_tower/preprocessor_config.json", R"({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]})");
+  write_file_atomic(d_ / "sees/vision_tower/optimizer.pt", "x");
+  ASSERT_EQ(write("sees", "wide", "--dtype f32").code, 0);
+  for (const char* part : {"wide", "wide/vision_tower"}) {
+    const WeightFiles files = WeightFiles::open(d_ / part);
+    for (const WeightInfo& info : files.all()) { EXPECT_EQ(info.dtype, "F32") << info.name; }
+    EXPECT_EQ(dtype_of(part), "float32") << part;
+  }
+  EXPECT_TRUE(has("wide/vision_tower/preprocessor_config.json"));
+  EXPECT_FALSE(has("wide/vision_tower/optimizer.pt"));
+  ASSERT_EQ(write("sees", "hf", "--layout hf").code, 0);
+  EXPECT_TRUE(has("hf/preprocessor_config.json")) << "there is no other place for it";
+  ASSERT_EQ(write("hf", "half", "--layout llava --dtype f16").code, 0);
+  EXPECT_EQ(WeightFiles::open(d_ / "half/vision_tower").all()[0].dtype, "F16");
+  EXPECT_EQ(dtype_of("half/vision_tower"), "float16");
+}
+
 TEST_F(Exported, NumbersBeyondTheTypeAreNamed) {
   Named all = tensors_of(d_ / "words");
   auto& norm = std::find_if(all.begin(), all.end(), [](const auto& t) { return t.first == "model.norm.weight"; })->second;
@@ -224,7 +259,7 @@ TEST_F(Exported, ProjectorsAreKnownByTheirNames) {
   const ProjectorWeights two = at({{"multi_modal_projector.linear_1.weight", {3, 2}}, {"multi_modal_projector.linear_1.bias", {3}}, {"lm_head.weight", {4, 3}},
                                    {"multi_modal_projector.linear_2.weight", {3, 3}}, {"multi_modal_projector.linear_2.bias", {3}}});
   ASSERT_EQ(two.layers, 2);
-  EXPECT_EQ(two.parameters[2].first, "projector.2.weight");
+  EXPECT_EQ(two.parts[2].parameter, "projector.2.weight");
   EXPECT_EQ(at({{"base_model.model.model.mm_projector.weight", {3, 2}}, {"base_model.model.model.mm_projector.bias", {3}}}).layers, 1) << "linear";
   const auto expect = [&](const std::string& message, const char* says) { EXPECT_NE(message.find(says), std::string::npos) << message; };
   expect(fails({{"lm_head.weight", {4, 3}}}), "there is no projector in it");
@@ -250,24 +285,108 @@ TEST_F(Exported, CompanionsComeAlong) {
     for (const std::string& name : taken) { EXPECT_TRUE(has(how + "/" + name)) << name; }
     for (const std::string& name : left) { EXPECT_FALSE(has(how + "/" + name)) << name; }
     EXPECT_TRUE(has(how + "/tokenizer.json") && has(how + "/vision_tower/config.json"));
-    EXPECT_FALSE(has(how + "/checkpoint-100") || has(how + "/.partial"));
+    EXPECT_FALSE(has(how + "/checkpoint-100"));
   }
   expect_same(d_ / "sees", d_ / "export");
   // a tower that a path leads to outside of the model is no part of it
   auto outside = config("sees");
-  outside["mm_vision_tower"] = "../sees/vision_tower";
+  outside["mm_vision_tower"] = "../tower";
+  fs::rename(d_ / "sees/vision_tower", d_ / "tower");
   write_file_atomic(d_ / "sees/config.json", outside.dump());
-  const Outcome o = write("sees", "without", "--image-tower " + (d_ / "sees/vision_tower"));
+  const Outcome o = write("sees", "without");
   EXPECT_EQ(o.code, 0) << o.text;
-  EXPECT_FALSE(has("without/vision_tower"));
+  EXPECT_FALSE(has("without/vision_tower") || has("tower/.partial"));
+  EXPECT_EQ(answer("without"), answer("export"));
+}
+
+// A model's Python files are its own only where it is run by some.
+TEST_F(Exported, PythonFilesOfAModel) {
+  write_file_atomic(d_ / "words/modeling.py", "pass");
+  ASSERT_EQ(write("words", "without").code, 0);
+  EXPECT_FALSE(has("without/modeling.py"));
+  auto remote = config("words");
+  remote["auto_map"] = {{"AutoModelForCausalLM", "modeling.Model"}};
+  write_file_atomic(d_ / "words/config.json", remote.dump());
+  ASSERT_EQ(write("words", "with").code, 0);
+  EXPECT_TRUE(has("with/modeling.py"));
+}
+
+TEST_F(Exported, WhatIsReadIsNeverWrittenOver) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  fs::rename(d_ / "sees/vision_tower", d_ / "tower");
+  auto absolute = config("sees");
+  absolute["mm_vision_tower"] = d_ / "tower";
+  write_file_atomic(d_ / "sees/config.json", absolute.dump());
+  ASSERT_EQ(write("sees", "projector", "--projector-only").code, 0);
+  const std::string tower = " --image-tower " + (d_ / "tower") + " --overwrite --out " + (d_ / "tower");
+  fs::create_directory_symlink(d_ / "tower", d_ / "link");
+  for (const std::string& command :
+       {"export " + (d_ / "sees") + tower, "convert " + (d_ / "sees") + tower, "export " + (d_ / "sees") + " --layout hf --overwrite --out " + (d_ / "tower"),
+        "export " + (d_ / "sees") + " --overwrite --out " + (d_ / "link"), "init --model-config " + (d_ / "words") + " --overwrite --out " + (d_ / "words"),
+        "init --model-config " + (d_ / "qwen2.json") + " --tokenizer " + (d_ / "tokenizer") + " --overwrite --out " + (d_ / "tokenizer"),
+        "assemble --decoder " + (d_ / "words") + " --image-tower " + fixture("clip-vision") + " --projector-weights " + (d_ / "projector") + " --overwrite --out " +
+            (d_ / "projector")}) {
+    const Outcome o = run("model " + command);
+    EXPECT_TRUE(o.code == 2 && (holds(o, "which is read, lies in --out") || holds(o, "must not be the model's own directory"))) << command << "\n" << o.text;
+  }
+  EXPECT_TRUE(has("tower/model.safetensors") && has("projector/mm_projector.safetensors") && has("tokenizer/tokenizer.json"));
+}
+
+// Strangers stay; of a model that was there nothing is left, not even a tower that its config.json did not name.
+TEST_F(Exported, WhatIsReplacedAndWhatStays) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  fs::create_directories(d_ / "old/vision_tower");
+  fs::create_directories(d_ / "old/.partial");
+  fs::create_directories(d_ / "old/.partial-999999999");  // of a process that is no more
+  for (const char* file : {"train.py", "LICENSE", "mine.txt", ".partial/mine", "vision_tower/notes.txt"}) { write_file_atomic(d_ / "old/" + file, "mine"); }
+  for (const char* file : {"vocab.json", "vision_tower/model.safetensors"}) { write_file_atomic(d_ / "old/" + file, "stale"); }
+  ASSERT_EQ(write("sees", "old", "--overwrite --max-shard-bytes 6000").code, 0);
+  EXPECT_EQ(answer("old"), answer("sees"));
+  for (const char* file : {"train.py", "LICENSE", "mine.txt", ".partial/mine", "vision_tower/notes.txt"}) { EXPECT_EQ(read_file(d_ / "old/" + file), "mine"); }
+  EXPECT_FALSE(has("old/vocab.json") || has("old/vision_tower/model.safetensors") || has("old/.partial-999999999"));
+  // a tower that is a link is unlinked, and what it leads to stays
+  fs::rename(d_ / "old/vision_tower", d_ / "elsewhere");
+  fs::create_directory_symlink(d_ / "elsewhere", d_ / "old/vision_tower");
+  ASSERT_EQ(write("words", "old", "--overwrite").code, 0);
+  EXPECT_TRUE(has("elsewhere/config.json"));
+  EXPECT_FALSE(has("old/vision_tower"));
+  // what a command that was killed left does not make a directory full
+  fs::create_directories(d_ / "fresh/.partial-999999999");
+  EXPECT_EQ(write("words", "fresh").code, 0);
+  EXPECT_FALSE(has("fresh/.partial-999999999"));
+}
+
+// Where a file cannot be put in place, all is as it was.
+TEST_F(Exported, AFailureUndoesWhatWasDone) {
+  ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);
+  for (const char* in_the_way : {"vision_tower", "tokenizer.json"}) {
+    fs::remove_all(d_ / "old");
+    fs::copy(d_ / "words", d_ / "old", fs::copy_options::recursive);
+    const bool file = std::string(in_the_way) == "vision_tower";
+    if (file) { write_file_atomic(d_ / "old/vision_tower", "a file"); }
+    else {
+      fs::remove(d_ / "old/tokenizer.json");
+      fs::create_directory(d_ / "old/tokenizer.json");
+    }
+    const std::string weights = read_file(d_ / "old/model.safetensors"), described = read_file(d_ / "old/config.json");
+    const Outcome o = write("sees", "old", "--overwrite");
+    EXPECT_TRUE(o.code == 1 && holds(o, "could not be put in place")) << o.text;
+    EXPECT_TRUE(read_file(d_ / "old/model.safetensors") == weights && read_file(d_ / "old/config.json") == described) << in_the_way;
+    for (const auto& entry : fs::directory_iterator(d_ / "old")) { EXPECT_FALSE(entry.path().filename().string().starts_with(".partial")); }
+  }
+  EXPECT_EQ(write("words", "a/b/c", "--dtype f16").code, 0);
+  EXPECT_EQ(run("model export " + (d_ / "words") + " --ema --out " + (d_ / "x/y/z")).code, 1) << "it has no moving average";
+  EXPECT_FALSE(has("x"));
 }
 
 TEST_F(Exported, WhatCannotBeWrittenIsNamed) {
   const auto expect = [](const Outcome& o, int code, const char* says) { EXPECT_TRUE(o.code == code && holds(o, says)) << o.text; };
   expect(run("model export --out x"), 2, "one directory is required, got 0");
-  expect(write("words", "x", "--layout hf"), 2, "words reads text alone, so it has no layout to choose; `pumice model assemble` gives it a vision tower");
-  expect(write("words", "x", "--projector-only"), 2, "so it has no projector");
+  expect(write("words", "x", "--layout hf"), 2, "words reads text alone: there is no layout to choose and no tower; `pumice model assemble` gives it one");
+  expect(write("words", "x", "--image-tower " + fixture("clip-vision")), 2, "words reads text alone");
+  expect(write("words", "x", "--projector-only"), 1, "there is no projector in it");
   expect(write("words", "x", "--dtype f8"), 2, "--dtype must be one of bf16, f16, f32, got 'f8'");
+  expect(write("words", "x", "--dtype ''"), 2, "--dtype must be one of bf16, f16, f32, got ''");
   expect(run("model export " + (d_ / "words")), 2, "--out DIR is required");
   expect(write("words", "words/x"), 2, "--out must not be the model's own directory");
   ASSERT_EQ(assemble(d_ / "run", "own").code, 0);
@@ -284,13 +403,14 @@ TEST_F(Exported, WhatCannotBeWrittenIsNamed) {
   EXPECT_TRUE(WeightFiles::open(d_ / "sparse").contains("model.mm_projector.image_spatial_proj.4.bias")) << "LLaVA has no experts: it is MoE-LLaVA's layout";
   expect(write("sparse", "x", "--layout llava"), 2, "the decoder has experts, which the layout moe_llava alone can describe");
   EXPECT_FALSE(has("x"));
+  expect(write("wide", "x", "--projector-only --layout hf"), 2, "has the projector mlp2x_gelu, not mlp3x_gelu");
   ASSERT_EQ(write("sparse", "sparse-moe", "--layout moe_llava").code, 0);
   expect_same(d_ / "sparse", d_ / "sparse-moe");
 
   const std::string weights = "--projector-weights " + (d_ / "wide");
   expect(assemble(fixture("clip-vision"), "x", weights + " --projector linear"), 2, "has 3 linear layers, not those of linear");
   expect(assemble(fixture("clip-vision"), "x", "--projector-weights " + (d_ / "words")), 1, "there is no projector in it");
-  expect(assemble(d_ / "run", "x", weights), 1, "'projector.0.weight' is (32, 16), but between this tower of width 64 and this decoder of width 32");
+  expect(assemble(d_ / "run", "x", weights), 1, "'model.mm_projector.0.weight' is (32, 16), but between this tower of width 64 and this decoder of width 32");
   expect(assemble(fixture("clip-vision"), "x", "--projector-weights " + (d_ / "nowhere")), 1, "nowhere");
 }
 

@@ -375,6 +375,17 @@ TEST_F(LanguageProgram, TrainsOnText) {
   ASSERT_EQ(on.code, 0) << on.text;
   EXPECT_TRUE(holds(on, "block0/loss/balance")) << on.text;
 
+  // a run's moving average, as a model of its own
+  ASSERT_EQ(run(train + " --ema-decay 0.5 --out " + (d_ / "averaged")).code, 0);
+  ASSERT_EQ(run("model export " + (d_ / "averaged") + " --ema --out " + (d_ / "average")).code, 0);
+  const auto loss_of = [&](const std::string& flags) {
+    const Outcome o = run("eval lm --precision fp32 --data " + (d_ / "text.txt") + " --output " + (d_ / "loss.json") + " --model " + flags);
+    EXPECT_EQ(o.code, 0) << o.text;
+    return nlohmann::json::parse(read_file(d_ / "loss.json"))["loss"].get<double>();
+  };
+  EXPECT_EQ(loss_of(d_ / "average"), loss_of((d_ / "averaged") + " --ema"));
+  EXPECT_NE(loss_of(d_ / "average"), loss_of(d_ / "averaged"));
+
   EXPECT_TRUE(holds(run("model info " + (d_ / "tuned")), "experts"));
   EXPECT_TRUE(holds(run("model inspect " + (d_ / "lm")), "model.embed_tokens.weight"));
   // a run with experts goes on with its own options, those that are not set included

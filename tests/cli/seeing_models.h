@@ -9,6 +9,8 @@
 #include "pumice/data/image.h"
 #include "pumice/models/limoe.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/weight_files.h"
+#include "pumice/tensor/weight_writer.h"
 #include "pumice/train/checkpoint.h"
 #include "run_program.h"
 
@@ -38,6 +40,21 @@ class SeeingModels : public ::testing::Test {
   }
   Outcome assemble(const std::string& tower, const std::string& out, const std::string& more = "") const {
     return run("model assemble --decoder " + (d_ / "words") + " --image-tower " + tower + " --out " + (d_ / out) + " " + more);
+  }
+  // What a drawn projector says of a picture is too faint to change an answer: it is made loud.
+  void sharpen(const std::string& model) const {
+    const WeightFiles files = WeightFiles::open(d_ / model);
+    std::vector<std::pair<std::string, Tensor>> all;
+    for (const std::string& name : files.names()) {
+      Tensor value = files.load(name);
+      if (name.find("projector") != std::string::npos) {
+        std::vector<float> loud = to_dtype(value, DType::f32).to_vector<float>();
+        for (float& x : loud) { x *= 400; }
+        value = from_values<float>(value.shape(), loud);
+      }
+      all.emplace_back(name, value);
+    }
+    write_weights(d_ / model, all);
   }
   std::string answer(const std::string& model) const {
     const Outcome o = run("generate --precision f32 --max-new-tokens 8 --image-fit pad -p 'what is this' --conv-mode phi --image " +

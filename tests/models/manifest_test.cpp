@@ -57,10 +57,7 @@ struct Manifest {
     return type == "clip" || type == "siglip" || type == "clip_vision_model";
   }
   bool sees() const { return !is_tower() && is_llava_config(config, "config.json"); }
-  DecoderConfig decoder() const {
-    std::string prefix;
-    return text_config_of(config, "config.json", prefix);
-  }
+  DecoderConfig decoder() const { return text_config_of(config, "config.json"); }
 };
 
 // Tensors of published files that no parameter wants.

@@ -20,11 +20,15 @@ namespace {
 
 constexpr int64_t kDepth = 512;       // of a packed block
 constexpr int64_t kRows = 112;        // of a task's block of A, about
+constexpr int64_t kTasks = 16;        // of a product at least, where it has the rows
 constexpr int64_t kSplitDepth = 1024; // of a task in the cut by depth
 constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 3, kScratchPlan = 4;
 
 PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Four of 32 bits.
+typedef uint32_t Four __attribute__((vector_size(16), aligned(2), may_alias));
 
 // How operands of T are packed: as numbers of the type that sums them.
 template <class T> struct Numbers {
@@ -33,6 +37,15 @@ template <class T> struct Numbers {
   static constexpr int64_t kDeep = 1;  // neighbours in depth to one of Packed
   // Of the element p, whose neighbour in depth stands `deep` elements further, and with which `left` of the block are left in depth.
   static PUMICE_INLINE Packed load(const T* p, int64_t, int64_t) { return Packed(*p); }
+  // Four neighbours in depth of elements that are dense along it.
+  static PUMICE_INLINE Four load_four(const T* p) {
+    if constexpr (__is_same(T, bf16)) {
+      typedef uint16_t Halves __attribute__((vector_size(8), aligned(2), may_alias));
+      return __builtin_convertvector(*reinterpret_cast<const Halves*>(p), Four) << 16;
+    } else {
+      return *reinterpret_cast<const Four*>(p);
+    }
+  }
   template <bool kAccumulate> static PUMICE_INLINE void micro(int64_t depth, const Packed* a, const Packed* b, Sum* c, int64_t ldc) {
     micro_tile<Sum, kTileRows, 2, kAccumulate>(depth, a, 1, kTileRows, b, kTileCols<Sum>, c, ldc);
   }
@@ -44,12 +57,63 @@ struct Pairs {
   using Sum = float;
   using Packed = uint32_t;
   static constexpr int64_t kDeep = 2;
+  static PUMICE_INLINE Four load_four(const bf16* p) { return *reinterpret_cast<const Four*>(p); }
   static PUMICE_INLINE Packed load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
   template <bool kAccumulate> static PUMICE_INLINE void micro(int64_t pairs, const Packed* a, const Packed* b, float* c, int64_t ldc) {
     micro_tile_pairs<kAccumulate>(pairs, a, b, c, ldc);
   }
 };
 #endif
+
+// Lines of elements that are dense along depth, into out[k * kWidth + line]: kWidth lines, of which `lines` are there and the others zero.
+template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T* from, int64_t stride, int64_t lines, int64_t depth, typename P::Packed* out) {
+  using E = typename P::Packed;
+  constexpr int64_t D = P::kDeep;
+  const int64_t deep = ceil_div(depth, D), whole = depth / D / 4 * 4;  // in fours
+  if constexpr (sizeof(E) == 4 && kWidth >= 4) {
+    if (lines == kWidth) {
+      for (int64_t block = 0; block < kWidth; block += 4) {
+        const int64_t line = minimum(block, kWidth - 4);  // the last four may overlap those before
+        const T* p = from + line * stride;
+        for (int64_t k = 0; k < whole; k += 4) {
+          const Four a = P::load_four(p + D * k), b = P::load_four(p + stride + D * k);
+          const Four c = P::load_four(p + 2 * stride + D * k), d = P::load_four(p + 3 * stride + D * k);
+          const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+          const Four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+          const auto put = [&](int64_t i, Four v) { *reinterpret_cast<Four*>(out + (k + i) * kWidth + line) = v; };
+          put(0, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+          put(1, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+          put(2, __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5));
+          put(3, __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7));
+        }
+        for (int64_t k = whole; k < deep; ++k) {
+          for (int64_t i = 0; i < 4; ++i) { out[k * kWidth + line + i] = P::load(p + i * stride + D * k, 1, depth - D * k); }
+        }
+      }
+      return;
+    }
+  }
+  for (int64_t line = 0; line < kWidth; ++line) {
+    for (int64_t k = 0; k < deep; ++k) { out[k * kWidth + line] = line < lines ? P::load(from + line * stride + D * k, 1, depth - D * k) : E(0); }
+  }
+}
+
+// Lines of elements that are dense across depth: out[k * kWidth + i], of which `count` are there and the others zero.
+template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const T* from, int64_t stride, int64_t count, int64_t depth, typename P::Packed* out) {
+  using E = typename P::Packed;
+  constexpr int64_t D = P::kDeep;
+  const int64_t deep = ceil_div(depth, D);
+  for (int64_t k = 0; k < deep; ++k, out += kWidth) {
+    const T* line = from + D * k * stride;
+    const int64_t left = depth - D * k;
+    if (count == kWidth && left >= D) {
+#pragma GCC unroll 1
+      for (int64_t i = 0; i < kWidth; ++i) { out[i] = P::load(line + i, stride, D); }
+    } else {
+      for (int64_t i = 0; i < kWidth; ++i) { out[i] = i < count ? P::load(line + i, stride, left) : E(0); }
+    }
+  }
+}
 
 // Columns [j0, j0 + width) of rows [k0, k0 + depth) of B into panels of kTileCols, zero-padded: panel p at out + p * ceil(depth / kDeep) * cols.
 template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, typename P::Packed* out) {
@@ -58,26 +122,14 @@ template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t de
   const int64_t deep = ceil_div(depth, D);
   const T* b = static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col;
   for (int64_t j = 0; j < width; j += NR, out += deep * NR) {
-    int64_t n = minimum(NR, width - j);
+    const int64_t n = minimum(NR, width - j);
     if (p.b_col == 1) {
-      for (int64_t k = 0; k < deep; ++k) {
-        const T* row = b + D * k * p.b_row + j;
-        const int64_t left = depth - D * k;
-        E* to = out + k * NR;
-        if (n == NR) {
-          for (int64_t c = 0; c < NR; ++c) { to[c] = P::load(row + c, p.b_row, left); }
-        } else {
-          for (int64_t c = 0; c < NR; ++c) { to[c] = c < n ? P::load(row + c, p.b_row, left) : E(0); }
-        }
-      }
+      interleave<T, P, NR>(b + j, p.b_row, n, depth, out);
+    } else if (p.b_row == 1) {
+      transpose<T, P, NR>(b + j * p.b_col, p.b_col, n, depth, out);
     } else {
-      for (int64_t c = 0; c < NR; ++c) {
-        if (c >= n) {
-          for (int64_t k = 0; k < deep; ++k) { out[k * NR + c] = 0; }
-          continue;
-        }
-        const T* column = b + (j + c) * p.b_col;
-        for (int64_t k = 0; k < deep; ++k) { out[k * NR + c] = P::load(column + D * k * p.b_row, p.b_row, depth - D * k); }
+      for (int64_t k = 0; k < deep; ++k) {
+        for (int64_t c = 0; c < NR; ++c) { out[k * NR + c] = c < n ? P::load(b + D * k * p.b_row + (j + c) * p.b_col, p.b_row, depth - D * k) : E(0); }
       }
     }
   }
@@ -90,20 +142,14 @@ template <class T, class P> void pack_a(const Product& p, int64_t i0, int64_t he
   const int64_t deep = ceil_div(depth, D);
   const T* a = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
   for (int64_t i = 0; i < height; i += MR, out += deep * MR) {
-    int64_t m = minimum(MR, height - i);
+    const int64_t m = minimum(MR, height - i);
     if (p.a_row == 1) {
-      for (int64_t k = 0; k < deep; ++k) {
-        const T* column = a + D * k * p.a_col + i;
-        for (int64_t r = 0; r < MR; ++r) { out[k * MR + r] = r < m ? P::load(column + r, p.a_col, depth - D * k) : E(0); }
-      }
+      interleave<T, P, MR>(a + i, p.a_col, m, depth, out);
+    } else if (p.a_col == 1) {
+      transpose<T, P, MR>(a + i * p.a_row, p.a_row, m, depth, out);
     } else {
-      for (int64_t r = 0; r < MR; ++r) {
-        if (r >= m) {
-          for (int64_t k = 0; k < deep; ++k) { out[k * MR + r] = 0; }
-          continue;
-        }
-        const T* row = a + (i + r) * p.a_row;
-        for (int64_t k = 0; k < deep; ++k) { out[k * MR + r] = P::load(row + D * k * p.a_col, p.a_col, depth - D * k); }
+      for (int64_t k = 0; k < deep; ++k) {
+        for (int64_t r = 0; r < MR; ++r) { out[k * MR + r] = r < m ? P::load(a + D * k * p.a_col + (i + r) * p.a_row, p.a_col, depth - D * k) : E(0); }
       }
     }
   }
@@ -151,6 +197,7 @@ template <class A> Plan plan_of(const Product& p, bool split) {
     return plan;
   }
   plan.row_tasks = ceil_div(p.M, kRows);
+  if (plan.row_tasks < kTasks) { plan.row_tasks = minimum(kTasks, ceil_div(p.M, 2 * MR)); }  // finer, so that threads end together
   plan.rows = plan.row_tasks ? ceil_div(ceil_div(p.M, plan.row_tasks), MR) * MR : MR;
   plan.row_tasks = ceil_div(p.M, plan.rows);
   plan.col_tasks = ceil_div(p.N, 1024);

@@ -322,14 +322,19 @@ bool cut_by_columns(const Product* products, int64_t count) {
 // The next vector of B in the accumulator type.
 template <class A> PUMICE_INLINE typename VectorOf<A>::type load_vector(const A* p) { return *reinterpret_cast<const typename VectorOf<A>::type*>(p); }
 PUMICE_INLINE typename VectorOf<float>::type load_vector(const bf16* p) {
+#if defined(PUMICE_ISA_IS_avx512)  // g++ 12 makes two halves of it
+  return __m512(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p))), 16));
+#else
   typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
   typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
   return reinterpret_cast<typename VectorOf<float>::type>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words) << 16);
+#endif
 }
 
 // Columns [j0, j1) of rows [i0, i0 + M) of C: dot products of rows of A, in `a` (M, K), with columns of B that are dense along K. Products are summed in
 // kDots lanes whatever the vector, so that every instruction set adds in one order.
 constexpr int kDots = 32;
+constexpr int64_t kStretch = 262144;  // bytes
 template <int M, class T, class A, class C> void few_rows(const Product& p, const A* a, int64_t i0, int64_t j0, int64_t j1) {
   using V = typename VectorOf<A>::type;
   constexpr int W = kVector<A>, NV = kDots / W;
@@ -365,7 +370,10 @@ template <class T, class A, class C> void by_columns(const Product* products, in
       const T* row = static_cast<const T*>(p.a) + m * p.a_row;
       for (int64_t k = 0; k < p.K; ++k) { a[m * p.K + k] = A(row[k * p.a_col]); }
     }
-    parallel_for(p.N, grain_for(2 * p.K), [&](int64_t begin, int64_t end) {
+    // Long stretches of B, so that memory is read as a stream whichever thread has the next one; a small B in sixteen.
+    const int64_t column = p.K * int64_t(sizeof(T)) + 1, stretch = minimum(kStretch, p.N * column / 16);
+    const int64_t grain = (stretch > kStretch / 16 ? stretch : kStretch / 16) / column + 1;
+    parallel_for(p.N, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = 0; i < p.M; i += 4) {  // the columns stay in cache
         const A* rows = a + i * p.K;
         switch (p.M - i) {

@@ -40,7 +40,13 @@ bool is_config_or_weights(const std::string& name) {
   return names.count(name) || (name.starts_with("model") && name.ends_with(".safetensors")) || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
 }
 
-// Whether `inner` is `outer` or lies in it; both canonical.
+// From the root, without links, "." and ".." as far as it is there: fs::weakly_canonical() leaves a relative path that is not there as it is.
+fs::path whole_path(const std::string& path) {
+  const fs::path whole = fs::weakly_canonical(fs::absolute(path));
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+// Whether `inner` is `outer` or lies in it; both whole.
 bool lies_in(const fs::path& inner, const fs::path& outer) {
   return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
@@ -94,17 +100,18 @@ class Moves {
 ModelOutput::ModelOutput(std::string command, const std::string& out, bool overwrite, const std::vector<std::string>& read)
     : command_(std::move(command)), out_(out) {
   REQUIRE(UsageError, !out.empty(), command_, ": --out DIR is required");
-  const fs::path to = fs::weakly_canonical(out);
+  const fs::path to = whole_path(out);
+  whole_ = to.string();
   for (const std::string& from : read) {
     if (from.empty()) { continue; }
-    const fs::path model = fs::weakly_canonical(from);
+    const fs::path model = whole_path(from);
     REQUIRE(UsageError, !lies_in(to, model), command_, ": --out must not be the model's own directory ", from, " or lie in it, got ", out);
     REQUIRE(UsageError, !lies_in(model, to), command_, ": ", from, ", which is read, lies in --out ", out, ": name another directory");
   }
   const bool there = fs::exists(out);
   REQUIRE(UsageError, overwrite || !there || (fs::is_directory(out) && is_empty(out)), command_, ": ", out,
           " is not empty; name another directory, or give --overwrite");
-  for (fs::path p = to; !fs::exists(p); p = p.parent_path()) { made_ = p.string(); }
+  for (fs::path p = to; !fs::exists(p) && p.has_relative_path(); p = p.parent_path()) { made_ = p.string(); }
   staging_ = out + "/" + kStaging + std::to_string(getpid());
   std::error_code failed;
   fs::create_directories(staging_, failed);
@@ -118,7 +125,7 @@ ModelOutput::~ModelOutput() {
   std::error_code ignored;
   fs::remove_all(staging_, ignored);
   if (made_.empty()) { return; }
-  for (fs::path p = fs::weakly_canonical(out_, ignored);; p = p.parent_path()) {  // stay when there is something in them
+  for (fs::path p = whole_; p.has_relative_path(); p = p.parent_path()) {  // stay when there is something in them
     if (!fs::remove(p, ignored) || p.string() == made_) { return; }
   }
 }

@@ -24,7 +24,7 @@ class ModelOutput {
   void commit();
 
  private:
-  std::string command_, out_, staging_;
+  std::string command_, out_, whole_, staging_;  // whole_: `out` from the root
   std::string made_;  // the first directory on the way to `out` that was not there before; "" when it was
 };
 

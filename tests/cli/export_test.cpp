@@ -356,6 +356,22 @@ TEST_F(Exported, WhatIsReplacedAndWhatStays) {
   EXPECT_FALSE(has("fresh/.partial-999999999"));
 }
 
+TEST_F(Exported, PathsFromWhereOneStands) {
+  const std::string here = "cd '" + (d_ / "") + "' && timeout 60 ";
+  for (const char* out : {"new", "./newer/", "deep/er/new", "words/../beside", "words-too"}) {
+    const Outcome o = run("model export words/ --out " + std::string(out), here);
+    EXPECT_EQ(o.code, 0) << o.text;
+    EXPECT_TRUE(has(std::string(out) + "/config.json")) << out;
+  }
+  for (const char* out : {"words", "./words/", "words/in", "."}) {
+    const Outcome o = run("model export words --overwrite --out " + std::string(out), here);
+    EXPECT_TRUE(o.code == 2 && (holds(o, "must not be the model's own directory") || holds(o, "which is read, lies in --out"))) << out << o.text;
+  }
+  const Outcome failed = run("model export words --ema --out no/where", here);
+  EXPECT_EQ(failed.code, 1) << failed.text;
+  EXPECT_FALSE(has("no"));
+}
+
 // Where a file cannot be put in place, all is as it was.
 TEST_F(Exported, AFailureUndoesWhatWasDone) {
   ASSERT_EQ(assemble(fixture("clip-vision"), "sees").code, 0);

@@ -49,6 +49,7 @@ class Chat : public Command {
           pending.clear();
           std::fputs("\n", stdout);
           if (stats_) { print_line(describe_times(report_)); }
+          note_length(model, report_);
           clear_stop_request();  // also one that came with the answer's last token, which the next answer is not to stop for
         }
       } catch (const Error& e) {  // one wrong line does not end a conversation

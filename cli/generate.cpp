@@ -103,6 +103,7 @@ class Generate : public Command {
     const AnswerReport report = raw_ ? answerer.complete(prompt, sampling, print) : answerer.ask(prompt, images, sampling, print);
     std::fputs("\n", stdout);
     if (stats_) { std::fprintf(stderr, "%s\n", describe_times(report).c_str()); }
+    note_length(model, report);
     return report.stopped ? stop_exit_code() : 0;
   }
 

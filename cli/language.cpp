@@ -1,5 +1,7 @@
 #include "pumice/cli/language.h"
 
+#include <cstdio>
+
 #include <cmath>
 #include <cstdlib>
 
@@ -77,6 +79,13 @@ std::string describe_times(const AnswerReport& r) {
   const double rest = double(r.new_tokens - 1);
   return format("%lld tokens read, first token after %.2f s; %lld new tokens%s", (long long)(r.prompt_tokens), r.first_seconds, (long long)(r.new_tokens),
                 rest > 0 && r.rest_seconds > 0 ? format(", %.1f per second", rest / r.rest_seconds).c_str() : "");
+}
+
+void note_length(const LanguageModel& model, const AnswerReport& r) {
+  const int64_t length = int64_t(r.prompt_tokens) + int64_t(r.new_tokens), trained = model.decoder().config().positions;
+  if (length <= trained) { return; }
+  std::fprintf(stderr, "note: prompt and answer are %lld tokens, the model was trained for %lld; what it says beyond them may make no sense\n", (long long)(length),
+               (long long)(trained));
 }
 
 }  // namespace pumice

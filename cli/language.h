@@ -26,5 +26,7 @@ LanguageModel open_language_model(const char* command, const LanguageFlags& flag
 SamplingOptions sampling_of(const LanguageFlags& flags, const SamplingOptions& defaults);
 std::vector<Image> read_images(const std::vector<std::string>& paths);
 std::string describe_times(const AnswerReport& report);
+// On stderr, where prompt and answer together are longer than what the model was trained for: it is computed, but may say little.
+void note_length(const LanguageModel& model, const AnswerReport& report);
 
 }  // namespace pumice

@@ -33,6 +33,8 @@ void rename_classes(Json& config, const std::string& prefix) {
   }
 }
 
+constexpr const char* kElsewhere = ": use the layout llava or moe_llava";
+
 std::string projector_type(int64_t layers) { return layers == 1 ? "linear" : "mlp" + std::to_string(layers) + "x_gelu"; }
 
 // The decoder's own config.json with LLaVA's or MoE-LLaVA's fields in it.
@@ -72,8 +74,6 @@ Json transformers_config(const LlavaConfig& c, const LlavaParts& parts) {
 }
 
 }  // namespace
-
-constexpr const char* kElsewhere = ": use the layout llava or moe_llava";
 
 void require_projector(const LlavaConfig& c) {
   REQUIRE(UsageError, c.layout != "hf" || c.projector_layers == 2, "[llava] Transformers' LLaVA has the projector mlp2x_gelu, not ",

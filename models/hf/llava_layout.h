@@ -7,8 +7,8 @@
 
 namespace pumice {
 
-// A model that sees, as a directory holds it.
 inline constexpr const char* kTowerInside = "vision_tower";
+// A model that sees, as a directory holds it.
 struct LlavaFiles {
   std::string config;                      // config.json
   NamedTensors tensors;                    // the tower's as well, where the checkpoint holds it

@@ -101,6 +101,15 @@ TEST_F(LanguageProgram, DeepSpeedsGateAnswers) {
   EXPECT_NE(run(generate((d_ / "raw") + " --precision f32")).text, dense.text) << "raw gates of two of four experts sum to less than 1";
 }
 
+TEST_F(LanguageProgram, ATextLongerThanTheModelWasTrainedForIsNoted) {
+  std::string words;
+  for (int i = 0; i < 70; ++i) { words += "a red cat "; }
+  const std::string ask = "generate --raw --max-new-tokens 2 --model " + (d_ / "model") + " -p ";
+  const Outcome longer = run(ask + "'" + words + "'");
+  EXPECT_TRUE(longer.code == 0 && holds(longer, "tokens, the model was trained for 128; what it says beyond them may make no sense")) << longer.text;
+  EXPECT_FALSE(holds(run(ask + "'a red cat'"), "note:"));
+}
+
 TEST_F(LanguageProgram, StopsBeforeAString) {
   const std::string ask = "generate --raw -p cat --max-new-tokens 60 --temperature 5 --top-k 0 --model " + (d_ / "model");  // any token, the same on every run
   const std::string whole = run(ask).text;

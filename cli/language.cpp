@@ -1,8 +1,7 @@
 #include "pumice/cli/language.h"
 
-#include <cstdio>
-
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 #include "pumice/cli/terminal.h"

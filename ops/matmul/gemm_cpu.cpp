@@ -1,5 +1,5 @@
 // Packed GEMM after Goto and van de Geijn 2008 ("Anatomy of High-Performance Matrix Multiplication"): panels of B and blocks of A
-// are copied into the order in which the register tile reads them, converted to the accumulator type on the way.
+// are copied into the order in which the register tile reads them, converted to the accumulator type on the way, or in pairs of bf16.
 //
 // Three ways to cut the work, chosen by shape alone:
 //   by tiles of C   B is packed once by all threads, then each task packs its rows of A and runs over the full depth

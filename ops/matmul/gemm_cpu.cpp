@@ -322,13 +322,14 @@ bool cut_by_columns(const Product* products, int64_t count) {
 // The next vector of B in the accumulator type.
 template <class A> PUMICE_INLINE typename VectorOf<A>::type load_vector(const A* p) { return *reinterpret_cast<const typename VectorOf<A>::type*>(p); }
 PUMICE_INLINE typename VectorOf<float>::type load_vector(const bf16* p) {
-#if defined(PUMICE_ISA_IS_avx512)  // g++ 12 makes two halves of it
-  return __m512(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p))), 16));
+  typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+#if defined(PUMICE_ISA_IS_avx512)  // g++ 12 makes two halves of __builtin_convertvector; unmasked, its intrinsic warns
+  const Words words = Words(_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p))));
 #else
   typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
-  typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
-  return reinterpret_cast<typename VectorOf<float>::type>(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words) << 16);
+  const Words words = __builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words);
 #endif
+  return reinterpret_cast<typename VectorOf<float>::type>(words << 16);
 }
 
 // Columns [j0, j1) of rows [i0, i0 + M) of C: dot products of rows of A, in `a` (M, K), with columns of B that are dense along K. Products are summed in

@@ -1,6 +1,5 @@
 #include "pumice/models/hf/assemble.h"
 
-#include <algorithm>
 #include <set>
 
 #include "pumice/models/hf/config.h"

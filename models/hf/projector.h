@@ -1,7 +1,6 @@
 // A projector alone: what the first stage of LLaVA's training leaves.
 #pragma once
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "pumice/tensor/tensor.h"

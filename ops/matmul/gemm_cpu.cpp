@@ -115,44 +115,34 @@ template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const 
   }
 }
 
-// Columns [j0, j0 + width) of rows [k0, k0 + depth) of B into panels of kTileCols, zero-padded: panel p at out + p * ceil(depth / kDeep) * cols.
-template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, typename P::Packed* out) {
+// Lines of `depth` elements into panels of kWidth lines, the last one filled with zeros. `across`: from line to line, `along`: from element to element.
+template <class T, class P, int64_t kWidth>
+void pack(const T* from, int64_t across, int64_t along, int64_t lines, int64_t depth, typename P::Packed* out) {
   using E = typename P::Packed;
-  constexpr int64_t NR = kTileCols<typename P::Sum>, D = P::kDeep;
+  constexpr int64_t D = P::kDeep;
   const int64_t deep = ceil_div(depth, D);
-  const T* b = static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col;
-  for (int64_t j = 0; j < width; j += NR, out += deep * NR) {
-    const int64_t n = minimum(NR, width - j);
-    if (p.b_col == 1) {
-      interleave<T, P, NR>(b + j, p.b_row, n, depth, out);
-    } else if (p.b_row == 1) {
-      transpose<T, P, NR>(b + j * p.b_col, p.b_col, n, depth, out);
+  for (int64_t line = 0; line < lines; line += kWidth, from += kWidth * across, out += deep * kWidth) {
+    const int64_t n = minimum(kWidth, lines - line);
+    if (across == 1) {
+      interleave<T, P, kWidth>(from, along, n, depth, out);
+    } else if (along == 1) {
+      transpose<T, P, kWidth>(from, across, n, depth, out);
     } else {
       for (int64_t k = 0; k < deep; ++k) {
-        for (int64_t c = 0; c < NR; ++c) { out[k * NR + c] = c < n ? P::load(b + D * k * p.b_row + (j + c) * p.b_col, p.b_row, depth - D * k) : E(0); }
+        for (int64_t i = 0; i < kWidth; ++i) { out[k * kWidth + i] = i < n ? P::load(from + D * k * along + i * across, along, depth - D * k) : E(0); }
       }
     }
   }
 }
 
-// Rows [i0, i0 + height) of columns [k0, k0 + depth) of A into panels of kTileRows, zero-padded.
+// Columns [j0, j0 + width) of rows [k0, k0 + depth) of B.
+template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, typename P::Packed* out) {
+  pack<T, P, kTileCols<typename P::Sum>>(static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col, p.b_col, p.b_row, width, depth, out);
+}
+
+// Columns [k0, k0 + depth) of rows [i0, i0 + height) of A.
 template <class T, class P> void pack_a(const Product& p, int64_t i0, int64_t height, int64_t k0, int64_t depth, typename P::Packed* out) {
-  using E = typename P::Packed;
-  constexpr int64_t MR = kTileRows, D = P::kDeep;
-  const int64_t deep = ceil_div(depth, D);
-  const T* a = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
-  for (int64_t i = 0; i < height; i += MR, out += deep * MR) {
-    const int64_t m = minimum(MR, height - i);
-    if (p.a_row == 1) {
-      interleave<T, P, MR>(a + i, p.a_col, m, depth, out);
-    } else if (p.a_col == 1) {
-      transpose<T, P, MR>(a + i * p.a_row, p.a_row, m, depth, out);
-    } else {
-      for (int64_t k = 0; k < deep; ++k) {
-        for (int64_t r = 0; r < MR; ++r) { out[k * MR + r] = r < m ? P::load(a + D * k * p.a_col + (i + r) * p.a_row, p.a_col, depth - D * k) : E(0); }
-      }
-    }
-  }
+  pack<T, P, kTileRows>(static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col, p.a_row, p.a_col, height, depth, out);
 }
 
 // The finished sums of a block, in `tile` (height, ld), into C with bias, beta and conversion.

@@ -1,6 +1,7 @@
 // Time and memory of whole training steps (forward, backward, clip, AdamW) on random pictures and captions.
 //   bench_limoe_step PRESET [fp32|bf16] [dense] [STEPS]
-// Prints one JSON object: the median and spread of step times, and the peak of activations above weights, gradients and optimizer.
+// Prints one JSON object: the median and spread of step times, and the peak of activations above weights, gradients and optimizer;
+// with PUMICE_PROFILE=1 also a table of the kernels' times.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -9,9 +10,11 @@
 
 #include "pumice/data/loader.h"
 #include "pumice/models/limoe.h"
+#include "pumice/tensor/flags.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"
+#include "pumice/tensor/profile.h"
 #include "pumice/tensor/rng.h"
 #include "pumice/train/image_text_trainer.h"
 
@@ -46,6 +49,7 @@ void measure(int argc, char** argv) {
   int64_t calls_after_first = 0;
   for (int step = 0; step < steps + 3; ++step) {
     if (step == 2) { calls_after_first = memory_stats().system_calls; }
+    if (step == 3) { reset_profile(); }
     auto start = std::chrono::steady_clock::now();
     RandomScope scope({.seed = 1, .step = uint32_t(step)});
     model.parameters().zero_gradients();
@@ -54,6 +58,7 @@ void measure(int argc, char** argv) {
     optimizer.step({.learning_rate = 1e-3, .gradient_scale = norm > 1 ? 1 / norm : 1});
     if (step >= 3) { times.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count()); }
   }
+  if (flags::profile()) { std::fputs(profile_table().c_str(), stderr); }
   std::sort(times.begin(), times.end());
   std::printf(
       "{\"side\": \"pumice\", \"preset\": \"%s\", \"dense\": %s, \"precision\": \"%s\", \"threads\": %d, \"isa\": \"%s\", "

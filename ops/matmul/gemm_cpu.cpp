@@ -27,47 +27,24 @@ constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 
 PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Four of 32 bits.
-typedef uint32_t Four __attribute__((vector_size(16), aligned(2), may_alias));
-
 // How operands of T are packed: as numbers of the type that sums them.
-template <class T> struct Numbers {
-  using Sum = Acc<T>;
-  using Packed = Acc<T>;
-  static constexpr int64_t kDeep = 1;  // neighbours in depth to one of Packed
+template <class T> struct Numbers : Plain<Acc<T>> {
   // Of the element p, whose neighbour in depth stands `deep` elements further, and with which `left` of the block are left in depth.
-  static PUMICE_INLINE Packed load(const T* p, int64_t, int64_t) { return Packed(*p); }
-  // Four neighbours in depth of elements that are dense along it.
-  static PUMICE_INLINE Four load_four(const T* p) {
-    if constexpr (__is_same(T, bf16)) {
-      typedef uint16_t Halves __attribute__((vector_size(8), aligned(2), may_alias));
-      return __builtin_convertvector(*reinterpret_cast<const Halves*>(p), Four) << 16;
-    } else {
-      return *reinterpret_cast<const Four*>(p);
-    }
-  }
-  template <bool kAccumulate> static PUMICE_INLINE void micro(int64_t depth, const Packed* a, const Packed* b, Sum* c, int64_t ldc) {
-    micro_tile<Sum, kTileRows, 2, kAccumulate>(depth, a, 1, kTileRows, b, kTileCols<Sum>, c, ldc);
-  }
+  static PUMICE_INLINE Acc<T> load(const T* p, int64_t, int64_t) { return Acc<T>(*p); }
+  // Four words of elements that are dense along depth.
+  static PUMICE_INLINE Four load_four(const T* p) { return PUMICE_ISA::load_four(p); }
 };
 
 #if defined(PUMICE_ISA_IS_avx512)
-// bf16 in pairs (Isa::avx512_bf16).
-struct Pairs {
-  using Sum = float;
-  using Packed = uint32_t;
-  static constexpr int64_t kDeep = 2;
+struct Pairs : Paired {
+  static PUMICE_INLINE Word load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
   static PUMICE_INLINE Four load_four(const bf16* p) { return *reinterpret_cast<const Four*>(p); }
-  static PUMICE_INLINE Packed load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
-  template <bool kAccumulate> static PUMICE_INLINE void micro(int64_t pairs, const Packed* a, const Packed* b, float* c, int64_t ldc) {
-    micro_tile_pairs<kAccumulate>(pairs, a, b, c, ldc);
-  }
 };
 #endif
 
 // Lines of elements that are dense along depth, into out[k * kWidth + line]: kWidth lines, of which `lines` are there and the others zero.
-template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T* from, int64_t stride, int64_t lines, int64_t depth, typename P::Packed* out) {
-  using E = typename P::Packed;
+template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T* from, int64_t stride, int64_t lines, int64_t depth, typename P::Word* out) {
+  using E = typename P::Word;
   constexpr int64_t D = P::kDeep;
   const int64_t deep = ceil_div(depth, D), whole = depth / D / 4 * 4;  // in fours
   if constexpr (sizeof(E) == 4 && kWidth >= 4) {
@@ -76,15 +53,8 @@ template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T
         const int64_t line = minimum(block, kWidth - 4);  // the last four may overlap those before
         const T* p = from + line * stride;
         for (int64_t k = 0; k < whole; k += 4) {
-          const Four a = P::load_four(p + D * k), b = P::load_four(p + stride + D * k);
-          const Four c = P::load_four(p + 2 * stride + D * k), d = P::load_four(p + 3 * stride + D * k);
-          const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-          const Four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-          const auto put = [&](int64_t i, Four v) { *reinterpret_cast<Four*>(out + (k + i) * kWidth + line) = v; };
-          put(0, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
-          put(1, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
-          put(2, __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5));
-          put(3, __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7));
+          transpose_four(P::load_four(p + D * k), P::load_four(p + stride + D * k), P::load_four(p + 2 * stride + D * k),
+                         P::load_four(p + 3 * stride + D * k), out + k * kWidth + line, kWidth * sizeof(E));
         }
         for (int64_t k = whole; k < deep; ++k) {
           for (int64_t i = 0; i < 4; ++i) { out[k * kWidth + line + i] = P::load(p + i * stride + D * k, 1, depth - D * k); }
@@ -99,8 +69,8 @@ template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T
 }
 
 // Lines of elements that are dense across depth: out[k * kWidth + i], of which `count` are there and the others zero.
-template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const T* from, int64_t stride, int64_t count, int64_t depth, typename P::Packed* out) {
-  using E = typename P::Packed;
+template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const T* from, int64_t stride, int64_t count, int64_t depth, typename P::Word* out) {
+  using E = typename P::Word;
   constexpr int64_t D = P::kDeep;
   const int64_t deep = ceil_div(depth, D);
   for (int64_t k = 0; k < deep; ++k, out += kWidth) {
@@ -117,8 +87,8 @@ template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const 
 
 // Lines of `depth` elements into panels of kWidth lines, the last one filled with zeros. `across`: from line to line, `along`: from element to element.
 template <class T, class P, int64_t kWidth>
-void pack(const T* from, int64_t across, int64_t along, int64_t lines, int64_t depth, typename P::Packed* out) {
-  using E = typename P::Packed;
+void pack(const T* from, int64_t across, int64_t along, int64_t lines, int64_t depth, typename P::Word* out) {
+  using E = typename P::Word;
   constexpr int64_t D = P::kDeep;
   const int64_t deep = ceil_div(depth, D);
   for (int64_t line = 0; line < lines; line += kWidth, from += kWidth * across, out += deep * kWidth) {
@@ -136,12 +106,12 @@ void pack(const T* from, int64_t across, int64_t along, int64_t lines, int64_t d
 }
 
 // Columns [j0, j0 + width) of rows [k0, k0 + depth) of B.
-template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, typename P::Packed* out) {
+template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t depth, int64_t j0, int64_t width, typename P::Word* out) {
   pack<T, P, kTileCols<typename P::Sum>>(static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col, p.b_col, p.b_row, width, depth, out);
 }
 
 // Columns [k0, k0 + depth) of rows [i0, i0 + height) of A.
-template <class T, class P> void pack_a(const Product& p, int64_t i0, int64_t height, int64_t k0, int64_t depth, typename P::Packed* out) {
+template <class T, class P> void pack_a(const Product& p, int64_t i0, int64_t height, int64_t k0, int64_t depth, typename P::Word* out) {
   pack<T, P, kTileRows>(static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col, p.a_row, p.a_col, height, depth, out);
 }
 
@@ -164,10 +134,10 @@ template <class A, class C> void store(const Product& p, int64_t i0, int64_t hei
 
 // tile (height, width padded to panels) += packed A (height, deep) times packed B (deep, width).
 template <class P, bool kAccumulate>
-void multiply(int64_t height, int64_t width, int64_t deep, const typename P::Packed* a, const typename P::Packed* b, typename P::Sum* tile, int64_t ld) {
+void multiply(int64_t height, int64_t width, int64_t deep, const typename P::Word* a, const typename P::Word* b, typename P::Sum* tile, int64_t ld) {
   constexpr int64_t MR = kTileRows, NR = kTileCols<typename P::Sum>;
   for (int64_t j = 0; j < width; j += NR) {
-    for (int64_t i = 0; i < height; i += MR) { P::template micro<kAccumulate>(deep, a + i * deep, b + j * deep, tile + i * ld + j, ld); }
+    for (int64_t i = 0; i < height; i += MR) { P::template panels<kAccumulate>(deep, a + i * deep, b + j * deep, tile + i * ld + j, ld); }
   }
 }
 
@@ -198,7 +168,7 @@ template <class A> Plan plan_of(const Product& p, bool split) {
 
 template <class T, class P, class C> void by_tiles(const Product* products, int64_t count) {
   using A = typename P::Sum;
-  using E = typename P::Packed;
+  using E = typename P::Word;
   constexpr int64_t MR = kTileRows, NR = kTileCols<A>, kBlock = kDepth * P::kDeep;
   Plan* plans = scratch<Plan>(kScratchPlan, count);
   int64_t tasks = 0, packed = 0, panels = 0;
@@ -243,8 +213,8 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
       for (int64_t j = 0; j < width; j += NR) {
         const E* b = packed_b + plan.packed_b + (j0 + j) * ceil_div(p.K, P::kDeep) + k0 / P::kDeep * NR;
         for (int64_t i = 0; i < padded_height; i += MR) {
-          if (k0) { P::template micro<true>(deep, a + i * deep, b, tile + i * ld + j, ld); }
-          else { P::template micro<false>(deep, a + i * deep, b, tile + i * ld + j, ld); }
+          if (k0) { P::template panels<true>(deep, a + i * deep, b, tile + i * ld + j, ld); }
+          else { P::template panels<false>(deep, a + i * deep, b, tile + i * ld + j, ld); }
         }
       }
     }
@@ -254,7 +224,7 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
 
 template <class T, class P, class C> void by_depth(const Product* products, int64_t count) {
   using A = typename P::Sum;
-  using E = typename P::Packed;
+  using E = typename P::Word;
   constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
   constexpr int64_t kBlock = 256 * P::kDeep;  // depth packed at once: both operands stay in the second-level cache
   Plan* plans = scratch<Plan>(kScratchPlan, count);

@@ -66,49 +66,106 @@ inline constexpr int kTileRows = 4;
 template <class A> inline constexpr int kTileCols = 2 * kVector<A>;
 
 #if defined(PUMICE_ISA_IS_avx512)
-// The same of bf16 operands that are packed in pairs, two neighbours in depth to 32 bits: a (depth / 2, kTileRows), b (depth / 2, 32). Products are exact,
-// sums f32, and subnormal numbers count as zero (VDPBF16PS).
-template <bool kAccumulate>
-__attribute__((target("avx512bf16"), noinline)) void micro_tile_pairs(int64_t pairs, const uint32_t* a, const uint32_t* b, float* c, int64_t ldc) {
-  __m512 acc[kTileRows][2];
+// The same of bf16 operands in pairs, two neighbours in depth to 32 bits. Products are exact, sums f32, and subnormal numbers count as zero (VDPBF16PS).
+// kPanels: a is (depth, MR) and b (depth, NV vectors), whatever a_row, a_col and ldb say: constants leave the tile more registers.
+template <int MR, int NV, bool kAccumulate, bool kPanels>
+__attribute__((target("avx512bf16"), noinline)) void micro_tile_pairs(int64_t pairs, const uint32_t* a, int64_t a_row, int64_t a_col, const uint32_t* b,
+                                                                      int64_t ldb, float* c, int64_t ldc) {
+  if constexpr (kPanels) { a_row = 1, a_col = MR, ldb = NV * 16; }
+  __m512 acc[MR][NV];
 #pragma GCC unroll 16
-  for (int i = 0; i < kTileRows; ++i) {
-    acc[i][0] = kAccumulate ? _mm512_loadu_ps(c + i * ldc) : _mm512_setzero_ps();
-    acc[i][1] = kAccumulate ? _mm512_loadu_ps(c + i * ldc + 16) : _mm512_setzero_ps();
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) { acc[i][j] = kAccumulate ? _mm512_loadu_ps(c + i * ldc + j * 16) : _mm512_setzero_ps(); }
   }
-  for (int64_t k = 0; k < pairs; ++k, a += kTileRows, b += 32) {
-    const __m512bh left = __m512bh(_mm512_loadu_si512(b)), right = __m512bh(_mm512_loadu_si512(b + 16));
+  for (int64_t k = 0; k < pairs; ++k, a += a_col, b += ldb) {
+    __m512bh bv[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) { bv[j] = __m512bh(_mm512_loadu_si512(b + j * 16)); }
 #pragma GCC unroll 16
-    for (int i = 0; i < kTileRows; ++i) {
-      const __m512bh both = __m512bh(_mm512_set1_epi32(int(a[i])));
-      acc[i][0] = _mm512_dpbf16_ps(acc[i][0], both, left);
-      acc[i][1] = _mm512_dpbf16_ps(acc[i][1], both, right);
+    for (int i = 0; i < MR; ++i) {
+      const __m512bh both = __m512bh(_mm512_set1_epi32(int(a[i * a_row])));
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) { acc[i][j] = _mm512_dpbf16_ps(acc[i][j], both, bv[j]); }
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kTileRows; ++i) {
-    _mm512_storeu_ps(c + i * ldc, acc[i][0]);
-    _mm512_storeu_ps(c + i * ldc + 16, acc[i][1]);
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) { _mm512_storeu_ps(c + i * ldc + j * 16, acc[i][j]); }
   }
 }
 #endif
 
-template <class A, int MR, bool kAccumulate>
-PUMICE_INLINE void small_product_rows(int64_t N, int64_t K, const A* a, int64_t a_row, int64_t a_col, const A* b, int64_t ldb, A* c, int64_t ldc) {
-  constexpr int W = kVector<A>;
+// How operands of a product lie in memory: words of one or more neighbours in depth.
+template <class A> struct Plain {  // numbers of the type that sums them
+  using Sum = A;
+  using Word = A;
+  static constexpr int64_t kDeep = 1;
+  template <int MR, int NV, bool kAccumulate>
+  static PUMICE_INLINE void tile(int64_t depth, const A* a, int64_t a_row, int64_t a_col, const A* b, int64_t ldb, A* c, int64_t ldc) {
+    micro_tile<A, MR, NV, kAccumulate>(depth, a, a_row, a_col, b, ldb, c, ldc);
+  }
+  template <bool kAccumulate> static PUMICE_INLINE void panels(int64_t depth, const A* a, const A* b, A* c, int64_t ldc) {
+    micro_tile<A, kTileRows, 2, kAccumulate>(depth, a, 1, kTileRows, b, kTileCols<A>, c, ldc);
+  }
+};
+
+#if defined(PUMICE_ISA_IS_avx512)
+struct Paired {  // two of bf16 (Isa::avx512_bf16)
+  using Sum = float;
+  using Word = uint32_t;
+  static constexpr int64_t kDeep = 2;
+  template <int MR, int NV, bool kAccumulate>
+  static PUMICE_INLINE void tile(int64_t pairs, const Word* a, int64_t a_row, int64_t a_col, const Word* b, int64_t ldb, float* c, int64_t ldc) {
+    micro_tile_pairs<MR, NV, kAccumulate, false>(pairs, a, a_row, a_col, b, ldb, c, ldc);
+  }
+  template <bool kAccumulate> static PUMICE_INLINE void panels(int64_t pairs, const Word* a, const Word* b, float* c, int64_t ldc) {
+    micro_tile_pairs<kTileRows, 2, kAccumulate, true>(pairs, a, 0, 0, b, 0, c, ldc);
+  }
+};
+#endif
+
+template <class P, int MR, bool kAccumulate>
+PUMICE_INLINE void small_product_rows(int64_t N, int64_t deep, const typename P::Word* a, int64_t a_row, int64_t a_col, const typename P::Word* b,
+                                      int64_t ldb, typename P::Sum* c, int64_t ldc) {
+  constexpr int W = kVector<typename P::Sum>;
   int64_t j = 0;
-  for (; j + 2 * W <= N; j += 2 * W) { micro_tile<A, MR, 2, kAccumulate>(K, a, a_row, a_col, b + j, ldb, c + j, ldc); }
-  for (; j < N; j += W) { micro_tile<A, MR, 1, kAccumulate>(K, a, a_row, a_col, b + j, ldb, c + j, ldc); }
+  for (; j + 2 * W <= N; j += 2 * W) { P::template tile<MR, 2, kAccumulate>(deep, a, a_row, a_col, b + j, ldb, c + j, ldc); }
+  for (; j < N; j += W) { P::template tile<MR, 1, kAccumulate>(deep, a, a_row, a_col, b + j, ldb, c + j, ldc); }
 }
 
-// A whole small product on one thread: C (M, N) (+)= A (M, K) B (K, N). N is a multiple of the vector (pad with zeros); A has any
+// A whole small product on one thread: C (M, N) (+)= A (M, deep words) B (deep words, N). N is a multiple of the vector (pad with zeros); A has any
 // strides, B and C are row-major. For operands that stay in cache.
-template <class A, bool kAccumulate>
-PUMICE_INLINE void small_product(int64_t M, int64_t N, int64_t K, const A* a, int64_t a_row, int64_t a_col, const A* b, int64_t ldb, A* c, int64_t ldc) {
+template <class P, bool kAccumulate>
+PUMICE_INLINE void small_product(int64_t M, int64_t N, int64_t deep, const typename P::Word* a, int64_t a_row, int64_t a_col, const typename P::Word* b,
+                                 int64_t ldb, typename P::Sum* c, int64_t ldc) {
   constexpr int R = kTileRows < 8 ? kTileRows : 8;
   int64_t i = 0;
-  for (; i + R <= M; i += R) { small_product_rows<A, R, kAccumulate>(N, K, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc); }
-  for (; i < M; ++i) { small_product_rows<A, 1, kAccumulate>(N, K, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc); }
+  for (; i + R <= M; i += R) { small_product_rows<P, R, kAccumulate>(N, deep, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc); }
+  for (; i < M; ++i) { small_product_rows<P, 1, kAccumulate>(N, deep, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc); }
+}
+
+// Four of 32 bits.
+typedef uint32_t Four __attribute__((vector_size(16), aligned(2), may_alias));
+
+// Four lines of four, transposed, into four lines of `out`.
+PUMICE_INLINE void transpose_four(Four a, Four b, Four c, Four d, void* out, int64_t line_bytes) {
+  const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const auto put = [&](int64_t i, Four v) { *reinterpret_cast<Four*>(static_cast<char*>(out) + i * line_bytes) = v; };
+  put(0, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+  put(1, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+  put(2, __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5));
+  put(3, __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7));
+}
+
+// Four neighbours, as f32 or as they are.
+PUMICE_INLINE Four load_four(const float* p) { return *reinterpret_cast<const Four*>(p); }
+PUMICE_INLINE Four load_four(const uint32_t* p) { return *reinterpret_cast<const Four*>(p); }
+PUMICE_INLINE Four load_four(const bf16* p) {
+  typedef uint16_t Halves __attribute__((vector_size(8), aligned(2), may_alias));
+  return __builtin_convertvector(*reinterpret_cast<const Halves*>(p), Four) << 16;
 }
 
 }  // namespace pumice::PUMICE_ISA

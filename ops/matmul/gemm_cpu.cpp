@@ -29,6 +29,7 @@ PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // How operands of T are packed: as numbers of the type that sums them.
 template <class T> struct Numbers : Plain<Acc<T>> {
+  static constexpr bool kReady = __is_same(T, Acc<T>);  // rows that are dense along depth are words as they lie
   // Of the element p, whose neighbour in depth stands `deep` elements further, and with which `left` of the block are left in depth.
   static PUMICE_INLINE Acc<T> load(const T* p, int64_t, int64_t) { return Acc<T>(*p); }
   // Four words of elements that are dense along depth.
@@ -37,6 +38,7 @@ template <class T> struct Numbers : Plain<Acc<T>> {
 
 #if defined(PUMICE_ISA_IS_avx512)
 struct Pairs : Paired {
+  static constexpr bool kReady = true;
   static PUMICE_INLINE Word load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
   static PUMICE_INLINE Four load_four(const bf16* p) { return *reinterpret_cast<const Four*>(p); }
 };
@@ -132,13 +134,29 @@ template <class A, class C> void store(const Product& p, int64_t i0, int64_t hei
   }
 }
 
-// tile (height, width padded to panels) += packed A (height, deep) times packed B (deep, width).
-template <class P, bool kAccumulate>
-void multiply(int64_t height, int64_t width, int64_t deep, const typename P::Word* a, const typename P::Word* b, typename P::Sum* tile, int64_t ld) {
+// tile (+)= a block of A, MR rows, times a panel of B.
+template <class P, class Rows>
+PUMICE_INLINE void multiply_panel(bool accumulate, int64_t deep, const Rows& a, const typename P::Word* b, typename P::Sum* tile, int64_t ld) {
+  constexpr int64_t NR = kTileCols<typename P::Sum>;
+  if (accumulate) { P::template tile<kTileRows, 2, true>(deep, a, b, NR, tile, ld); }
+  else { P::template tile<kTileRows, 2, false>(deep, a, b, NR, tile, ld); }
+}
+
+// tile (height, width padded to panels) (+)= packed A (height, deep) times packed B (deep, width).
+template <class P>
+void multiply(bool accumulate, int64_t height, int64_t width, int64_t deep, const typename P::Word* a, const typename P::Word* b, typename P::Sum* tile,
+              int64_t ld) {
   constexpr int64_t MR = kTileRows, NR = kTileCols<typename P::Sum>;
   for (int64_t j = 0; j < width; j += NR) {
-    for (int64_t i = 0; i < height; i += MR) { P::template panels<kAccumulate>(deep, a + i * deep, b + j * deep, tile + i * ld + j, ld); }
+    for (int64_t i = 0; i < height; i += MR) {
+      multiply_panel<P>(accumulate, deep, Panel<typename P::Word, MR>{a + i * deep}, b + j * deep, tile + i * ld + j, ld);
+    }
   }
+}
+
+// Rows of A that need no packing: dense along depth in whole words, and not so far apart that they share the lines of a first-level cache.
+template <class T, class P> bool lies_ready(const Product& p) {
+  return P::kReady && p.a_col == 1 && p.K % P::kDeep == 0 && p.a_row * int64_t(sizeof(T)) % 2048 != 0 && p.K * int64_t(sizeof(T)) >= 2048;
 }
 
 struct Plan {
@@ -204,17 +222,20 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     int64_t local = task - plan.first_task, i0 = local / plan.col_tasks * plan.rows, j0 = local % plan.col_tasks * plan.cols;
     int64_t height = minimum(plan.rows, p.M - i0), width = minimum(plan.cols, p.N - j0);
     int64_t padded_height = ceil_div(height, MR) * MR, ld = ceil_div(width, NR) * NR;
+    const int64_t whole = lies_ready<T, P>(p) ? height / MR * MR : 0;  // rows that are read where they are
     A* tile = scratch<A>(kScratchTile, padded_height * ld);
-    if (p.K == 0) { for (int64_t i = 0; i < padded_height * ld; ++i) { tile[i] = 0; } }
-    for (int64_t k0 = 0; k0 < p.K; k0 += kBlock) {
+    for (int64_t k0 = 0; k0 < p.K || k0 == 0; k0 += kBlock) {  // once for K = 0, whose sums are zero
       const int64_t depth = minimum(kBlock, p.K - k0), deep = ceil_div(depth, P::kDeep);
-      E* a = scratch<E>(kScratchA, padded_height * deep);
-      pack_a<T, P>(p, i0, height, k0, depth, a);
+      E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep);
+      pack_a<T, P>(p, i0 + whole, height - whole, k0, depth, packed_a);
       for (int64_t j = 0; j < width; j += NR) {
         const E* b = packed_b + plan.packed_b + (j0 + j) * ceil_div(p.K, P::kDeep) + k0 / P::kDeep * NR;
-        for (int64_t i = 0; i < padded_height; i += MR) {
-          if (k0) { P::template panels<true>(deep, a + i * deep, b, tile + i * ld + j, ld); }
-          else { P::template panels<false>(deep, a + i * deep, b, tile + i * ld + j, ld); }
+        for (int64_t i = 0; i < whole; i += MR) {
+          const T* rows = static_cast<const T*>(p.a) + (i0 + i) * p.a_row + k0;
+          multiply_panel<P>(k0 > 0, deep, DenseRows<E, MR>(rows, p.a_row * int64_t(sizeof(T))), b, tile + i * ld + j, ld);
+        }
+        for (int64_t i = whole; i < padded_height; i += MR) {
+          multiply_panel<P>(k0 > 0, deep, Panel<E, MR>{packed_a + (i - whole) * deep}, b, tile + i * ld + j, ld);
         }
       }
     }
@@ -252,8 +273,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
       E* b = scratch<E>(kScratchTile, ld * deep);
       pack_a<T, P>(p, 0, p.M, k0, depth, a);
       pack_b<T, P>(p, k0, depth, 0, p.N, b);
-      if (first) { multiply<P, false>(height, ld, deep, a, b, tile, ld); }
-      else { multiply<P, true>(height, ld, deep, a, b, tile, ld); }
+      multiply<P>(!first, height, ld, deep, a, b, tile, ld);
     }
     if (first) { for (int64_t i = 0; i < height * ld; ++i) { tile[i] = 0; } }
   });

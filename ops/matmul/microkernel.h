@@ -23,9 +23,49 @@ template <> struct VectorOf<double> { typedef double type __attribute__((vector_
 
 template <class A> inline constexpr int kVector = kVectorBytes / int(sizeof(A));
 
-// C[i][j] (+)= sum_k a[i * a_row + k * a_col] * b[k * ldb + j],  i < MR, j < NV vectors. c and b rows are contiguous in j.
-template <class A, int MR, int NV, bool kAccumulate>
-PUMICE_INLINE void micro_tile(int64_t depth, const A* a, int64_t a_row, int64_t a_col, const A* b, int64_t ldb, A* c, int64_t ldc) {
+// Rows of the tile that the register file holds beside two vectors of B.
+#if defined(PUMICE_ISA_IS_avx512)
+inline constexpr int kTileRows = 14;
+#elif defined(PUMICE_ISA_IS_avx2)
+inline constexpr int kTileRows = 6;
+#else
+inline constexpr int kTileRows = 4;
+#endif
+template <class A> inline constexpr int kTileCols = 2 * kVector<A>;
+
+// Where a tile finds its rows of A: at(i) of row i, one step of depth after the other. W is a word of one or more neighbours in depth.
+template <class W, int MR> struct Panel {  // packed, (depth, MR)
+  const W* p;
+  PUMICE_INLINE W at(int i) const { return p[i]; }
+  PUMICE_INLINE void next() { p += MR; }
+};
+template <class W> struct Strided {
+  const W* p;
+  int64_t row, along;
+  PUMICE_INLINE W at(int i) const { return p[i * row]; }
+  PUMICE_INLINE void next() { p += along; }
+};
+template <class W, int MR> struct DenseRows {  // dense along depth and `row` bytes apart; an address for every third row is what registers hold
+  const char* base[(MR + 2) / 3];
+  int64_t row;
+  PUMICE_INLINE DenseRows(const void* p, int64_t row) : row(row) {
+#pragma GCC unroll 8
+    for (int g = 0; g < (MR + 2) / 3; ++g) { base[g] = static_cast<const char*>(p) + 3 * g * row; }
+  }
+  PUMICE_INLINE W at(int i) const {
+    W w;
+    std::memcpy(&w, base[i / 3] + i % 3 * row, sizeof(W));
+    return w;
+  }
+  PUMICE_INLINE void next() {
+#pragma GCC unroll 8
+    for (int g = 0; g < (MR + 2) / 3; ++g) { base[g] += sizeof(W); }
+  }
+};
+
+// C[i][j] (+)= sum_k a.at(i) b[k * ldb + j],  i < MR, j < NV vectors. c and b rows are contiguous in j.
+template <class A, int MR, int NV, bool kAccumulate, class Rows>
+PUMICE_INLINE void micro_tile(int64_t depth, Rows a, const A* b, int64_t ldb, A* c, int64_t ldc) {
   using V = typename VectorOf<A>::type;
   constexpr int W = kVector<A>;
   V acc[MR][NV];
@@ -37,13 +77,13 @@ PUMICE_INLINE void micro_tile(int64_t depth, const A* a, int64_t a_row, int64_t 
       else { acc[i][j] = V{} ; }
     }
   }
-  for (int64_t k = 0; k < depth; ++k, b += ldb, a += a_col) {
+  for (int64_t k = 0; k < depth; ++k, b += ldb, a.next()) {
     V bv[NV];
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) { bv[j] = *reinterpret_cast<const V*>(b + j * W); }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-      A ai = a[i * a_row];
+      const A ai = a.at(i);
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) { acc[i][j] += ai * bv[j]; }
     }
@@ -55,36 +95,23 @@ PUMICE_INLINE void micro_tile(int64_t depth, const A* a, int64_t a_row, int64_t 
   }
 }
 
-// Rows of the tile that the register file holds beside two vectors of B.
-#if defined(PUMICE_ISA_IS_avx512)
-inline constexpr int kTileRows = 14;
-#elif defined(PUMICE_ISA_IS_avx2)
-inline constexpr int kTileRows = 6;
-#else
-inline constexpr int kTileRows = 4;
-#endif
-template <class A> inline constexpr int kTileCols = 2 * kVector<A>;
-
 #if defined(PUMICE_ISA_IS_avx512)
 // The same of bf16 operands in pairs, two neighbours in depth to 32 bits. Products are exact, sums f32, and subnormal numbers count as zero (VDPBF16PS).
-// kPanels: a is (depth, MR) and b (depth, NV vectors), whatever a_row, a_col and ldb say: constants leave the tile more registers.
-template <int MR, int NV, bool kAccumulate, bool kPanels>
-__attribute__((target("avx512bf16"), noinline)) void micro_tile_pairs(int64_t pairs, const uint32_t* a, int64_t a_row, int64_t a_col, const uint32_t* b,
-                                                                      int64_t ldb, float* c, int64_t ldc) {
-  if constexpr (kPanels) { a_row = 1, a_col = MR, ldb = NV * 16; }
+template <int MR, int NV, bool kAccumulate, class Rows>
+__attribute__((target("avx512bf16"), noinline)) void micro_tile_pairs(int64_t pairs, Rows a, const uint32_t* b, int64_t ldb, float* c, int64_t ldc) {
   __m512 acc[MR][NV];
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) { acc[i][j] = kAccumulate ? _mm512_loadu_ps(c + i * ldc + j * 16) : _mm512_setzero_ps(); }
   }
-  for (int64_t k = 0; k < pairs; ++k, a += a_col, b += ldb) {
+  for (int64_t k = 0; k < pairs; ++k, b += ldb, a.next()) {
     __m512bh bv[NV];
 #pragma GCC unroll 4
     for (int j = 0; j < NV; ++j) { bv[j] = __m512bh(_mm512_loadu_si512(b + j * 16)); }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-      const __m512bh both = __m512bh(_mm512_set1_epi32(int(a[i * a_row])));
+      const __m512bh both = __m512bh(_mm512_set1_epi32(int(a.at(i))));
 #pragma GCC unroll 4
       for (int j = 0; j < NV; ++j) { acc[i][j] = _mm512_dpbf16_ps(acc[i][j], both, bv[j]); }
     }
@@ -97,17 +124,14 @@ __attribute__((target("avx512bf16"), noinline)) void micro_tile_pairs(int64_t pa
 }
 #endif
 
-// How operands of a product lie in memory: words of one or more neighbours in depth.
+// How operands of a product are made: of words of kDeep neighbours in depth.
 template <class A> struct Plain {  // numbers of the type that sums them
   using Sum = A;
   using Word = A;
   static constexpr int64_t kDeep = 1;
-  template <int MR, int NV, bool kAccumulate>
-  static PUMICE_INLINE void tile(int64_t depth, const A* a, int64_t a_row, int64_t a_col, const A* b, int64_t ldb, A* c, int64_t ldc) {
-    micro_tile<A, MR, NV, kAccumulate>(depth, a, a_row, a_col, b, ldb, c, ldc);
-  }
-  template <bool kAccumulate> static PUMICE_INLINE void panels(int64_t depth, const A* a, const A* b, A* c, int64_t ldc) {
-    micro_tile<A, kTileRows, 2, kAccumulate>(depth, a, 1, kTileRows, b, kTileCols<A>, c, ldc);
+  template <int MR, int NV, bool kAccumulate, class Rows>
+  static PUMICE_INLINE void tile(int64_t depth, const Rows& a, const A* b, int64_t ldb, A* c, int64_t ldc) {
+    micro_tile<A, MR, NV, kAccumulate>(depth, a, b, ldb, c, ldc);
   }
 };
 
@@ -116,23 +140,20 @@ struct Paired {  // two of bf16 (Isa::avx512_bf16)
   using Sum = float;
   using Word = uint32_t;
   static constexpr int64_t kDeep = 2;
-  template <int MR, int NV, bool kAccumulate>
-  static PUMICE_INLINE void tile(int64_t pairs, const Word* a, int64_t a_row, int64_t a_col, const Word* b, int64_t ldb, float* c, int64_t ldc) {
-    micro_tile_pairs<MR, NV, kAccumulate, false>(pairs, a, a_row, a_col, b, ldb, c, ldc);
-  }
-  template <bool kAccumulate> static PUMICE_INLINE void panels(int64_t pairs, const Word* a, const Word* b, float* c, int64_t ldc) {
-    micro_tile_pairs<kTileRows, 2, kAccumulate, true>(pairs, a, 0, 0, b, 0, c, ldc);
+  template <int MR, int NV, bool kAccumulate, class Rows>
+  static PUMICE_INLINE void tile(int64_t pairs, const Rows& a, const Word* b, int64_t ldb, float* c, int64_t ldc) {
+    micro_tile_pairs<MR, NV, kAccumulate>(pairs, a, b, ldb, c, ldc);
   }
 };
 #endif
 
 template <class P, int MR, bool kAccumulate>
-PUMICE_INLINE void small_product_rows(int64_t N, int64_t deep, const typename P::Word* a, int64_t a_row, int64_t a_col, const typename P::Word* b,
-                                      int64_t ldb, typename P::Sum* c, int64_t ldc) {
+PUMICE_INLINE void small_product_rows(int64_t N, int64_t deep, const Strided<typename P::Word>& a, const typename P::Word* b, int64_t ldb,
+                                      typename P::Sum* c, int64_t ldc) {
   constexpr int W = kVector<typename P::Sum>;
   int64_t j = 0;
-  for (; j + 2 * W <= N; j += 2 * W) { P::template tile<MR, 2, kAccumulate>(deep, a, a_row, a_col, b + j, ldb, c + j, ldc); }
-  for (; j < N; j += W) { P::template tile<MR, 1, kAccumulate>(deep, a, a_row, a_col, b + j, ldb, c + j, ldc); }
+  for (; j + 2 * W <= N; j += 2 * W) { P::template tile<MR, 2, kAccumulate>(deep, a, b + j, ldb, c + j, ldc); }
+  for (; j < N; j += W) { P::template tile<MR, 1, kAccumulate>(deep, a, b + j, ldb, c + j, ldc); }
 }
 
 // A whole small product on one thread: C (M, N) (+)= A (M, deep words) B (deep words, N). N is a multiple of the vector (pad with zeros); A has any
@@ -142,8 +163,8 @@ PUMICE_INLINE void small_product(int64_t M, int64_t N, int64_t deep, const typen
                                  int64_t ldb, typename P::Sum* c, int64_t ldc) {
   constexpr int R = kTileRows < 8 ? kTileRows : 8;
   int64_t i = 0;
-  for (; i + R <= M; i += R) { small_product_rows<P, R, kAccumulate>(N, deep, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc); }
-  for (; i < M; ++i) { small_product_rows<P, 1, kAccumulate>(N, deep, a + i * a_row, a_row, a_col, b, ldb, c + i * ldc, ldc); }
+  for (; i + R <= M; i += R) { small_product_rows<P, R, kAccumulate>(N, deep, {a + i * a_row, a_row, a_col}, b, ldb, c + i * ldc, ldc); }
+  for (; i < M; ++i) { small_product_rows<P, 1, kAccumulate>(N, deep, {a + i * a_row, a_row, a_col}, b, ldb, c + i * ldc, ldc); }
 }
 
 // Four of 32 bits.

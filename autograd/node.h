@@ -24,10 +24,12 @@ struct Node {
   ~Node();  // iterative: a deep graph must not overflow the C++ stack
 };
 
+struct Remake;  // saved.cpp
 struct AutogradMeta {
   std::shared_ptr<Node> node;
   int output = 0;
   std::shared_ptr<Leaf> leaf;
+  std::shared_ptr<Remake> remake = nullptr;
 };
 
 // record() for a function whose parameters are captured rather than passed: the node is made even if no input needs a gradient.

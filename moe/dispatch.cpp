@@ -1,6 +1,6 @@
 #include "pumice/moe/dispatch.h"
 
-#include "pumice/autograd/autograd.h"
+#include "pumice/autograd/saved.h"
 #include "pumice/moe/dispatch_kernels.h"
 #include "pumice/ops/require.h"
 
@@ -16,15 +16,19 @@ Tensor dispatch(const Tensor& input, const Routing& routing) {
   REQUIRE(ShapeError, input.rank() == 2 && input.dim(0) == routing.tokens(), "[dispatch] x must be (T, C) with T = ", routing.tokens(),
           " routed tokens, got ", input.shape());
   const int64_t T = input.dim(0), C = input.dim(1), R = routing.rows(), K = routing.experts_per_token();
-  Tensor x = packed(input.detach()), y = empty({R, C}, x.dtype(), x.device());
-  dispatch_rows(x.device(), {y, x, routing.token_of_row, R, C});
+  const auto rows_of = [token = routing.token_of_row, R, C](const Tensor& input) {
+    Tensor x = packed(input.detach()), y = empty({R, C}, x.dtype(), x.device());
+    dispatch_rows(x.device(), {y, x, token, R, C});
+    return y;
+  };
 
   // dx[t] = sum_k(dy[row[t, k]])
-  return record("dispatch", y, {input}, [row = routing.row, T, C, K](const Tensor& dy, std::span<GradSink> dx) {
+  Tensor y = record("dispatch", rows_of(input), {input}, [row = routing.row, T, C, K](const Tensor& dy, std::span<GradSink> dx) {
     Tensor dinput = empty({T, C}, dy.dtype(), dy.device());
     combine_rows(dy.device(), {dinput, packed(dy), Tensor(), row, T, K, C});
     dx[0].put(dinput);
   });
+  return remakeable(y, [rows_of, x = Saved(input)] { return rows_of(x.get()); });
 }
 
 Tensor combine(const Tensor& input, const Routing& routing) {

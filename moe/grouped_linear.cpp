@@ -1,6 +1,6 @@
 #include "pumice/moe/grouped_linear.h"
 
-#include "pumice/autograd/autograd.h"
+#include "pumice/autograd/saved.h"
 #include "pumice/moe/grouped_linear_kernels.h"
 #include "pumice/ops/require.h"
 
@@ -41,24 +41,25 @@ Tensor grouped_linear(const Tensor& input, const Tensor& w, const Tensor& b, con
   grouped_forward(x.device(), {y, x, weight, b.defined() ? packed(b) : Tensor(), offsets});
 
   // per expert: dx = dy w     dw = dy^T x     db = sum over rows of dy
-  return record("grouped_linear", y, {input, w, b}, [x, weight, offsets](const Tensor& grad, std::span<GradSink> dx) {
+  Saved saved = needs_grad(w) ? Saved(input) : Saved();
+  return record("grouped_linear", y, {input, w, b}, [saved, weight, offsets](const Tensor& grad, std::span<GradSink> dx) {
     Tensor dy = packed(grad);
-    if (dx[0].needed()) {
-      Tensor dinput = empty_like(x);
-      grouped_dgrad(x.device(), {dinput, dy, weight, offsets});
-      dx[0].put(dinput);
-    }
-    if (dx[1].needed()) {
+    if (dx[1].needed()) {  // before dx, so that what is made again for it is gone by then
       const bool leaf = dx[1].is_leaf();
       Tensor dw = leaf ? dx[1].accumulator() : empty_like(weight);
-      grouped_wgrad(x.device(), {dw, dy, x, offsets, leaf ? 1 : 0});
+      grouped_wgrad(dy.device(), {dw, dy, packed(saved.get()), offsets, leaf ? 1 : 0});
       if (!leaf) { dx[1].put(dw); }
+    }
+    if (dx[0].needed()) {
+      Tensor dinput = empty({dy.dim(0), weight.dim(2)}, dy.dtype(), dy.device());
+      grouped_dgrad(dy.device(), {dinput, dy, weight, offsets});
+      dx[0].put(dinput);
     }
     if (dx[2].needed()) {
       const bool leaf = dx[2].is_leaf();
       Tensor db = leaf ? dx[2].accumulator()
-                       : zeros({weight.dim(0), weight.dim(1)}, x.dtype() == DType::f64 ? DType::f64 : DType::f32, x.device());
-      grouped_bias(x.device(), {db, dy, offsets});
+                       : zeros({weight.dim(0), weight.dim(1)}, dy.dtype() == DType::f64 ? DType::f64 : DType::f32, dy.device());
+      grouped_bias(dy.device(), {db, dy, offsets});
       if (!leaf) { dx[2].put(db); }
     }
   });

@@ -1,6 +1,6 @@
 #include "pumice/ops/elementwise/unary.h"
 
-#include "pumice/autograd/autograd.h"
+#include "pumice/autograd/saved.h"
 #include "pumice/ops/elementwise/gelu.h"
 #include "pumice/ops/elementwise/scalar.h"
 #include "pumice/ops/elementwise/unary_kernels.h"
@@ -17,14 +17,21 @@ enum class Save { nothing, x, y };
 
 Tensor apply(const char* name, const Tensor& input, Unary f, Save save, double scale = 1, double shift = 0) {
   require_float(name, "x", input);
-  Tensor x = packed(input), y = empty_like(x);
-  if (x.size()) { unary_fwd(x.device(), {y, x, f, scale, shift}); }
+  Tensor x = packed(input.detach());
+  const auto value = [x, f, scale, shift] {
+    Tensor y = empty_like(x);
+    if (x.size()) { unary_fwd(x.device(), {y, x, f, scale, shift}); }
+    return y;
+  };
+  Tensor y = value();
   Tensor saved = save == Save::x ? x : save == Save::y ? y : Tensor();
-  return record(name, y, {input}, [saved, f, scale](const Tensor& dy, std::span<GradSink> dx) {
-    Tensor g = packed(dy), d = empty_like(g);
+  y = record(name, y, {input}, [saved, f, scale](const Tensor& dy, std::span<GradSink> dx) {
+    const bool over = dy.contiguous() && dy.sole_owner();  // nobody else reads dy: dx takes its place
+    Tensor g = packed(dy), d = over ? g : empty_like(g);
     if (g.size()) { unary_bwd(g.device(), {d, g, saved, f, scale}); }
     dx[0].put(d);
   });
+  return save == Save::x ? remakeable(y, value) : y;
 }
 
 }  // namespace

@@ -6,19 +6,20 @@ namespace {
 
 template <class T, class F> void map(const View& y, const View& x, const F& f) {
   using A = Acc<T>;
-  T* __restrict to = y.as<T>();
-  const T* __restrict from = x.as<T>();
+  T* to = y.as<T>();
+  const T* from = x.as<T>();
   parallel_for(x.size(), 8192, [&](int64_t begin, int64_t end) {
+#pragma GCC ivdep  // dx may be dy
     for (int64_t i = begin; i < end; ++i) { to[i] = T(f(A(from[i]))); }
   });
 }
 
 template <class T, class F> void map(const View& dx, const View& dy, const View& saved, const F& f) {
   using A = Acc<T>;
-  T* __restrict to = dx.as<T>();
-  const T* __restrict g = dy.as<T>();
-  const T* __restrict s = saved.as<T>();
+  T* to = dx.as<T>();
+  const T *g = dy.as<T>(), *s = saved.as<T>();
   parallel_for(dy.size(), 8192, [&](int64_t begin, int64_t end) {
+#pragma GCC ivdep  // dx may be dy
     for (int64_t i = begin; i < end; ++i) { to[i] = T(A(g[i]) * f(A(s[i]))); }
   });
 }

@@ -21,7 +21,7 @@ namespace {
 constexpr int64_t kDepth = 512;       // of a packed block
 constexpr int64_t kRows = 112;        // of a task's block of A, about
 constexpr int64_t kTasks = 16;        // of a product at least, where it has the rows
-constexpr int64_t kSplitDepth = 1024; // of a task in the cut by depth
+constexpr int64_t kSplitDepth = 512;  // of a task in the cut by depth
 constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 3, kScratchPlan = 4;
 
 PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -370,14 +370,14 @@ template <class T, class A, class C> void by_columns(const Product* products, in
 
 // A C so small that its tiles would not occupy the threads, and a K long enough to cut.
 bool cut_by_depth(const Product* products, int64_t count) {
-  int64_t tiles = 0, deepest = 0, largest = 0;
+  int64_t tiles = 0, depth = 0, largest = 0;
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
     tiles += ceil_div(p.M, kRows) * ceil_div(p.N, 1024);
-    deepest = p.K > deepest ? p.K : deepest;
+    depth += p.K;
     largest = p.M * p.N > largest ? p.M * p.N : largest;
   }
-  return deepest >= 2 * kSplitDepth && largest <= 262144 && tiles < 64 * count;
+  return depth >= 4 * kSplitDepth && depth >= count * kSplitDepth / 2 && largest <= 262144 && tiles < 64 * count;
 }
 
 template <class T, class P, class C> void run(const Product* products, int64_t count) {

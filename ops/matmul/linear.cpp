@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pumice/autograd/autograd.h"
+#include "pumice/autograd/saved.h"
 #include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/require.h"
 
@@ -25,14 +25,12 @@ Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
   gemm_batch(x.device(), {flat, x, w.transpose(0, 1), b.defined() ? packed(b) : Tensor(), 0});
 
   // dx = dy w     dw = dy^T x     db = sum over rows of dy
-  return record("linear", y, {input, w, b}, [x, w = w.detach(), shape = input.shape()](const Tensor& dy, std::span<GradSink> dx) {
-    Tensor flat = packed(dy).reshape({x.dim(0), w.dim(0)});
-    if (dx[0].needed()) {
-      Tensor dinput = empty(shape, x.dtype(), x.device());
-      gemm_batch(x.device(), {dinput.reshape(x.shape()), flat, w, {}, 0});
-      dx[0].put(dinput);
-    }
-    if (dx[1].needed()) {
+  const int64_t rows = x.dim(0);
+  Saved saved = needs_grad(w) ? Saved(input) : Saved();
+  return record("linear", y, {input, w, b}, [saved, w = w.detach(), shape = input.shape(), rows](const Tensor& dy, std::span<GradSink> dx) {
+    Tensor flat = packed(dy).reshape({rows, w.dim(0)});
+    if (dx[1].needed()) {  // before dx, so that what is made again for it is gone by then
+      Tensor x = packed(saved.get()).reshape({rows, w.dim(1)});
       if (dx[1].is_leaf()) { gemm_batch(x.device(), {dx[1].accumulator(), flat.transpose(0, 1), x, {}, 1}); }
       else {
         Tensor dw = empty(w.shape(), w.dtype(), w.device());
@@ -40,9 +38,14 @@ Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
         dx[1].put(dw);
       }
     }
+    if (dx[0].needed()) {
+      Tensor dinput = empty(shape, w.dtype(), w.device());
+      gemm_batch(w.device(), {dinput.reshape({rows, w.dim(1)}), flat, w, {}, 0});
+      dx[0].put(dinput);
+    }
     if (dx[2].needed()) {
-      Tensor db = dx[2].is_leaf() ? dx[2].accumulator() : zeros({w.dim(0)}, x.dtype() == DType::f64 ? DType::f64 : DType::f32, x.device());
-      column_sums(x.device(), {db, flat});
+      Tensor db = dx[2].is_leaf() ? dx[2].accumulator() : zeros({w.dim(0)}, w.dtype() == DType::f64 ? DType::f64 : DType::f32, w.device());
+      column_sums(w.device(), {db, flat});
       if (!dx[2].is_leaf()) { dx[2].put(db); }
     }
   });

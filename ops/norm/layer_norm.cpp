@@ -1,6 +1,6 @@
 #include "pumice/ops/norm/layer_norm.h"
 
-#include "pumice/autograd/autograd.h"
+#include "pumice/autograd/saved.h"
 #include "pumice/ops/norm/layer_norm_kernels.h"
 #include "pumice/ops/require.h"
 
@@ -17,15 +17,19 @@ Tensor layer_norm(const Tensor& input, const Tensor& w, const Tensor& b, double 
   require_parameter_dtype("layer_norm", "w", w, input.dtype());
   require_parameter_dtype("layer_norm", "b", b, input.dtype());
   require_same_device("layer_norm", input, w);
-  Tensor x = packed(input);
+  Tensor x = packed(input.detach());
   int64_t C = x.dim(-1), R = C ? x.size() / C : 0;
 
-  Tensor y = empty_like(x), mean = empty({R}, w.dtype(), x.device()), rstd = empty_like(mean);
-  layer_norm_fwd(x.device(), {y, mean, rstd, x, packed(w), packed(b), R, C, eps});
+  Tensor mean = empty({R}, w.dtype(), x.device()), rstd = empty_like(mean);
+  const auto value = [x, mean, rstd, w = packed(w.detach()), b = packed(b.detach()), R, C, eps] {
+    Tensor y = empty_like(x);
+    layer_norm_fwd(x.device(), {y, mean, rstd, x, w, b, R, C, eps});
+    return y;
+  };
 
   // dnorm = dy * w
   // dx = rstd * (dnorm - mean_C(dnorm) - norm * mean_C(dnorm * norm))    dw = sum_R(dy * norm)    db = sum_R(dy)
-  return record("layer_norm", y, {input, w, b}, [x, w = packed(w), mean, rstd, R, C](const Tensor& dy, std::span<GradSink> dx) {
+  Tensor y = record("layer_norm", value(), {input, w, b}, [x, w = packed(w.detach()), mean, rstd, R, C](const Tensor& dy, std::span<GradSink> dx) {
     const int64_t rows_per_block = 64, blocks = (R + rows_per_block - 1) / rows_per_block;
     Tensor dinput = dx[0].needed() ? empty_like(x) : Tensor();
     Tensor dw = zeros(w.shape(), w.dtype(), w.device()), db = zeros(w.shape(), w.dtype(), w.device());
@@ -35,6 +39,7 @@ Tensor layer_norm(const Tensor& input, const Tensor& w, const Tensor& b, double 
     dx[1].put(dw);
     dx[2].put(db);
   });
+  return remakeable(y, value);
 }
 
 }  // namespace pumice

@@ -3,90 +3,20 @@
 // Prints one JSON object: the roofs (multiply-adds of registers, of all threads at once) and, of each shape and product, the median GFLOP/s. Operands of
 // successive calls are others, more than the caches hold.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "pumice/autograd/autograd.h"
 #include "pumice/ops/matmul/matmul.h"
-#include "pumice/tensor/isa.h"
-#include "pumice/tensor/parallel.h"
 #include "pumice/tensor/rng.h"
+#include "roofs.h"
 
 namespace {
 
 using namespace pumice;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-constexpr int kChains = 12;      // enough to fill the latency of the units
-constexpr int64_t kRounds = 4'000'000;
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) float chains_avx512() {
-  __m512 sum[kChains], factor = _mm512_set1_ps(1.0001f), term = _mm512_set1_ps(1e-4f);
-  for (auto& s : sum) { s = term; }
-  for (int64_t i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 12
-    for (int c = 0; c < kChains; ++c) { sum[c] = _mm512_fmadd_ps(sum[c], factor, term); }
-  }
-  float all = 0;
-  for (auto& s : sum) { all += _mm512_cvtss_f32(s); }
-  return all;
-}
-__attribute__((target("avx512bf16,avx512f"))) float chains_avx512_bf16() {
-  __m512 sum[kChains];
-  const __m512bh factor = __m512bh(_mm512_set1_epi16(0x3f80));
-  for (auto& s : sum) { s = _mm512_set1_ps(1e-4f); }
-  for (int64_t i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 12
-    for (int c = 0; c < kChains; ++c) { sum[c] = _mm512_dpbf16_ps(sum[c], factor, factor); }
-  }
-  float all = 0;
-  for (auto& s : sum) { all += _mm512_cvtss_f32(s); }
-  return all;
-}
-__attribute__((target("avx2,fma"))) float chains_avx2() {
-  __m256 sum[kChains], factor = _mm256_set1_ps(1.0001f), term = _mm256_set1_ps(1e-4f);
-  for (auto& s : sum) { s = term; }
-  for (int64_t i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 12
-    for (int c = 0; c < kChains; ++c) { sum[c] = _mm256_fmadd_ps(sum[c], factor, term); }
-  }
-  float all = 0;
-  for (auto& s : sum) { all += _mm256_cvtss_f32(s); }
-  return all;
-}
-#endif
-
-// GFLOP/s of multiply-adds that never leave the registers; 0 where there is no such unit.
-double roof(DType dtype) {
-#if defined(__x86_64__)
-  const Isa isa = active_isa();
-  const bool pairs = dtype == DType::bf16 && isa == Isa::avx512_bf16;
-  float (*chains)() = pairs ? chains_avx512_bf16 : isa >= Isa::avx512 ? chains_avx512 : isa == Isa::avx2 ? chains_avx2 : nullptr;
-  if (!chains) { return 0; }
-  const double flops = double(kRounds) * kChains * (pairs ? 64 : isa >= Isa::avx512 ? 32 : 16) * thread_count();
-  double best = 0;
-  for (int i = 0; i < 3; ++i) {
-    const auto start = Clock::now();
-    volatile float kept = 0;
-    parallel_blocks(thread_count(), [&](int64_t) { kept = chains(); });
-    best = std::max(best, flops / seconds_since(start) / 1e9);
-  }
-  return best;
-#else
-  return 0;
-#endif
-}
+using namespace bench;
 
 double gflops(DType dtype, const Shape& a_shape, const Shape& b_shape, bool transpose_a, bool transpose_b, double flops) {
   std::vector<Tensor> a, b;
@@ -119,7 +49,7 @@ void measure(int argc, char** argv) {
   }
   if (shapes.empty()) { shapes = {"9472,128,512", "9472,512,128", "9472,384,1536", "2048,256,768", "1024,1024,1024", "256,1024,256"}; }
   std::printf("{\"isa\": \"%s\", \"threads\": %d, \"precision\": \"%s\", \"roof_f32\": %.0f, \"roof\": %.0f, \"shapes\": [", name(active_isa()), thread_count(),
-              dtype == DType::bf16 ? "bf16" : "f32", roof(DType::f32), roof(dtype));
+              dtype == DType::bf16 ? "bf16" : "f32", multiply_roof(DType::f32), multiply_roof(dtype));
   for (size_t i = 0; i < shapes.size(); ++i) {
     long long M = 0, K = 0, N = 0;
     if (std::sscanf(shapes[i].c_str(), "%lld,%lld,%lld", &M, &K, &N) != 3 || M < 1 || K < 1 || N < 1) {

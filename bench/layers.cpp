@@ -13,6 +13,7 @@ namespace pumice {
 namespace {
 
 constexpr int64_t kTokens = 8192 + 1280;  // a batch of 128 pictures of 64 patches, with captions of 10 tokens
+constexpr int64_t kManyTokens = 64 * 512;  // 512 rows for each of 64 experts
 
 Tensor random(const Shape& shape, DType dtype) { return to_dtype(random_uniform_tensor(shape, -1, 1, {.seed = 3}), dtype); }
 
@@ -72,35 +73,39 @@ void Attention(benchmark::State& state) {  // self-attention layer over 128 sequ
 }
 BENCHMARK(Attention)->ArgNames({"C", "length", "bf16"})->ArgsProduct({{128, 384}, {64, 256}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
 
-double mlp_flops(int64_t C) { return 3 * 2.0 * double(kTokens) * 2 * double(C * 4 * C); }
+double mlp_flops(int64_t T, int64_t C) { return 3 * 2.0 * double(T) * 2 * double(C * 4 * C); }
 
 void DenseMlp(benchmark::State& state) {
-  const int64_t C = state.range(0), bf16 = state.range(1);
+  const int64_t T = state.range(0), C = state.range(1), bf16 = state.range(2);
   ParameterStore store(1);
   Mlp layer(Scope(store) / "mlp", C, 4 * C);
   store.pack();
-  forward_backward(state, random({kTokens, C}, dtype_of(bf16)), store, layer);
-  report(state, mlp_flops(C), bf16);
+  forward_backward(state, random({T, C}, dtype_of(bf16)), store, layer);
+  report(state, mlp_flops(T, C), bf16);
 }
-BENCHMARK(DenseMlp)->ArgNames({"C", "bf16"})->ArgsProduct({{128, 384}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(DenseMlp)->ArgNames({"T", "C", "bf16"})->ArgsProduct({{kTokens}, {128, 384}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(DenseMlp)->ArgNames({"T", "C", "bf16"})->ArgsProduct({{kManyTokens}, {128}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
 
 void SparseMlp(benchmark::State& state) {  // K = 1: the FLOPs of the dense one; dropless, so that all of them are done
-  const int64_t C = state.range(0), E = state.range(1), bf16 = state.range(2);
+  const int64_t T = state.range(0), C = state.range(1), E = state.range(2), bf16 = state.range(3);
   ParameterStore store(1);
   RouterOptions options{.experts = int(E), .train = Capacity::dropless(), .noise_std = 1};
   MoeMlp layer(Scope(store) / "moe", C, 4 * C, options, true);
   store.pack();
   TokenGroups groups;
-  groups.offsets = {0, kTokens};
-  groups.modality = zeros({kTokens}, DType::u8);
+  groups.offsets = {0, T};
+  groups.modality = zeros({T}, DType::u8);
   RandomScope scope({.seed = 1});
-  forward_backward(state, random({kTokens, C}, dtype_of(bf16)), store, [&](const Tensor& x) {
+  forward_backward(state, random({T, C}, dtype_of(bf16)), store, [&](const Tensor& x) {
     Routing routing;
     return layer(x, groups, true, routing);
   });
-  report(state, mlp_flops(C), bf16);
+  report(state, mlp_flops(T, C), bf16);
 }
-BENCHMARK(SparseMlp)->ArgNames({"C", "E", "bf16"})->ArgsProduct({{128, 384}, {8, 16, 32, 64}, {0, 1}})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(SparseMlp)->ArgNames({"T", "C", "E", "bf16"})->ArgsProduct({{kTokens}, {128, 384}, {8, 16, 32, 64}, {0, 1}})->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(SparseMlp)->ArgNames({"T", "C", "E", "bf16"})->ArgsProduct({{kManyTokens}, {128}, {8, 16, 32, 64}, {0, 1}})->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace pumice

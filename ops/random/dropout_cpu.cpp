@@ -1,5 +1,6 @@
 #include "pumice/ops/random/dropout_kernels.h"
 #include "pumice/tensor/parallel.h"
+#include "pumice/tensor/philox_lanes.h"
 
 namespace pumice::PUMICE_ISA {
 
@@ -8,12 +9,19 @@ void dropout_kernel(const DropoutArgs& a) {
   dispatch_float(a.x.dtype, [&]<class T>() {
     using A = Acc<T>;
     const A keep = A(1 / (1 - a.p));
+    const float p = float(a.p);
     const T* x = a.x.as<T>();
     T* y = a.y.as<T>();
-    parallel_for(n, 4096, [&](int64_t begin, int64_t end) {  // a multiple of four: blocks of Philox do not straddle pieces
-      for (int64_t i = begin; i < end; i += 4) {
-        Random4 r = random4(a.key, uint64_t(i / 4));
-        for (int64_t j = 0; j < 4 && i + j < end; ++j) { y[i + j] = to_unit(r.v[j]) < float(a.p) ? T(A(0)) : T(A(x[i + j]) * keep); }
+    parallel_for(n, 4096, [&](int64_t begin, int64_t end) {  // a multiple of 64: blocks of Philox do not straddle pieces
+      constexpr int64_t kWords = 4 * kPhiloxLanes;
+      uint32_t words[kWords];
+      for (int64_t i = begin; i < end; i += kWords) {
+        random_words(a.key, uint64_t(i / 4), words);
+        const int64_t count = end - i < kWords ? end - i : kWords;
+        for (int64_t j = 0; j < count; ++j) {
+          const A kept = A(x[i + j]) * keep;
+          y[i + j] = T(to_unit(words[j]) < p ? A(0) : kept);
+        }
       }
     });
   });

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -41,6 +42,36 @@ TEST(Math, TanhSweep) {
 TEST(Math, SigmoidSweep) {
   auto exact = [](double x) { return 1 / (1 + std::exp(-x)); };
   EXPECT_LT(worst_relative_error(-87, 100, [](float x) { return sigmoid_of(x); }, exact), 3e-7);
+}
+
+TEST(Math, LogSweep) {
+  auto exact = [](double x) { return std::log(x); };
+  auto f = [](float x) { return log_of(x); };
+  EXPECT_LT(worst_relative_error(1e-30f, 1e-20f, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(0.001f, 0.999f, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(0.9999f, 0.99999f, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(1.00001f, 1.0001f, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(1.001f, 1e6f, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(1e-44f, 1e-38f, f, exact), 2e-7) << "subnormal numbers";
+  EXPECT_EQ(log_of(1.0f), 0.0f);
+  EXPECT_EQ(log_of(0.0f), -kInf);
+  EXPECT_EQ(log_of(-0.0f), -kInf);
+  EXPECT_EQ(log_of(kInf), kInf);
+  EXPECT_TRUE(std::isnan(log_of(-1e-30f)));
+  EXPECT_TRUE(std::isnan(log_of(-kInf)));
+  EXPECT_TRUE(std::isnan(log_of(kNan)));
+}
+
+TEST(Math, SinAndCosOfTurns) {
+  double worst = 0;
+  for (int i = 0; i < (1 << 24); i += 7) {
+    const float u = float(i) * 0x1p-24f;
+    float s, c;
+    sin_cos_of_turns(u, s, c);
+    const double angle = 6.283185307179586 * double(u);
+    worst = std::max({worst, std::abs(double(s) - std::sin(angle)), std::abs(double(c) - std::cos(angle))});
+  }
+  EXPECT_LT(worst, 2e-7);
 }
 
 TEST(Math, NanAndInfinities) {

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The same LIMoE training step in PyTorch, beside Pumice's, in interleaved rounds.
 
-Usage: bench/vs_pytorch/limoe_step.py build/bench/bench_limoe_step [tiny|small|medium ...]
+Usage: bench/vs_pytorch/limoe_step.py build/bench/bench_limoe_step [micro|tiny|small|medium ...] [--compile]
 PyTorch eager, two threads, f32 and bf16 autocast: one packed stream per modality, scaled_dot_product_attention (captions have equal
 lengths here, so no padding), experts as an index-select loop with batch-priority order and the same capacity, importance, load, z and
 entropy losses. A step is forward, backward, clipping and fused AdamW. Memory is the growth of the process's peak above weights,
-gradients and optimizer state. Prints a Markdown table."""
+gradients and optimizer state. micro is dense, at batch 8: it measures what an op costs beside its arithmetic. --compile: the model under torch.compile.
+Prints a Markdown table."""
 import json
 import math
 import resource
@@ -18,7 +19,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-PRESETS = {"tiny": (64, 8, 16, 2048, 4, 128, 4, 512, 128),
+PRESETS = {"micro": (32, 8, 16, 2048, 4, 64, 2, 256, 64),
+           "tiny": (64, 8, 16, 2048, 4, 128, 4, 512, 128),
            "small": (64, 8, 16, 2048, 6, 192, 3, 768, 192),
            "medium": (64, 8, 32, 2048, 6, 384, 6, 1536, 384)}
 E, GROUP, WORDS, B = 8, 128, 10, 128
@@ -82,12 +84,12 @@ class Block(nn.Module):
 
 
 class Limoe(nn.Module):
-    def __init__(self, size, patch, length, vocab, depth, w, h, f, d):
+    def __init__(self, preset, size, patch, length, vocab, depth, w, h, f, d):
         super().__init__()
         self.patch, n = patch, (size // patch) ** 2
         self.patches, self.words = nn.Linear(3 * patch * patch, w), nn.Embedding(vocab, w)
         self.ip, self.tp = nn.Parameter(torch.randn(n, w) / w ** 0.5), nn.Parameter(torch.randn(length, w) / w ** 0.5)
-        self.blocks = nn.ModuleList(Block(w, h, f, i % 2 == 1) for i in range(depth))
+        self.blocks = nn.ModuleList(Block(w, h, f, preset != "micro" and i % 2 == 1) for i in range(depth))
         self.norm, self.ih, self.th = nn.LayerNorm(w, 1e-6), nn.Linear(w, d, bias=False), nn.Linear(w, d, bias=False)
         self.t = nn.Parameter(torch.tensor(math.log(10.0)))
 
@@ -102,7 +104,7 @@ class Limoe(nn.Module):
         zi, zt = F.normalize(self.ih(self.norm(image).mean(1)).float(), dim=-1), F.normalize(self.th(self.norm(text).mean(1)).float(), dim=-1)
         logits = zi @ zt.T * self.t.exp()
         labels = torch.arange(b)
-        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2 + aux / sparse
+        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2 + (aux / sparse if sparse else 0)
 
 
 def peak_mib():
@@ -110,18 +112,19 @@ def peak_mib():
 
 
 class Rival:
-    def __init__(self, preset, bf16):
+    def __init__(self, preset, bf16, compiled):
         torch.manual_seed(1)
-        config = PRESETS[preset]
-        self.bf16, self.model = bf16, Limoe(*config)
+        config, batch = PRESETS[preset], 8 if preset == "micro" else B
+        self.bf16, self.model = bf16, Limoe(preset, *config)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
-        self.pixels, self.tokens = torch.randint(0, 256, (B, config[0], config[0], 3), dtype=torch.uint8), torch.randint(0, config[3], (B, WORDS))
+        self.pixels, self.tokens = torch.randint(0, 256, (batch, config[0], config[0], 3), dtype=torch.uint8), torch.randint(0, config[3], (batch, WORDS))
+        self.call = torch.compile(self.model) if compiled else self.model
 
     def step(self):
         start = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
-            loss = self.model(self.pixels, self.tokens)
+            loss = self.call(self.pixels, self.tokens)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
@@ -129,35 +132,38 @@ class Rival:
 
 
 def ours(program, preset, precision):
-    return json.loads(subprocess.run([program, preset, precision, "5"], capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run([program, preset, precision, "200" if preset == "micro" else "5"], capture_output=True, text=True, check=True).stdout)
 
 
-def compare(program, preset, precision):
+def compare(program, preset, precision, compiled):
     torch.set_num_threads(2)
-    rival = Rival(preset, precision == "bf16")
+    rival = Rival(preset, precision == "bf16", compiled == "1")
     base = peak_mib() + 3 * 4 * sum(p.numel() for p in rival.model.parameters()) / 2**20  # gradients and two moments to come
-    rival.step()
+    for _ in range(3 if preset == "micro" else 1):
+        rival.step()
     a, b, memory = [], [], 0
     for _ in range(3):  # interleaved rounds
         r = ours(program, preset, precision)
         a += [r["ms_min"], r["ms"], r["ms_max"]]
         memory = r["activation_mib"]
-        b += [rival.step() for _ in range(5)]
+        b += [rival.step() for _ in range(100 if preset == "micro" else 5)]
     ma, mb = statistics.median(a), statistics.median(b)
-    print(f"| {preset} | {precision} | {ma:.0f} ({min(a):.0f}-{max(a):.0f}) | {mb:.0f} ({min(b):.0f}-{max(b):.0f}) | {mb / ma:.2f} | {memory:.0f} | "
+    digits = 1 if preset == "micro" else 0
+    print(f"| {preset} | {precision} | {ma:.{digits}f} ({min(a):.{digits}f}-{max(a):.{digits}f}) | {mb:.{digits}f} ({min(b):.{digits}f}-{max(b):.{digits}f}) | {mb / ma:.2f} | {memory:.0f} | "
           f"{max(0, peak_mib() - base):.0f} |", flush=True)
 
 
 def main():
     if sys.argv[1] == "--row":
         return compare(*sys.argv[2:])
-    program, presets = sys.argv[1], sys.argv[2:] or ["tiny", "medium"]
-    print(f"PyTorch {torch.__version__} eager, 2 threads; batch {B}, {WORDS} tokens per caption, E = {E}, K = 1, capacity 1.25\n")
+    compiled = "--compile" in sys.argv
+    program, presets = sys.argv[1], [a for a in sys.argv[2:] if a != "--compile"] or ["tiny", "medium"]
+    print(f"PyTorch {torch.__version__} {'compiled' if compiled else 'eager'}, 2 threads; batch {B}, {WORDS} tokens per caption, E = {E}, K = 1, capacity 1.25\n")
     print("| preset | precision | Pumice ms (min-max) | PyTorch ms (min-max) | PyTorch / Pumice | activations MiB, Pumice | PyTorch |\n"
           + "|---" * 7 + "|", flush=True)
     for preset in presets:
         for precision in ("fp32", "bf16"):  # a process for each: the peak of memory never falls
-            subprocess.run([sys.executable, __file__, "--row", program, preset, precision], check=True)
+            subprocess.run([sys.executable, __file__, "--row", program, preset, precision, str(int(compiled))], check=True)
 
 
 main()

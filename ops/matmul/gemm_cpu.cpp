@@ -22,10 +22,19 @@ constexpr int64_t kDepth = 512;       // of a packed block
 constexpr int64_t kRows = 112;        // of a task's block of A, about
 constexpr int64_t kTasks = 16;        // of a product at least, where it has the rows
 constexpr int64_t kSplitDepth = 512;  // of a task in the cut by depth
+constexpr int64_t kSlack = 16;        // words that packing may write past A
 constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 3, kScratchPlan = 4;
 
 PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#if defined(PUMICE_ISA_IS_avx512)
+// kTileRows neighbours, zeros after them.
+typedef uint32_t Words __attribute__((vector_size(64)));
+constexpr uint16_t kRowMask = (1 << kTileRows) - 1;
+PUMICE_INLINE Words load_rows(const float* p) { return Words(_mm512_maskz_loadu_epi32(kRowMask, p)); }
+PUMICE_INLINE Words load_rows(const bf16* p) { return Words(_mm512_maskz_cvtepu16_epi32(kRowMask, _mm256_maskz_loadu_epi16(kRowMask, p))); }
+#endif
 
 // How operands of T are packed: as numbers of the type that sums them.
 template <class T> struct Numbers : Plain<Acc<T>> {
@@ -34,6 +43,10 @@ template <class T> struct Numbers : Plain<Acc<T>> {
   static PUMICE_INLINE Acc<T> load(const T* p, int64_t, int64_t) { return Acc<T>(*p); }
   // Four words of elements that are dense along depth.
   static PUMICE_INLINE Four load_four(const T* p) { return PUMICE_ISA::load_four(p); }
+#if defined(PUMICE_ISA_IS_avx512)
+  // The words of a step of depth, of kTileRows neighbours across it.
+  static PUMICE_INLINE Words load_step(const T* p, int64_t) { return __is_same(T, bf16) ? load_rows(p) << 16 : load_rows(p); }
+#endif
 };
 
 #if defined(PUMICE_ISA_IS_avx512)
@@ -41,6 +54,7 @@ struct Pairs : Paired {
   static constexpr bool kReady = true;
   static PUMICE_INLINE Word load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
   static PUMICE_INLINE Four load_four(const bf16* p) { return *reinterpret_cast<const Four*>(p); }
+  static PUMICE_INLINE Words load_step(const bf16* p, int64_t deep) { return load_rows(p) | load_rows(p + deep) << 16; }
 };
 #endif
 
@@ -78,6 +92,14 @@ template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const 
   for (int64_t k = 0; k < deep; ++k, out += kWidth) {
     const T* line = from + D * k * stride;
     const int64_t left = depth - D * k;
+#if defined(PUMICE_ISA_IS_avx512)
+    if constexpr (kWidth == kTileRows && sizeof(E) == 4) {  // in one store, whose last words the next step's take the place of
+      if (count == kWidth && left >= D) {
+        _mm512_storeu_si512(out, __m512i(P::load_step(line, stride)));
+        continue;
+      }
+    }
+#endif
     if (count == kWidth && left >= D) {
 #pragma GCC unroll 1
       for (int64_t i = 0; i < kWidth; ++i) { out[i] = P::load(line + i, stride, D); }
@@ -226,7 +248,7 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     A* tile = scratch<A>(kScratchTile, padded_height * ld);
     for (int64_t k0 = 0; k0 < p.K || k0 == 0; k0 += kBlock) {  // once for K = 0, whose sums are zero
       const int64_t depth = minimum(kBlock, p.K - k0), deep = ceil_div(depth, P::kDeep);
-      E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep);
+      E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep + kSlack);
       pack_a<T, P>(p, i0 + whole, height - whole, k0, depth, packed_a);
       for (int64_t j = 0; j < width; j += NR) {
         const E* b = packed_b + plan.packed_b + (j0 + j) * ceil_div(p.K, P::kDeep) + k0 / P::kDeep * NR;
@@ -269,7 +291,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
     bool first = true;
     for (int64_t k0 = s * length; k0 < k_end; k0 += kBlock, first = false) {
       const int64_t depth = minimum(kBlock, k_end - k0), deep = ceil_div(depth, P::kDeep);
-      E* a = scratch<E>(kScratchA, height * deep);
+      E* a = scratch<E>(kScratchA, height * deep + kSlack);
       E* b = scratch<E>(kScratchTile, ld * deep);
       pack_a<T, P>(p, 0, p.M, k0, depth, a);
       pack_b<T, P>(p, k0, depth, 0, p.N, b);

@@ -5,7 +5,7 @@
 namespace pumice::cuda {
 
 // C (kSide, kSide) = A B over any depth by 256 threads, each with a square of 8 x 8 (side 128) or 4 x 4 (side 64) elements of C, as quads of
-// 4 x 4 that lie 64 apart: the lanes of a warp then read neighbouring float4s. Both operands lie in shared memory as [depth][line], two
+// 4 x 4 that lie 64 apart: the lanes of a warp then read neighbouring quads. Both operands lie in shared memory as [depth][line], two
 // buffers of 16 depths; the next 16 travel to registers while these are multiplied. One block of side 128 per processor: 1024 multiply-adds of each
 // of two warps per scheduler pass between barriers, more than the way to memory takes.
 template <int kSide> struct FmaTile {
@@ -20,31 +20,30 @@ template <int kSide> struct FmaTile {
     const int chunk = i * kThreads + int(threadIdx.x);
     return depth_major ? Place{chunk / (kDepth / 4), chunk % (kDepth / 4) * 4} : Place{chunk % (kSide / 4) * 4, chunk / (kSide / 4)};
   }
-  static __device__ __forceinline__ void fetch(float4 (&held)[kChunks], const Panel<float>& p, int64_t k0, int64_t depth) {
+  using Four = simt::Vector<float, 4>;
+  static __device__ __forceinline__ void fetch(Four (&held)[kChunks], const Panel<float>& p, int64_t k0, int64_t depth) {
     SIMT_UNROLL
     for (int i = 0; i < kChunks; ++i) {
       const Place at = place_of(i, p.depth_major);
       const auto from = chunk_of<4>(p, p.depth_major, at.line, k0 + at.depth, depth);
       if (p.vector && from.count == 4) {
-        held[i] = *reinterpret_cast<const float4*>(from.data);
+        held[i] = simt::load_vector<4>(from.data);
       } else {
-        auto element = [&](int e) { return e < from.count ? from.data[e * from.step] : 0.0f; };
-        held[i] = make_float4(element(0), element(1), element(2), element(3));
+        SIMT_UNROLL
+        for (int e = 0; e < 4; ++e) { held[i].v[e] = e < from.count ? from.data[e * from.step] : 0.0f; }
       }
     }
   }
-  static __device__ __forceinline__ void put(float* buffer, const float4 (&held)[kChunks], bool depth_major) {
+  static __device__ __forceinline__ void put(float* buffer, const Four (&held)[kChunks], bool depth_major) {
     SIMT_UNROLL
     for (int i = 0; i < kChunks; ++i) {
       const Place at = place_of(i, depth_major);
       float* to = buffer + at.depth * kStride + at.line;
       if (depth_major) {
-        to[0] = held[i].x;
-        to[kStride] = held[i].y;
-        to[2 * kStride] = held[i].z;
-        to[3 * kStride] = held[i].w;
+        SIMT_UNROLL
+        for (int e = 0; e < 4; ++e) { to[e * kStride] = held[i].v[e]; }
       } else {
-        *reinterpret_cast<float4*>(to) = held[i];
+        simt::store_vector(to, held[i]);
       }
     }
   }
@@ -53,13 +52,11 @@ template <int kSide> struct FmaTile {
   static __device__ __forceinline__ void multiply(Sums& sums, const float* a, const float* b, int m0, int n0) {
     SIMT_UNROLL
     for (int k = 0; k < kDepth; ++k) {
-      float fa[kQuads][4], fb[kQuads][4];
+      Four fa[kQuads], fb[kQuads];
       SIMT_UNROLL
       for (int q = 0; q < kQuads; ++q) {
-        const float4 va = *reinterpret_cast<const float4*>(a + k * kStride + q * 64 + m0);
-        const float4 vb = *reinterpret_cast<const float4*>(b + k * kStride + q * 64 + n0);
-        fa[q][0] = va.x, fa[q][1] = va.y, fa[q][2] = va.z, fa[q][3] = va.w;
-        fb[q][0] = vb.x, fb[q][1] = vb.y, fb[q][2] = vb.z, fb[q][3] = vb.w;
+        fa[q] = simt::load_vector<4>(a + k * kStride + q * 64 + m0);
+        fb[q] = simt::load_vector<4>(b + k * kStride + q * 64 + n0);
       }
       SIMT_UNROLL
       for (int q = 0; q < kQuads; ++q) {
@@ -68,7 +65,7 @@ template <int kSide> struct FmaTile {
           SIMT_UNROLL
           for (int i = 0; i < 4; ++i) {
             SIMT_UNROLL
-            for (int j = 0; j < 4; ++j) { sums[q][r][i][j] += fa[q][i] * fb[r][j]; }
+            for (int j = 0; j < 4; ++j) { sums[q][r][i][j] += fa[q].v[i] * fb[r].v[j]; }
           }
         }
       }
@@ -79,7 +76,7 @@ template <int kSide> struct FmaTile {
   template <class C> static __device__ __forceinline__ void run(const Panel<float>& a, const Panel<float>& b, int64_t depth, const Output<C>& out) {
     SIMT_DYN_SHARED(float, shared);
     const int m0 = int(threadIdx.x) / 16 * 4, n0 = int(threadIdx.x) % 16 * 4;
-    float4 held_a[kChunks], held_b[kChunks];
+    Four held_a[kChunks], held_b[kChunks];
     Sums sums = {};
     fetch(held_a, a, 0, depth);
     fetch(held_b, b, 0, depth);
@@ -103,7 +100,7 @@ template <int kSide> struct FmaTile {
         SIMT_UNROLL
         for (int r = 0; r < kQuads; ++r) {
           const float(&v)[4] = sums[q][r][i];
-          *reinterpret_cast<float4*>(shared + (q * 64 + m0 + i) * kSumsStride<kColumns> + r * 64 + n0) = make_float4(v[0], v[1], v[2], v[3]);
+          simt::store_vector(shared + (q * 64 + m0 + i) * kSumsStride<kColumns> + r * 64 + n0, Four{{v[0], v[1], v[2], v[3]}});
         }
       }
     }

@@ -277,6 +277,11 @@ void* __tsan_memset(void* d, int c, size_t n) {
   PUMICE_TOUCH(d, n, write);
   return std::memset(d, c, n);
 }
+// Host code that stands beside kernels counts references (std::shared_ptr). Kernels have atomicAdd, which is checked.
+int __tsan_atomic32_fetch_add(volatile int* p, int v, int) {
+  if (pumice::simt::emu::processor) { pumice::simt::emu::fail("an atomic operation of the host's, not CUDA's"); }
+  return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_init() {}

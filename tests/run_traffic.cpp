@@ -153,15 +153,15 @@ void losses(Cases& all) {
   const int64_t B = 256, W = 256, splits = 2;
   const Tensor image = values({B, W}), text = to_device(to_dtype(random_uniform_tensor({B, W}, -1, 1, {.seed = 8}), DType::f32), kCuda);
   const Tensor t = full({}, -2, DType::f32, kCuda), hits = empty({2}, DType::i64, kCuda), both = empty({2, B}, DType::f32, kCuda);
-  const ContrastiveTargets targets{numbers({B}, [](int64_t i) { return int32_t(i); }), numbers({B}, [](int64_t) { return 1; })};
-  auto pairs = [=] { contrastive_fwd(kCuda, {loss, hits, both, {}, {}, {}, image, text, t, targets, B, W}); };
+  const Tensor group = numbers({B}, [](int64_t i) { return int32_t(i); }), members = numbers({B}, [](int64_t) { return 1; });
+  auto pairs = [=] { contrastive_fwd(kCuda, {loss, hits, both, {}, {}, {}, image, text, t, {group, members}, B, W}); };
   pairs();
   const double tile = 4.0 * double(B * B * W) * (1.0 / 64 + 1.0 / 128), features = 4.0 * double(B * W);
   all.push_back({"contrastive", "8 B^2 C (1/64 + 1/128)", 2 * tile, pairs});
   const Tensor dimage = empty_like(image), dtext = empty_like(text), dt = scalar();
   all.push_back({"contrastive backward", "8 B^2 C (2/64 + 1/128) + 8 B C (2 splits + 1) + 8 B C", 2 * (tile + 4.0 * double(B * B * W) / 64) +
                  2 * features * (2 * splits + 1) + 2 * features, [=] {
-    contrastive_bwd(kCuda, {dimage, dtext, dt, dy, image, text, t, both, {}, targets, B, W});
+    contrastive_bwd(kCuda, {dimage, dtext, dt, dy, image, text, t, both, {}, {group, members}, B, W});
   }});
 }
 
@@ -176,12 +176,12 @@ void optimizers(Cases& all) {
   all.push_back({"sum of squares", "4 P + 8 P / 1024", 4.0 * P + 8.0 * P / 1024, [=] { cuda::sum_squares({sums, g, P, 1024}); }});
   AdafactorStep a{.p = p.data<float>(), .m = half_m, .g = g.data<float>(), .v = v.data<float>(), .count = 1, .rows = 1, .cols = P, .lr = 1e-3f,
                   .beta1 = 0.9f, .beta2 = 0.99f, .gradient_scale = 1};
-  all.push_back({"Adafactor, bf16 momentum", "24 P", 24.0 * P, [=] { cuda::adafactor_step(a); }});
+  all.push_back({"Adafactor, bf16 momentum", "24 P", 24.0 * P, [=, keep = std::vector<Tensor>{p, half_m, g, v}] { cuda::adafactor_step(a); }});
   // three reads of the gradient; f64 sums of 64 rows of a column written and read; a column's mean is read by each row, from cache
   const Tensor row = full({R}, 1, DType::f32, kCuda), col = full({C}, 1, DType::f32, kCuda), partial = empty({R / kAdafactorRows, C}, DType::f64, kCuda);
   AdafactorStep f = a;
   f.v = nullptr, f.row = row.data<float>(), f.col = col.data<float>(), f.partial = partial.data<double>(), f.rows = R, f.cols = C;
-  all.push_back({"Adafactor, factored", "24 P + 16 P / 64 + 4 P of column means", 28.25 * P, [=, keep = std::vector<Tensor>{row, col, partial}] {
+  all.push_back({"Adafactor, factored", "24 P + 16 P / 64 + 4 P of column means", 28.25 * P, [=, keep = std::vector<Tensor>{p, half_m, g, row, col, partial}] {
     cuda::adafactor_step(f);
   }});
 }

@@ -56,17 +56,40 @@ __global__ void __launch_bounds__(kBlock) list_sources(int32_t* first, int32_t* 
   }
 }
 
-// A warp per destination and stripe of 32 columns.
-template <class Y, class X> __global__ void __launch_bounds__(kBlock)
-sum_sources(Y* y, const X* x, const int32_t* first, const int32_t* order, int64_t T, int64_t C, int64_t stripes, int beta) {
-  const int64_t task = int64_t(blockIdx.x) * (kBlock / 32) + threadIdx.x / 32, t = task / stripes;
-  if (t >= T) { return; }
-  const int64_t c = task % stripes * 32 + threadIdx.x % 32;
-  const int32_t begin = first[t], end = first[t + 1];
-  if (c >= C || (beta && begin == end)) { return; }
-  float sum = beta ? float(y[t * C + c]) : 0;
-  for (int32_t k = begin; k < end; ++k) { sum += float(x[order[k] * C + c]); }
-  y[t * C + c] = Y(sum);
+// A warp per stripe of a destination: two times 32 V columns, so that what it reads of the lists is little beside them. With beta 1 there is a warp for every
+// source instead, and all but those of a destination's first one return: what nothing names costs nothing then, and most rows of a table are such.
+constexpr int kPieces = 2;
+template <class Y, class X, int V> __global__ void __launch_bounds__(kBlock)
+sum_sources(Y* y, const X* x, const int32_t* rows, const int32_t* first, const int32_t* order, int64_t R, int64_t T, int64_t C, int64_t stripes, int beta) {
+  const int64_t task = int64_t(blockIdx.x) * (kBlock / 32) + threadIdx.x / 32, number = task / stripes;
+  if (number >= (beta ? R : T) || (beta && number >= first[T])) { return; }
+  const int64_t t = beta ? rows[order[number]] : number;
+  const int32_t begin = first[t];
+  if (beta && begin != number) { return; }
+  const int32_t end = first[t + 1];
+  const int64_t c0 = (task % stripes * kPieces * 32 + threadIdx.x % 32) * V;
+  float sum[kPieces][V] = {};
+  const auto each = [&](const auto& f) {  // f(piece, its first column of this lane)
+    SIMT_UNROLL
+    for (int i = 0; i < kPieces; ++i) {
+      if (c0 + i * 32 * V < C) { f(i, c0 + i * 32 * V); }
+    }
+  };
+  const auto add = [&](int i, const auto& v) {
+    SIMT_UNROLL
+    for (int j = 0; j < V; ++j) { sum[i][j] += float(v.v[j]); }
+  };
+  if (beta) { each([&](int i, int64_t c) { add(i, simt::load_vector<V>(y + t * C + c)); }); }
+  for (int32_t k = begin; k < end; ++k) {
+    const X* from = x + order[k] * C;
+    each([&](int i, int64_t c) { add(i, simt::load_vector<V>(from + c)); });
+  }
+  each([&](int i, int64_t c) {
+    simt::Vector<Y, V> out;
+    SIMT_UNROLL
+    for (int j = 0; j < V; ++j) { out.v[j] = Y(sum[i][j]); }
+    simt::store_vector(y + t * C + c, out);
+  });
 }
 
 template <class W> void gather_words(const GatherRows& a, int64_t bytes) {
@@ -86,14 +109,20 @@ void gather_rows_kernel(const GatherRows& a) {
 }
 
 void scatter_add_rows_kernel(const ScatterAddRows& a) {
-  const int64_t T = a.y.shape[0], C = a.y.shape[1], R = a.rows.shape[0], stripes = (C + 31) / 32;
+  const int64_t T = a.y.shape[0], C = a.y.shape[1], R = a.rows.shape[0];
   if (!T || !C) { return; }
+  const int32_t* rows = a.rows.as<int32_t>();
   int32_t *first = a.first.as<int32_t>(), *order = a.next.as<int32_t>();
-  simt::launch<list_sources>({.grid = simt::blocks_for(T, kBlock, INT32_MAX), .block = kBlock}, first, order, a.rows.as<int32_t>(), R, T);
+  simt::launch<list_sources>({.grid = simt::blocks_for(T, kBlock, INT32_MAX), .block = kBlock}, first, order, rows, R, T);
   simt::launch_typed(a.y.dtype, [&]<class Y>() {
     simt::launch_typed(a.x.dtype, [&]<class X>() {
-      simt::launch<sum_sources<Y, X>>({.grid = simt::blocks_for(T * stripes, kBlock / 32, INT32_MAX), .block = kBlock}, a.y.as<Y>(), a.x.as<X>(), first,
-                                      order, T, C, stripes, a.beta);
+      const auto launch = [&]<int V>() {
+        const int64_t stripes = (C + kPieces * 32 * V - 1) / (kPieces * 32 * V);
+        simt::launch<sum_sources<Y, X, V>>({.grid = simt::blocks_for((a.beta ? R : T) * stripes, kBlock / 32, INT32_MAX), .block = kBlock}, a.y.as<Y>(),
+                                           a.x.as<X>(), rows, first, order, R, T, C, stripes, a.beta);
+      };
+      if (C % 4 == 0 && simt::aligned16(a.y.data, a.x.data)) { launch.template operator()<4>(); }
+      else { launch.template operator()<1>(); }
     });
   });
 }

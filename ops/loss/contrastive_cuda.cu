@@ -23,7 +23,7 @@ __device__ __forceinline__ int my_col(int j) { return j / 4 * 64 + threadIdx.x %
 struct Features {
   const float *rows, *cols;  // (B, C)
   int64_t B, C;
-  bool vectors;  // C and the addresses allow loads of 16 bytes
+  bool vectors;  // C and the addresses, those of a result included, allow accesses of 16 bytes
 };
 
 // to[k][r] = x[first + r][k0 + k] for r < N, k < kDepth, and 0 beyond the matrix.
@@ -262,9 +262,11 @@ struct SoftmaxGradient {
   const int32_t *group, *members;
   float over;  // 1 / 2B
   struct Row { float lse, target; int32_t own; };
+  struct Col { float lse; int32_t group; };
   __device__ Row row(int64_t i) const { return {row_lse[i], 2 / float(members[i]), group[i]}; }
-  __device__ float operator()(const Row& r, float x, int64_t col) const {
-    return expf(x - r.lse) + expf(x - col_lse[col]) - (group[col] == r.own ? r.target : 0.0f);
+  __device__ Col col(int64_t j) const { return {col_lse[j], group[j]}; }
+  __device__ float operator()(const Row& r, float x, const Col& c) const {
+    return expf(x - r.lse) + expf(x - c.lse) - (c.group == r.own ? r.target : 0.0f);
   }
 };
 struct SigmoidGradient {
@@ -273,11 +275,22 @@ struct SigmoidGradient {
   const int32_t* group;
   float over;  // 1 / B
   struct Row { int32_t own; };
+  struct Col { int32_t group; float bias; };
   __device__ Row row(int64_t i) const { return {group[i]}; }
-  __device__ float operator()(const Row& r, float x, int64_t col) const {
-    return simt::sigmoid(x + *bias) - (group[col] == r.own ? 1.0f : 0.0f);
-  }
+  __device__ Col col(int64_t j) const { return {group[j], *bias}; }
+  __device__ float operator()(const Row& r, float x, const Col& c) const { return simt::sigmoid(x + c.bias) - (c.group == r.own ? 1.0f : 0.0f); }
 };
+
+// to[0 .. 4) = v (+ what was there)
+__device__ __forceinline__ void store_four(float* to, const float (&v)[kMyCols], int from, bool add) {
+  simt::Vector<float, 4> sum{{v[from], v[from + 1], v[from + 2], v[from + 3]}};
+  if (add) {
+    const auto before = simt::load_vector<4>(to);
+    SIMT_UNROLL
+    for (int j = 0; j < 4; ++j) { sum.v[j] += before.v[j]; }
+  }
+  simt::store_vector(to, sum);
+}
 
 // drows (splits, B, C) = exp(t) * sum_j(g_ij * cols_j) and, unless null, row_sum (splits, B) = sum_j(g_ij), each over the split's columns.
 template <class Gradient> __global__ void __launch_bounds__(kBlock, 1)
@@ -293,16 +306,21 @@ row_gradients(float* drows, float* row_sum, Features f, const float* log_tempera
     float x[kMyRows][kMyCols];
     dot_tile(x, a, b, f, row, int64_t(panel) * kCols);
     const float scale = expf(*log_temperature), dloss = *gradient.dy * gradient.over;
+    typename Gradient::Row mine[kMyRows];
     SIMT_UNROLL
-    for (int i = 0; i < kMyRows; ++i) {
-      const auto mine = gradient.row(my_row(i) < rows ? row + my_row(i) : 0);
+    for (int i = 0; i < kMyRows; ++i) { mine[i] = gradient.row(my_row(i) < rows ? row + my_row(i) : 0); }
+    SIMT_UNROLL
+    for (int j = 0; j < kMyCols; ++j) {  // a column's numbers are read once for the four rows
+      const int64_t col = int64_t(panel) * kCols + my_col(j);
+      const auto theirs = gradient.col(col < f.B ? col : 0);
+      simt::Vector<float, 4> of_column;
       SIMT_UNROLL
-      for (int j = 0; j < kMyCols; ++j) {
-        const int64_t col = int64_t(panel) * kCols + my_col(j);
-        const float v = my_row(i) < rows && col < f.B ? dloss * gradient(mine, x[i][j] * scale, col) : 0.0f;
+      for (int i = 0; i < kMyRows; ++i) {
+        const float v = my_row(i) < rows && col < f.B ? dloss * gradient(mine[i], x[i][j] * scale, theirs) : 0.0f;
         if (Gradient::kWantsRowSums) { sums[i] += v; }
-        g[my_col(j)][my_row(i)] = v * scale;  // the previous panel's readers are behind the barriers of dot_tile
+        of_column.v[i] = v * scale;
       }
+      simt::store_vector(&g[my_col(j)][my_row(0)], of_column);  // the previous panel's readers are behind the barriers of dot_tile
     }
     for (int64_t c0 = 0; c0 < f.C; c0 += kCols) {
       float out[kMyRows][kMyCols] = {};
@@ -316,9 +334,17 @@ row_gradients(float* drows, float* row_sum, Features f, const float* log_tempera
       float* to = drows + c0;
       SIMT_UNROLL
       for (int i = 0; i < kMyRows; ++i, to += f.C) {
+        if (my_row(i) >= rows) { continue; }
+        if (f.vectors) {
+          SIMT_UNROLL
+          for (int j = 0; j < kMyCols; j += 4) {
+            if (my_col(j) < width) { store_four(to + my_col(j), out[i], j, panel != first_panel); }
+          }
+          continue;
+        }
         SIMT_UNROLL
         for (int j = 0; j < kMyCols; ++j) {
-          if (my_row(i) < rows && my_col(j) < width) { to[my_col(j)] = panel == first_panel ? out[i][j] : to[my_col(j)] + out[i][j]; }
+          if (my_col(j) < width) { to[my_col(j)] = panel == first_panel ? out[i][j] : to[my_col(j)] + out[i][j]; }
         }
       }
     }
@@ -358,9 +384,9 @@ void gradients(const Args& a, const View& dbias, const F& gradient_of) {
   const simt::DeviceScratch<float> parts(grid.splits > 1 ? grid.splits * B * C : 0), row_sum(dbias ? grid.splits * B : 0), dots(B);
   for (int side = 0; side < 2; ++side) {
     if (!out[side]) { continue; }
-    const Features f{features[side], features[1 - side], B, C, C % 4 == 0 && simt::aligned16(features[0], features[1])};
-    auto gradient = gradient_of(side);
     float *drows = grid.splits > 1 ? parts.get() : out[side], *sums = side == 0 && dbias ? row_sum.get() : nullptr;
+    const Features f{features[side], features[1 - side], B, C, C % 4 == 0 && simt::aligned16(features[0], features[1], drows)};
+    auto gradient = gradient_of(side);
     simt::launch<row_gradients<decltype(gradient)>>({.grid = grid.blocks(), .block = kBlock}, drows, sums, f, a.log_temperature.template as<float>(),
                                                     grid, gradient);
     if (grid.splits > 1) {

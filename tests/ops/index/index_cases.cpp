@@ -78,7 +78,9 @@ OpCase rows_case(const char* name, int64_t T, int64_t C, std::vector<double> row
 AddCases rows({rows_case("gather_rows", 4, 3, {2, -1, 0, 2, 2, 3}), rows_case("gather_rows", 1, 1, {0}),
                rows_case("gather_rows", 50, 33, {7, 7, 49, 0, -1}), rows_case("scatter_add_rows", 4, 3, {1, 1, -1, 3, 1}),
                rows_case("scatter_add_rows", 60, 17, {59, 0, 0, 0}), rows_case("embedding", 5, 4, {4, 0, 4, 4, 1}),
-               rows_case("embedding", 40, 16, {39, 39})});
+               rows_case("embedding", 40, 16, {39, 39}),
+               // more columns than one warp takes, by fours
+               rows_case("scatter_add_rows", 5, 260, {4, -1, 0, 0, 4, 2, 0}), rows_case("embedding", 6, 260, {5, 0, 5, 3})});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -13,6 +12,7 @@
 #include "pumice/tensor/dtype.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/parallel.h"
+#include "pumice/tensor/tensor.h"
 
 namespace pumice::bench {
 
@@ -83,12 +83,14 @@ inline double multiply_roof(DType dtype) {
 // GB/s, read and written, of a copy.
 inline double copy_roof() {
   const int64_t n = int64_t(48) << 20, parts = thread_count(), each = n / parts;  // f32
-  std::vector<float> from(n, 1), to(n, 2);
+  const Tensor a = full({n}, 1), b = full({n}, 2);  // in the large pages that tensors have
+  const float* from = a.data<float>();
+  float* to = b.data<float>();
   double best = 0;
   for (int i = 0; i < 7; ++i) {
     const auto start = Clock::now();
     parallel_blocks(parts, [&](int64_t p) {
-      if (i % 2) { std::memcpy(to.data() + p * each, from.data() + p * each, size_t(each) * sizeof(float)); }  // past the caches in libc, or not: the better
+      if (i % 2) { std::memcpy(to + p * each, from + p * each, size_t(each) * sizeof(float)); }  // past the caches in libc, or not: the better
       else { for (int64_t k = p * each; k < (p + 1) * each; ++k) { to[k] = from[k] + 1; } }
     });
     best = std::max(best, 2e-9 * double(each * parts) * sizeof(float) / seconds_since(start));

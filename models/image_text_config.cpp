@@ -198,10 +198,10 @@ ImageTextMemory memory_of(const ImageTextConfig& c, int64_t examples, bool bf16,
   m.weights = P * (bf16 ? 6 : 4);
   m.gradients = P * 4;
   m.optimizer = P * 8;
-  // Saved per token and block: two norm inputs and outputs, q, k, v, the attention output and the MLP's hidden layer before
-  // and after its activation; a recomputed block keeps its input only, and one block at a time keeps everything.
-  const double full = (8 * w + 2 * F) * element, kept = w * element;
-  m.activations = tokens * (recompute ? kept * double(c.depth) + full : full * double(c.depth));
+  // Saved per token and block: two norm inputs, q, k, v, the attention output and the MLP's hidden layer before its activation; a recomputed block
+  // keeps its input only. The block at work has the outputs of norms, the hidden layer after its activation and its gradient, too.
+  const double full = (6 * w + F) * element, kept = w * element, working = (2 * w + 2 * F) * element;
+  m.activations = tokens * ((recompute ? kept * double(c.depth) + full : full * double(c.depth)) + working);
   return m;
 }
 

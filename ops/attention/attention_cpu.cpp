@@ -226,7 +226,7 @@ template <class T, class P> void forward_block(const AttentionFwd& a, const Quer
     a.lse.as<A>()[(first + i) * H + h] = row.lse;
     sums[i] = row.sum;
   }
-  const W* weights = P::along_keys(p, rows, ldk, scratch<W>(6, rows * ldk / P::kDeep));
+  const W* weights = P::along_keys(p, rows, ldk, P::kDeep > 1 ? scratch<W>(6, rows * ldk / P::kDeep) : nullptr);
   small_product<P, false>(rows, ldd, deep_keys, weights, ldk / P::kDeep, 1, v, ldd, o, ldd);
   store_rows<T>(a.out, first, rows, h, o, ldd, [&](int64_t i) { return A(1) / sums[i]; });
 }
@@ -274,7 +274,7 @@ template <class T, class P> void backward_queries(const AttentionBwd& a, const S
       }
       for (int64_t j = end; j < width; ++j) { pi[j] = di[j] = 0; }
     }
-    W* space = scratch<W>(5, (rows + 1) * width);
+    W* space = P::kDeep > 1 ? scratch<W>(5, (rows + 1) * width) : nullptr;
     small_product<P, true>(keys, ldd, deep_rows, P::along_queries(p, rows, width, space), 1, width, dout_stack, ldd, head.dv + from * ldd, ldd);
     small_product<P, true>(keys, ldd, deep_rows, P::along_queries(ds, rows, width, space), 1, width, q_stack, ldd, head.dk + from * ldd, ldd);
     small_product<P, false>(rows, ldd, words<P>(keys), P::along_keys(ds, rows, width, space), width / P::kDeep, 1, head.k + from / P::kDeep * ldd, ldd, dq,

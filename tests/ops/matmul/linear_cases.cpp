@@ -38,7 +38,9 @@ OpCase linear_case(Shape x, int64_t out, bool bias) {
 AddCases cases({linear_case({1, 1}, 1, true), linear_case({1, 7}, 3, true), linear_case({3, 5}, 4, false), linear_case({2, 3, 17}, 33, true),
                 linear_case({13, 16}, 31, true), linear_case({15, 31}, 65, false), linear_case({113, 40}, 20, true), linear_case({5, 600}, 9, true),
                 linear_case({2100, 12}, 10, true), linear_case({2, 33}, 17, false), linear_case({4, 70}, 37, true),
-                linear_case({9, 32}, 21, true), linear_case({16, 65}, 18, false)});
+                linear_case({9, 32}, 21, true), linear_case({16, 65}, 18, false),
+                // rows long enough to be multiplied where they lie: whole tiles and some rows more, over several blocks of depth
+                linear_case({31, 1034}, 37, true), linear_case({17, 530}, 18, false)});
 
 }  // namespace
 }  // namespace pumice::testing

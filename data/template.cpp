@@ -30,7 +30,7 @@ bool inside(int shape, double x, double y) {  // of the unit square around 0
 }
 
 // Every colour and shape, once on white and once on grey.
-Sample sample(int i) {
+Image drawing(int i) {
   const Colour& colour = kColours[i % 4];
   const int shape = i / 4 % 3;
   Image image{kSize, kSize, std::vector<uint8_t>(size_t(kSize) * kSize * 3, uint8_t(i < 12 ? 255 : 160))};
@@ -38,9 +38,13 @@ Sample sample(int i) {
     if (!inside(shape, (p % kSize + 0.5) / (kSize / 2) - 1, (p / kSize + 0.5) / (kSize / 2) - 1)) { continue; }
     std::copy(colour.rgb, colour.rgb + 3, image.rgb.begin() + 3 * p);
   }
-  const std::string number = std::to_string(i);
-  return {std::string(6 - number.size(), '0') + number, encode_png(image), concat_text("a ", colour.name, " ", kShapes[shape],
-                                                                                       i < 12 ? " on white" : " on grey"), kShapes[shape], shape};
+  return image;
+}
+
+Sample sample(int i) {
+  const int shape = i / 4 % 3;
+  const std::string number = std::to_string(i), caption = concat_text("a ", kColours[i % 4].name, " ", kShapes[shape], i < 12 ? " on white" : " on grey");
+  return {std::string(6 - number.size(), '0') + number, encode_png(drawing(i)), caption, kShapes[shape], shape};
 }
 
 void write_picture(const fs::path& path, const Sample& s) {
@@ -73,6 +77,18 @@ std::string write_coco(const fs::path& directory) {
   return (directory / "captions.json").string();
 }
 
+std::string write_karpathy(const fs::path& directory) {
+  std::string images;
+  for (int i = 0; i < kSamples; ++i) {
+    Sample s = sample(i);
+    write_picture(directory / "pictures" / (s.key + ".png"), s);
+    images += concat_text(i ? ",\n  " : "", "{\"filepath\": \"pictures\", \"filename\": \"", s.key, ".png\", \"split\": \"", i % 8 < 6 ? "train" : "test",
+                          "\", \"sentences\": [{\"raw\": \"", s.caption, "\"}]}");
+  }
+  write_file_atomic((directory / "dataset.json").string(), "{\"images\": [\n  " + images + "]}\n");
+  return (directory / "dataset.json").string();
+}
+
 std::string write_folder(const fs::path& directory) {
   for (int i = 0; i < kSamples; ++i) {
     Sample s = sample(i);
@@ -98,6 +114,30 @@ std::string write_webdataset(const fs::path& directory) {
     write_shard(directory / concat_text("train-00000", shard, ".tar"), shard * kSamples / 2, (shard + 1) * kSamples / 2, false);
   }
   return (directory / "train-{000000..000001}.tar").string();
+}
+
+std::string big_endian(uint32_t value) { return {char(value >> 24), char(value >> 16), char(value >> 8), char(value)}; }
+
+// Grey pictures and their classes, as MNIST's files have them.
+std::string write_idx(const fs::path& directory) {
+  fs::create_directories(directory);
+  for (const bool train : {true, false}) {
+    std::string pixels, labels;
+    for (int i = 0; i < kSamples; ++i) {
+      if ((i % 8 < 6) != train) { continue; }
+      const Image image = drawing(i);
+      for (int p = 0; p < kSize * kSize; ++p) { pixels += char((image.rgb[size_t(3 * p)] + image.rgb[size_t(3 * p + 1)] + image.rgb[size_t(3 * p + 2)]) / 3); }
+      labels += char(sample(i).label);
+    }
+    const auto count = uint32_t(labels.size());
+    const std::string stem = (directory / (train ? "train" : "t10k")).string();
+    write_file_atomic(stem + "-images-idx3-ubyte", big_endian(0x803) + big_endian(count) + big_endian(kSize) + big_endian(kSize) + pixels);
+    write_file_atomic(stem + "-labels-idx1-ubyte", big_endian(0x801) + big_endian(count) + labels);
+  }
+  std::string names;
+  for (const char* shape : kShapes) { names += shape + std::string("\n"); }
+  write_file_atomic((directory / "classnames.txt").string(), names);
+  return directory.string();
 }
 
 std::string write_benchmark(const fs::path& directory) {
@@ -135,7 +175,7 @@ std::string write_llava(const fs::path& directory) {
 }  // namespace
 
 const std::vector<std::string>& template_kinds() {
-  static const std::vector<std::string> kinds = {"csv", "coco", "folder", "webdataset", "clip-benchmark", "llava"};
+  static const std::vector<std::string> kinds = {"csv", "coco", "karpathy", "folder", "idx", "webdataset", "clip-benchmark", "llava"};
   return kinds;
 }
 
@@ -147,7 +187,9 @@ std::string write_template(const std::string& kind, const std::string& directory
   REQUIRE(UsageError, !fs::exists(directory), "[template] ", directory, " exists already; choose another --out");
   if (kind == "csv") { return write_csv(directory); }
   if (kind == "coco") { return write_coco(directory); }
+  if (kind == "karpathy") { return write_karpathy(directory); }
   if (kind == "folder") { return write_folder(directory); }
+  if (kind == "idx") { return write_idx(directory); }
   if (kind == "llava") { return write_llava(directory); }
   return kind == "webdataset" ? write_webdataset(directory) : write_benchmark(directory);
 }

@@ -5,7 +5,7 @@
 
 namespace pumice {
 
-// csv, coco, folder, webdataset, clip-benchmark, llava
+// csv, coco, karpathy, folder, idx, webdataset, clip-benchmark, llava
 const std::vector<std::string>& template_kinds();
 // Writes 24 pictures of coloured shapes with captions into `directory`, of llava three conversations, and returns what to pass as --train-data.
 // Throws UsageError for another kind or when the directory exists.

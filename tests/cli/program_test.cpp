@@ -247,7 +247,8 @@ const char* kSmall =
 TEST(Program, EveryTemplateIsCheckedAndTrainsAsItSays) {
   testing::Temporary d;
   const std::pair<const char*, const char*> kinds[] = {
-      {"csv", "/train.csv"}, {"coco", "/captions.json"}, {"folder", ""}, {"webdataset", "/train-{000000..000001}.tar"}, {"clip-benchmark", ""}};
+      {"csv", "/train.csv"}, {"coco", "/captions.json"}, {"karpathy", "/dataset.json"}, {"folder", ""}, {"idx", ""},
+      {"webdataset", "/train-{000000..000001}.tar"}, {"clip-benchmark", ""}};
   for (auto [kind, file] : kinds) {
     const std::string out = d / kind, source = "'" + out + file + "'";
     Outcome o = run("data template " + std::string(kind) + " --out " + out);

@@ -31,9 +31,9 @@ bool Tokenizer::is_special(int32_t id) const { return impl_->is_special(id); }
 std::string Tokenizer::kind() const { return impl_->kind(); }
 uint64_t Tokenizer::fingerprint() const {
   auto of = [](const std::string& text) { return text.empty() ? 0 : hash_of(text); };
-  return impl_->fingerprint() ^ of(impl_->eos) ^ of(impl_->added);
+  return impl_->fingerprint() ^ of(impl_->eos) ^ of(impl_->added) ^ of(impl_->legacy ? "" : "legacy: false");
 }
-const std::string& Tokenizer::file() const { return impl_->file; }
+std::string Tokenizer::file() const { return impl_->file(); }
 std::string Tokenizer::file_name() const { return impl_->file_name(); }
 
 int32_t Tokenizer::eos_id() const {
@@ -51,10 +51,11 @@ void Tokenizer::save(const std::string& directory) const {
   std::error_code failed;
   std::filesystem::create_directories(directory, failed);
   REQUIRE(IoError, !failed, "[tokenizer] the directory ", directory, " cannot be made: ", failed.message());
-  write_file_atomic(directory + "/" + impl_->file_name(), impl_->file);
+  write_file_atomic(directory + "/" + impl_->file_name(), impl_->file());
   nlohmann::json config;
   if (!impl_->eos.empty()) { config["eos_token"] = impl_->eos; }
   if (!impl_->added.empty()) { config["added_tokens_decoder"] = nlohmann::json::parse(impl_->added); }
+  if (!impl_->legacy) { config["legacy"] = false; }
   if (!config.is_null()) { write_file_atomic(directory + "/tokenizer_config.json", config.dump(1) + "\n"); }
 }
 

@@ -65,7 +65,7 @@ class Tokenizer {
   // Writes what load(directory) reads back: tokenizer.json or tokenizer.model, and a tokenizer_config.json where that named the end-of-text
   // token or files beside a tokenizer.model added tokens. Makes the directory; each file atomically.
   void save(const std::string& directory) const;
-  const std::string& file() const;           // the content of that file
+  std::string file() const;                  // the content of that file
   std::string file_name() const;             // and its name
 
   struct Impl;

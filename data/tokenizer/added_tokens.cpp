@@ -6,11 +6,11 @@
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/normalizer.h"
 #include "pumice/data/tokenizer/unicode.h"
+#include "pumice/tensor/error.h"
 
 namespace pumice {
-namespace {
 
-AddedToken token_in(const JsonPart& part) {
+AddedToken added_token_in(const JsonPart& part) {
   if (!part.has("id") || !part.has("content")) { part.fail("needs an id and a content"); }
   AddedToken t;
   t.id = part.at("id").integer(0, kMaxTokenId, "an id");
@@ -24,13 +24,16 @@ AddedToken token_in(const JsonPart& part) {
   return t;
 }
 
-}  // namespace
-
 void AddedTokens::Patterns::add(const std::string& text, size_t index) {
   if (text.empty()) { return; }  // normalization left nothing of it
-  auto& list = by_first_[static_cast<unsigned char>(text[0])];
-  list.insert(std::upper_bound(list.begin(), list.end(), text.size(), [](size_t n, const Pattern& p) { return n > p.text.size(); }), {text, index});
+  by_first_[static_cast<unsigned char>(text[0])].push_back({text, index});
   ++total_;
+}
+
+void AddedTokens::Patterns::sort() {
+  for (auto& list : by_first_) {
+    std::stable_sort(list.begin(), list.end(), [](const Pattern& a, const Pattern& b) { return a.text.size() > b.text.size(); });
+  }
 }
 
 bool AddedTokens::Patterns::find(std::string_view text, size_t from, size_t& at, size_t& length, size_t& index) const {
@@ -46,18 +49,33 @@ bool AddedTokens::Patterns::find(std::string_view text, size_t from, size_t& at,
   return false;
 }
 
+std::string AddedTokens::add(AddedToken t, const Normalizer& normalizer) {
+  const size_t index = tokens_.size();
+  if (!by_id_.emplace(t.id, index).second) { return concat_text("has the id ", t.id, " of an earlier one"); }
+  if (!by_content_.emplace(t.content, index).second) { return "has the content '" + t.content + "' of an earlier one"; }
+  if (t.normalized) { normalized_.add(normalizer.apply(t.content), index); }
+  else { raw_.add(t.content, index); }
+  tokens_.push_back(std::move(t));
+  return "";
+}
+
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer& normalizer, const std::string& source) {
+  for (AddedToken& t : tokens) {
+    const std::string fault = add(std::move(t), normalizer);
+    REQUIRE(FormatError, fault.empty(), "[tokenizer] ", source, ": an added token ", fault);
+  }
+  raw_.sort();
+  normalized_.sort();
+}
+
 AddedTokens AddedTokens::parse(const JsonPart& list, const Normalizer& normalizer) {
   AddedTokens a;
   if (list.value().is_null()) { return a; }
   list.each([&](const JsonPart& part) {
-    AddedToken t = token_in(part);
-    const size_t index = a.tokens_.size();
-    if (!a.by_id_.emplace(t.id, index).second) { part.at("id").fail(std::to_string(t.id) + " is that of another added token"); }
-    if (!a.by_content_.emplace(t.content, index).second) { part.at("content").fail("'" + t.content + "' is listed twice"); }
-    if (t.normalized) { a.normalized_.add(normalizer.apply(t.content), index); }
-    else { a.raw_.add(t.content, index); }
-    a.tokens_.push_back(std::move(t));
+    if (const std::string fault = a.add(added_token_in(part), normalizer); !fault.empty()) { part.fail(fault); }
   });
+  a.raw_.sort();
+  a.normalized_.sort();
   return a;
 }
 

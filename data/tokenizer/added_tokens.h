@@ -21,8 +21,13 @@ struct AddedToken {
   bool lstrip = false, rstrip = false;  // takes the white space beside it along
 };
 
+AddedToken added_token_in(const JsonPart& part);  // one entry of the array
+
 class AddedTokens {
  public:
+  AddedTokens() = default;
+  // Throws FormatError naming `source` where an id or a content is there twice.
+  AddedTokens(std::vector<AddedToken> tokens, const Normalizer& normalizer, const std::string& source);
   // `list` is the array; null is an empty one.
   static AddedTokens parse(const JsonPart& list, const Normalizer& normalizer);
 
@@ -38,10 +43,13 @@ class AddedTokens {
   bool any_normalized() const { return !normalized_.empty(); }
 
  private:
+  std::string add(AddedToken token, const Normalizer& normalizer);  // "", or what is wrong: "has the id 5 of an earlier one"
+
   // The tokens to look for, by their first byte, the longest first.
   class Patterns {
    public:
-    void add(const std::string& text, size_t index);
+    void add(const std::string& text, size_t index);  // in any order; then sort() once
+    void sort();
     bool empty() const { return total_ == 0; }
     // The first token at or after `from`; false when there is none.
     bool find(std::string_view text, size_t from, size_t& at, size_t& length, size_t& index) const;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "pumice/data/tokenizer/byte_alphabet.h"
 #include "pumice/data/tokenizer/json_part.h"
@@ -14,20 +15,21 @@ namespace pumice {
 namespace {
 
 constexpr int32_t kNone = -1;
-constexpr size_t kMostHoles = 1 << 20;  // ids are places in a list: one damaged id must not cost the memory of ten million
+constexpr size_t kMostHoles = 1 << 16;  // ids are places in a list: one damaged id must not cost the memory of ten million
 
 uint64_t pair_key(int32_t left, int32_t right) { return uint64_t(uint32_t(left)) << 32 | uint32_t(right); }
 
-std::pair<std::string, std::string> merge_in(const JsonPart& part) {
-  const nlohmann::json& j = part.value();
+using Pair = std::pair<std::string_view, std::string_view>;
+
+std::optional<Pair> merge_in(const nlohmann::json& j) {
   if (j.is_string()) {
-    std::string text = j.get<std::string>();
-    size_t space = text.find(' ');
-    if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos) { return {text.substr(0, space), text.substr(space + 1)}; }
+    const std::string_view text = j.get_ref<const std::string&>();
+    const size_t space = text.find(' ');
+    if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos) { return Pair(text.substr(0, space), text.substr(space + 1)); }
   } else if (j.is_array() && j.size() == 2 && j[0].is_string() && j[1].is_string()) {
-    return {j[0].get<std::string>(), j[1].get<std::string>()};
+    return Pair(j[0].get_ref<const std::string&>(), j[1].get_ref<const std::string&>());
   }
-  part.fail("must be \"left right\" or [\"left\", \"right\"]");
+  return std::nullopt;
 }
 
 // Words that were encoded before, one per slot: a new word of the same slot takes the place of the old one, so the memory is bounded
@@ -57,43 +59,79 @@ Bpe Bpe::parse(const JsonPart& part) {
   bpe.fuse_unk_ = part.flag("fuse_unk", false);
   bpe.byte_fallback_ = part.flag("byte_fallback", false);
   bpe.ignore_merges_ = part.flag("ignore_merges", false);
-  bpe.read_vocabulary(part);
-  bpe.read_merges(part);
-  static std::atomic<uint64_t> owners{0};
-  bpe.owner_ = ++owners;
+  bpe.read_vocabulary(part.at("vocab"));
+  if (!bpe.unk_token_.empty() && (bpe.unk_ = bpe.id_of(bpe.unk_token_)) == kNone) {
+    part.at("unk_token").fail("'" + bpe.unk_token_ + "' is not in vocab");
+  }
+  for (int b = 0; bpe.byte_fallback_ && b < 256; ++b) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", unsigned(b));
+    bpe.byte_ids_[b] = bpe.id_of(name);
+  }
+  bpe.read_merges(part.at("merges"));
   return bpe;
 }
 
-void Bpe::read_vocabulary(const JsonPart& part) {
-  JsonPart vocab = part.at("vocab");
-  if (!vocab.value().is_object()) { vocab.fail("must be an object"); }
-  const size_t most = std::max(kMostHoles, 64 * vocab.value().size());
-  for (const auto& [piece, id_json] : vocab.value().items()) {
-    const JsonPart entry = vocab.entry(piece, id_json);
-    const int32_t id = entry.integer(0, kMaxTokenId, "an id");
-    if (piece.empty()) { continue; }  // nothing is ever spelled by it
-    if (size_t(id) > most) { entry.fail(concat_text("has the id ", id, ", far beyond the ", vocab.value().size(), " pieces of the vocabulary")); }
-    if (int32_t(pieces_.size()) <= id) { pieces_.resize(size_t(id) + 1); }
-    if (!pieces_[size_t(id)].empty()) { entry.fail("has the id " + std::to_string(id) + " of another piece"); }
-    pieces_[size_t(id)] = piece;
-    ids_.emplace(piece, id);
+uint64_t Bpe::next_owner() {
+  static std::atomic<uint64_t> owners{0};
+  return ++owners;
+}
+
+void Bpe::reserve(size_t pieces, size_t merges) {
+  expected_ = pieces;
+  pieces_.reserve(pieces);
+  ids_.reserve(pieces);
+  merges_.reserve(merges);
+  merge_of_.reserve(merges);
+}
+
+std::string Bpe::add(std::string_view piece, int32_t id) {
+  if (size_t(id) > std::max(kMostHoles, 64 * expected_)) {
+    return concat_text("has the id ", id, ", far beyond the ", expected_, " pieces of the vocabulary");
   }
-  if (!unk_token_.empty() && (unk_ = id_of(unk_token_)) == kNone) { part.at("unk_token").fail("'" + unk_token_ + "' is not in vocab"); }
-  for (int b = 0; b < 256; ++b) {
-    char name[8];
-    std::snprintf(name, sizeof name, "<0x%02X>", unsigned(b));
-    byte_ids_[b] = id_of(name);
+  if (id < size() && !pieces_[size_t(id)].empty()) { return concat_text("has the id ", id, " of another piece"); }
+  if (!ids_.emplace(piece, id).second) { return "is there twice"; }
+  if (size() <= id) { pieces_.resize(size_t(id) + 1); }
+  pieces_[size_t(id)] = piece;
+  return "";
+}
+
+// Places are named only in complaints: there are as many as pieces.
+void Bpe::read_vocabulary(const JsonPart& vocab) {
+  if (!vocab.value().is_object()) { vocab.fail("must be an object"); }
+  reserve(vocab.value().size(), 0);
+  for (const auto& [piece, value] : vocab.value().items()) {
+    const bool fits = value.is_number_unsigned() && value.get<uint64_t>() <= uint64_t(kMaxTokenId);
+    const int32_t id = fits ? value.get<int32_t>() : vocab.entry(piece, value).integer(0, kMaxTokenId, "an id");
+    if (piece.empty()) { continue; }  // nothing is ever spelled by it
+    if (const std::string fault = add(piece, id); !fault.empty()) { vocab.entry(piece, value).fail(fault); }
   }
 }
 
 void Bpe::read_merges(const JsonPart& part) {
-  part.at("merges").each([&](const JsonPart& merge) {
-    auto [left, right] = merge_in(merge);
-    const int32_t a = id_of(left), b = id_of(right), made = id_of(left + right);
-    if (a == kNone || b == kNone || made == kNone) { merge.fail("names a piece that model.vocab lacks"); }
-    merge_of_.insert_or_assign(pair_key(a, b), Merge{int32_t(merges_.size()), made});
-    merges_.emplace_back(a, b);
-  });
+  if (!part.value().is_array()) { part.fail("must be an array"); }
+  reserve(expected_, part.value().size());
+  std::string made;
+  for (size_t i = 0; i < part.value().size(); ++i) {
+    const auto pair = merge_in(part.value()[i]);
+    if (!pair) { part.entry(i).fail("must be \"left right\" or [\"left\", \"right\"]"); }
+    made.assign(pair->first).append(pair->second);
+    const int32_t a = id_of(pair->first), b = id_of(pair->second), c = id_of(made);
+    if (a == kNone || b == kNone || c == kNone) { part.entry(i).fail("names a piece that model.vocab lacks"); }
+    add_merge(a, b, c);
+  }
+}
+
+void Bpe::add_merge(int32_t left, int32_t right, int32_t made) {
+  merge_of_.insert_or_assign(pair_key(left, right), Merge{int32_t(merges_.size()), made});
+  merges_.emplace_back(left, right);
+}
+
+bool Bpe::add_merge(const std::string& left, const std::string& right) {
+  const int32_t a = id_of(left), b = id_of(right), made = id_of(left + right);
+  if (a == kNone || b == kNone || made == kNone) { return false; }
+  add_merge(a, b, made);
+  return true;
 }
 
 int32_t Bpe::id_of(std::string_view piece) const {

@@ -15,9 +15,20 @@ constexpr int32_t kMaxTokenId = 10'000'000;
 class Bpe {
  public:
   Bpe() = default;
+  Bpe(Bpe&&) = default;  // no copies: two would share what the cache holds of one
+  Bpe& operator=(Bpe&&) = default;
   // {"type": "BPE", "vocab": {piece: id}, "merges": [...]} with unk_token, fuse_unk, byte_fallback, ignore_merges and end_of_word_suffix.
   // Throws FormatError, also for another type and for dropout and continuing_subword_prefix.
   static Bpe parse(const JsonPart& part);
+
+  // The same step by step, for vocabularies in other formats. `pieces` is how many will follow: ids far beyond it are refused.
+  void reserve(size_t pieces, size_t merges);
+  std::string add(std::string_view piece, int32_t id);  // "", or what is wrong: "has the id 5 of another piece"
+  void read_vocabulary(const JsonPart& vocab);          // {piece: id}; reserves, and throws FormatError naming the entry
+  void add_merge(int32_t left, int32_t right, int32_t made);           // of the next rank
+  bool add_merge(const std::string& left, const std::string& right);  // false where one of the two, or both together, is no piece
+  void end_words_with(const std::string& suffix) { suffix_ = suffix; }
+  void take_whole_words() { ignore_merges_ = true; }  // a word that is a piece is not put together
 
   // Appends the ids of `word`: pairs of characters and pieces are merged, the pair of lowest rank first, the leftmost of equal ones.
   // With `spell` the word is bytes, and is spelled in the byte alphabet first. A character that the vocabulary lacks becomes its bytes
@@ -43,7 +54,7 @@ class Bpe {
   };
   struct Merge { int32_t rank, id; };
 
-  void read_vocabulary(const JsonPart& part);
+  static uint64_t next_owner();
   void read_merges(const JsonPart& part);
   void symbols_of(std::string_view word, std::vector<Symbol>& symbols) const;
   void merge(std::vector<Symbol>& symbols) const;
@@ -57,7 +68,8 @@ class Bpe {
   int32_t unk_ = -1;
   int32_t byte_ids_[256] = {};  // of <0x00>.. with byte_fallback
   bool fuse_unk_ = false, byte_fallback_ = false, ignore_merges_ = false;
-  uint64_t owner_ = 0;  // names this vocabulary in the cache; never used twice
+  size_t expected_ = 0;  // pieces, as reserve() was told
+  uint64_t owner_ = next_owner();  // names this vocabulary in the cache; never used twice
 };
 
 }  // namespace pumice

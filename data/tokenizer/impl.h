@@ -7,8 +7,9 @@ namespace pumice {
 struct Tokenizer::Impl {
   std::vector<int32_t> prefix, suffix;  // around one text
   std::string eos;                      // the token that tokenizer_config.json names; "" for none
-  std::string file;                     // tokenizer.json or tokenizer.model, whole
   std::string added;                    // what the files beside a tokenizer.model add to it: the text of an added_tokens_decoder; "" for nothing
+
+  bool legacy = true;                   // of a tokenizer.model, see load_sentencepiece()
 
   virtual ~Impl() = default;
   virtual void encode(std::string_view text, std::vector<int32_t>& out) const = 0;
@@ -21,6 +22,7 @@ struct Tokenizer::Impl {
   virtual std::optional<int32_t> own_eos() const { return std::nullopt; }  // where the file itself says which one it is
   virtual std::string kind() const = 0;
   virtual uint64_t fingerprint() const = 0;
+  virtual std::string file() const = 0;  // tokenizer.json or tokenizer.model, whole
   virtual std::string file_name() const = 0;
 };
 

@@ -59,7 +59,7 @@ int32_t JsonPart::integer(int64_t least, int64_t most, const std::string& what) 
 
 void JsonPart::each(const std::function<void(const JsonPart&)>& f) const {
   if (!value_.is_array()) { fail("must be an array"); }
-  for (size_t i = 0; i < value_.size(); ++i) { f({value_[i], source_, path_ + "[" + std::to_string(i) + "]"}); }
+  for (size_t i = 0; i < value_.size(); ++i) { f(entry(i)); }
 }
 
 }  // namespace pumice

@@ -23,6 +23,7 @@ class JsonPart {
   bool has(const char* key) const;         // present and not null
   JsonPart at(const std::string& key) const;  // null when absent
   JsonPart entry(const std::string& key, const nlohmann::json& value) const { return {value, source_, path_ + "['" + key + "']"}; }  // of a table
+  JsonPart entry(size_t i) const { return {value_[i], source_, path_ + "[" + std::to_string(i) + "]"}; }  // of a list
   std::string type() const;                // of {"type": "...", ...}
   [[noreturn]] void unknown_type(const std::string& supported) const;
   std::string text() const;                // the value must be a string

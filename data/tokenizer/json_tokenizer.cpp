@@ -6,6 +6,7 @@
 #include "pumice/data/tokenizer/added_tokens.h"
 #include "pumice/data/tokenizer/bpe.h"
 #include "pumice/data/tokenizer/decoder.h"
+#include "pumice/data/tokenizer/document.h"
 #include "pumice/data/tokenizer/impl.h"
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/normalizer.h"
@@ -23,7 +24,9 @@ struct JsonTokenizer final : Tokenizer::Impl {
   Pretokenizer pretokenizer;
   Bpe bpe;
   Decoder decoder;
-  uint64_t hash = 0;
+  std::string file_text;             // the file; "" where there is none, and it is written from what follows when it is asked for
+  uint64_t hash = 0;                 // of that file
+  tokenizer_document::Steps steps;
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override;
   void encode_part(std::string_view part, bool first, std::vector<int32_t>& out) const;
@@ -38,7 +41,9 @@ struct JsonTokenizer final : Tokenizer::Impl {
     return token && token->special;
   }
   std::string kind() const override { return pretokenizer.byte_level() ? "byte-level BPE" : bpe.byte_fallback() ? "BPE with byte fallback" : "BPE"; }
-  uint64_t fingerprint() const override { return hash; }
+  std::string file() const override { return file_text.empty() ? text_of(bpe, added.all(), steps) : file_text; }
+  uint64_t fingerprint() const override { return file_text.empty() ? hash_of(nlohmann::json::parse(file()).dump()) : hash; }
+  void set_steps(const JsonPart& decoder_part, const JsonPart& post_processor);
   std::string file_name() const override { return "tokenizer.json"; }
 };
 
@@ -97,6 +102,15 @@ int32_t JsonTokenizer::vocab_size() const {
   return size;
 }
 
+void JsonTokenizer::set_steps(const JsonPart& decoder_part, const JsonPart& post_processor) {
+  decoder = Decoder::parse(decoder_part);
+  // CLIP's files end words with </w> and leave it to their users to take it away again.
+  if (!bpe.suffix().empty() && decoder_part.has("type") && decoder_part.type() == "ByteLevel") { decoder.end_words_with(bpe.suffix()); }
+  PostProcessor post = PostProcessor::parse(post_processor);
+  prefix = std::move(post.prefix);
+  suffix = std::move(post.suffix);
+}
+
 }  // namespace
 
 std::shared_ptr<Tokenizer::Impl> parse_tokenizer_json(const std::string& json, const std::string& source) {
@@ -109,15 +123,20 @@ std::shared_ptr<Tokenizer::Impl> parse_tokenizer_json(const std::string& json, c
   t->normalizer = Normalizer::parse(whole.at("normalizer"));
   t->added = AddedTokens::parse(whole.at("added_tokens"), t->normalizer);
   t->pretokenizer = Pretokenizer::parse(whole.at("pre_tokenizer"));
-  t->decoder = Decoder::parse(whole.at("decoder"));
-  // CLIP's files end words with </w> and leave it to their users to take it away again.
-  const JsonPart decoder = whole.at("decoder");
-  if (!t->bpe.suffix().empty() && decoder.has("type") && decoder.type() == "ByteLevel") { t->decoder.end_words_with(t->bpe.suffix()); }
-  PostProcessor post = PostProcessor::parse(whole.at("post_processor"));
-  t->prefix = std::move(post.prefix);
-  t->suffix = std::move(post.suffix);
-  t->file = json;
+  t->set_steps(whole.at("decoder"), whole.at("post_processor"));
+  t->file_text = json;
   t->hash = hash_of(j.dump());
+  return t;
+}
+
+std::shared_ptr<Tokenizer::Impl> tokenizer_document::tokenizer_of(Bpe model, std::vector<AddedToken> added, Steps steps, const std::string& source) {
+  auto t = std::make_shared<JsonTokenizer>();
+  t->bpe = std::move(model);
+  t->normalizer = Normalizer::parse({steps.normalizer, source, "normalizer"});
+  t->added = AddedTokens(std::move(added), t->normalizer, source);
+  t->pretokenizer = Pretokenizer::parse({steps.pre_tokenizer, source, "pre_tokenizer"});
+  t->set_steps({steps.decoder, source, "decoder"}, {steps.post_processor, source, "post_processor"});
+  t->steps = std::move(steps);
   return t;
 }
 

@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "pumice/data/gzip.h"
-#include "pumice/data/tokenizer/document.h"
 #include "pumice/data/tokenizer/impl.h"
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/bpe.h"
@@ -39,6 +38,7 @@ VocabularySettings settings_beside(const fs::path& directory) {
   const JsonPart c(config, config_name, ""), m(map, map_name, ""), a(added, added_name, "added_tokens");
   s.tokenizer_class = c.text("tokenizer_class", "");
   s.add_prefix_space = c.flag("add_prefix_space", false);
+  s.legacy = c.flag("legacy", true);
   for (const char* role : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}) {
     for (const JsonPart& from : {c, m}) {
       if (std::string token = content_of(from.at(role)); !token.empty()) { s.special.push_back(token); }
@@ -51,9 +51,7 @@ VocabularySettings settings_beside(const fs::path& directory) {
   for (const auto& [token, id] : added.items()) {
     const bool special = std::find(s.special.begin(), s.special.end(), token) != s.special.end();
     const int32_t n = a.entry(token, id).integer(0, kMaxTokenId, "an id");
-    json entry = tokenizer_document::added_token(n, token, special);
-    entry["normalized"] = !special;
-    s.added[n] = entry.dump();
+    s.added[n] = json{{"id", n}, {"content", token}, {"special", special}, {"normalized", !special}}.dump();
   }
   const JsonPart decoder = c.at("added_tokens_decoder");
   for (const auto& [id, token] : decoder.value().items()) {  // of newer files, with flags: overrules added_tokens.json
@@ -67,10 +65,10 @@ VocabularySettings settings_beside(const fs::path& directory) {
   return s;
 }
 
-std::string from_vocab_and_merges(const fs::path& vocab, const fs::path& merges) {
+std::shared_ptr<Tokenizer::Impl> load_vocab_and_merges(const fs::path& vocab, const fs::path& merges) {
   REQUIRE(IoError, fs::exists(vocab) && fs::exists(merges), "[tokenizer] ", vocab.string(), " and ", merges.string(), " belong together; ",
           (fs::exists(vocab) ? merges : vocab).string(), " is missing");
-  return json_of_vocab_and_merges(read_file(vocab), vocab, read_file(merges), merges, settings_beside(vocab.parent_path()));
+  return parse_vocab_and_merges(read_file(vocab), vocab, read_file(merges), merges, settings_beside(vocab.parent_path()));
 }
 
 // The end-of-text token that the file's directory names; "" for none.
@@ -90,14 +88,17 @@ std::string partner(const std::string& name, const std::string& end, const std::
 
 std::shared_ptr<Tokenizer::Impl> load_file(const fs::path& path) {
   const std::string name = path.string();
-  if (name.ends_with("vocab.json")) { return parse_tokenizer_json(from_vocab_and_merges(path, partner(name, "vocab.json", "merges.txt")), name); }
-  if (name.ends_with("merges.txt")) { return parse_tokenizer_json(from_vocab_and_merges(partner(name, "merges.txt", "vocab.json"), path), name); }
+  if (name.ends_with("vocab.json")) { return load_vocab_and_merges(path, partner(name, "vocab.json", "merges.txt")); }
+  if (name.ends_with("merges.txt")) { return load_vocab_and_merges(partner(name, "merges.txt", "vocab.json"), path); }
   const std::string content = read_file(name);
-  if (content.rfind("\x1f\x8b", 0) == 0) { return parse_tokenizer_json(json_of_clip_merges(gunzip(content, name, kMostUnpacked), name), name); }
+  if (content.rfind("\x1f\x8b", 0) == 0) { return parse_clip_merges(gunzip(content, name, kMostUnpacked), name); }
   const std::string kind = kind_of_file(content);
   REQUIRE(FormatError, kind.empty(), "[tokenizer] ", name, " is ", kind, "; ", kWanted);
-  if (name.ends_with(".model")) { return load_sentencepiece(content, name, settings_beside(path.parent_path()).added); }
-  if (name.ends_with(".tiktoken")) { return parse_tokenizer_json(json_of_tiktoken(content, name), name); }
+  if (name.ends_with(".model")) {
+    const VocabularySettings settings = settings_beside(path.parent_path());
+    return load_sentencepiece(content, name, settings.added, settings.legacy);
+  }
+  if (name.ends_with(".tiktoken")) { return parse_tiktoken(content, name); }
   const size_t begin = content.find_first_not_of(" \t\r\n");
   REQUIRE(FormatError, name.ends_with(".json") || (begin != std::string::npos && content[begin] == '{'), "[tokenizer] ", name,
           " is no tokenizer: ", kWanted);

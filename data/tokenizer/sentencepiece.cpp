@@ -81,15 +81,13 @@ void append(void* context, const char* text, size_t bytes) { static_cast<std::st
 
 class SentencePieceTokenizer final : public Tokenizer::Impl {
  public:
-  SentencePieceTokenizer(const std::string& bytes, const std::string& source, const std::map<int64_t, std::string>& added_tokens)
+  SentencePieceTokenizer(const std::string& bytes, const std::string& source, const std::map<int64_t, std::string>& added_tokens, bool legacy_spaces)
       : plugin_(functions()) {
-    std::string error;
-    void* model = nullptr;
-    const bool read = plugin_.load(bytes.data(), bytes.size(), &model, &error, append) == 0;
-    model_ = {model, plugin_.release};
-    REQUIRE(FormatError, read, "[tokenizer] ", source, " is no SentencePiece model: it was cut short, or is of another kind. Copy it again, or ",
-            "use the model's tokenizer.json");
-    file = bytes;
+    legacy = legacy_spaces;
+    model_ = read(bytes, source);
+    // A field that comes again overrules the first: normalizer_spec (3) {add_dummy_prefix (3): false}.
+    if (!legacy) { bare_ = read(bytes + std::string("\x1a\x02\x18\0", 4), source); }
+    model_text_ = bytes;
     size_ = plugin_.size(model_.get());
     for (int32_t id = 0; id < size_; ++id) { ids_.emplace(own_piece(id), id); }
     if (const int32_t id = plugin_.eos(model_.get()); id >= 0) { eos_ = id; }
@@ -97,22 +95,28 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
   }
 
   void encode(std::string_view text, std::vector<int32_t>& out) const override {
-    auto ordinary = [&](size_t begin, size_t end) { encode_ordinary(text.substr(begin, end - begin), out); };
+    auto ordinary = [&](size_t begin, size_t end) {
+      const std::string_view part = text.substr(begin, end - begin);
+      if (legacy || begin == 0) { encode_with(model_, part, out); }
+      else { encode_behind(part, out); }
+    };
     tokens_.cut(text, false, ordinary, [&](const AddedToken& t) { out.push_back(t.id); });
   }
 
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override {  // the model's control tokens are no text
     std::string text;
     std::vector<int32_t> run;
+    bool begins = true;  // no token before the run
     for (const int32_t id : ids) {
       const AddedToken* token = tokens_.find(id);
       if (!token && id >= 0 && id < size_) { run.push_back(id); }
       if (!token) { continue; }
-      decode_ordinary(run, text);
+      decode_ordinary(run, begins, text);
+      begins = false;
       run.clear();
       if (!skip_special || !token->special) { text += token->content; }
     }
-    decode_ordinary(run, text);
+    decode_ordinary(run, begins, text);
     return text;
   }
 
@@ -144,7 +148,8 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
     return (token && token->special) || (id >= 0 && id < size_ && plugin_.is_control(model_.get(), id) != 0);
   }
   std::string kind() const override { return "SentencePiece"; }
-  uint64_t fingerprint() const override { return hash_of(file); }
+  uint64_t fingerprint() const override { return hash_of(model_text_); }
+  std::string file() const override { return model_text_; }
   std::string file_name() const override { return "tokenizer.model"; }
 
  private:
@@ -163,18 +168,40 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
     tokens_ = AddedTokens::parse(JsonPart(list, source, "the added tokens beside it"), Normalizer());
   }
 
-  void encode_ordinary(std::string_view text, std::vector<int32_t>& out) const {
+  using Model = std::unique_ptr<void, decltype(pumice_sentencepiece::release)>;
+
+  Model read(const std::string& bytes, const std::string& source) const {
+    std::string error;
+    void* model = nullptr;
+    const bool done = plugin_.load(bytes.data(), bytes.size(), &model, &error, append) == 0;
+    Model owned{model, plugin_.release};
+    REQUIRE(FormatError, done, "[tokenizer] ", source, " is no SentencePiece model: it was cut short, or is of another kind. Copy it again, or ",
+            "use the model's tokenizer.json");
+    return owned;
+  }
+
+  // Behind a token and not legacy: as it stands. SentencePiece may drop a space at the beginning, so something goes before it and out again, as
+  // Transformers does it.
+  void encode_behind(std::string_view text, std::vector<int32_t>& out) const {
+    if (text.empty() || text[0] != ' ') { return encode_with(bare_, text, out); }
+    std::vector<int32_t> guard, both;
+    encode_with(bare_, "<unk>", guard);
+    encode_with(bare_, "<unk>" + std::string(text), both);
+    out.insert(out.end(), both.begin() + long(std::min(guard.size(), both.size())), both.end());
+  }
+
+  void encode_with(const Model& model, std::string_view text, std::vector<int32_t>& out) const {
     struct Context { std::string error; std::vector<int32_t>& out; } context{"", out};
     auto id = [](void* c, int32_t one) { static_cast<Context*>(c)->out.push_back(one); };
     auto failed = [](void* c, const char* why, size_t bytes) { static_cast<Context*>(c)->error.append(why, bytes); };
-    REQUIRE(FormatError, plugin_.encode(model_.get(), text.data(), text.size(), &context, id, failed) == 0,
+    REQUIRE(FormatError, plugin_.encode(model.get(), text.data(), text.size(), &context, id, failed) == 0,
             "[tokenizer] SentencePiece cannot encode this text: ", context.error);
   }
 
   // Appends to `text`.
-  void decode_ordinary(const std::vector<int32_t>& ids, std::string& text) const {
+  void decode_ordinary(const std::vector<int32_t>& ids, bool begins, std::string& text) const {
     std::string part;
-    REQUIRE(FormatError, plugin_.decode(model_.get(), ids.data(), ids.size(), &part, append, append) == 0,
+    REQUIRE(FormatError, plugin_.decode((legacy || begins ? model_ : bare_).get(), ids.data(), ids.size(), &part, append, append) == 0,
             "[tokenizer] SentencePiece cannot decode these ids: ", part);
     text += part;
   }
@@ -186,7 +213,8 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
   }
 
   const pumice_sentencepiece& plugin_;
-  std::unique_ptr<void, decltype(pumice_sentencepiece::release)> model_{nullptr, nullptr};
+  Model model_{nullptr, nullptr}, bare_{nullptr, nullptr};  // bare_: without the space in front; only where not legacy
+  std::string model_text_;  // as the file holds it
   int32_t size_ = 0;  // of the model alone
   AddedTokens tokens_;
   std::unordered_map<std::string, int32_t> ids_;
@@ -196,8 +224,8 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
 }  // namespace
 
 std::shared_ptr<Tokenizer::Impl> load_sentencepiece(const std::string& model, const std::string& source,
-                                                    const std::map<int64_t, std::string>& added) {
-  return std::make_shared<SentencePieceTokenizer>(model, source, added);
+                                                    const std::map<int64_t, std::string>& added, bool legacy) {
+  return std::make_shared<SentencePieceTokenizer>(model, source, added, legacy);
 }
 
 std::string train_sentencepiece(const std::vector<std::string>& texts, SentencePieceKind kind, int vocab_size) {

@@ -11,11 +11,12 @@
 namespace pumice {
 
 // Of the bytes of a .model; `source` names it in errors. Bytes of a text that are not UTF-8 become U+FFFD, as SentencePiece does it.
-// `added` is what the files beside it add, by id, as in VocabularySettings. These tokens are cut out of the text first; what follows one is
-// encoded like a text of its own, as Transformers' LlamaTokenizer does with "legacy". Throws UsageError when there is no plug-in, saying where
+// `added` is what the files beside it add, by id, as in VocabularySettings. These tokens are cut out of the text first; with `legacy` what follows
+// one is encoded like a text of its own, with the space that SentencePiece puts before it, without as it stands: "legacy" of Transformers'
+// LlamaTokenizer, which is true where tokenizer_config.json does not say. Throws UsageError when there is no plug-in, saying where
 // it was looked for; FormatError for a file that is no model, and for an added token whose id the model gives to another piece.
 std::shared_ptr<Tokenizer::Impl> load_sentencepiece(const std::string& model, const std::string& source,
-                                                    const std::map<int64_t, std::string>& added = {});
+                                                    const std::map<int64_t, std::string>& added = {}, bool legacy = true);
 
 enum class SentencePieceKind { unigram, bpe };
 

@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <array>
+#include <bitset>
+#include <charconv>
 #include <unordered_map>
 
 #include "pumice/data/text.h"
@@ -15,7 +18,7 @@ namespace {
 namespace document = tokenizer_document;
 constexpr size_t kLongestPiece = 1024;  // every split of a piece is looked up
 
-using Special = std::vector<std::pair<int64_t, std::string>>;  // an id below 0 is the next one
+using Special = std::vector<std::pair<int32_t, std::string>>;  // an id below 0 is the next one
 
 Special qwen_special() {
   Special s = {{-1, "<|endoftext|>"}, {-1, "<|im_start|>"}, {-1, "<|im_end|>"}};
@@ -30,7 +33,7 @@ Special arcade_special() {
        {"endoftext", "fim_prefix", "fim_middle", "fim_suffix", "fim_pad", "gh_stars", "filename", "issue_start", "issue_comment", "issue_closed",
         "jupyter_start", "jupyter_text", "jupyter_code", "jupyter_output", "empty_output", "commit_before", "commit_msg", "commit_after", "reponame",
         "endofprompt", "im_start", "im_end", "pause", "reg0", "reg1", "reg2", "reg3", "reg4", "reg5", "reg6", "reg7", "extra0"}) {
-    s.emplace_back(100257 + int64_t(s.size()), "<|" + std::string(name) + "|>");
+    s.emplace_back(100257 + int32_t(s.size()), "<|" + std::string(name) + "|>");
   }
   return s;
 }
@@ -63,16 +66,24 @@ const Kind& kind_of(const std::string& source) {
                                 "hold qwen, arcade100k, cl100k or r50k. Rename it to the one it is"), __FILE__, __LINE__);
 }
 
-bool from_base64(std::string_view text, std::string& bytes) {
+constexpr std::array<int8_t, 256> base64_values() {
+  std::array<int8_t, 256> values{};
+  values.fill(-1);
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (size_t i = 0; i < kDigits.size(); ++i) { values[static_cast<unsigned char>(kDigits[i])] = int8_t(i); }
+  return values;
+}
+
+bool from_base64(std::string_view text, std::string& bytes) {
+  static constexpr std::array<int8_t, 256> kValues = base64_values();
   bytes.clear();
   if (text.empty() || text.size() % 4 != 0) { return false; }
   uint32_t bits = 0;
   int have = 0;
   for (int padding = 0; padding < 2 && text.back() == '='; ++padding) { text.remove_suffix(1); }
-  for (char c : text) {
-    const size_t v = kDigits.find(c);
-    if (v == std::string_view::npos) { return false; }
+  for (unsigned char c : text) {
+    const int8_t v = kValues[c];
+    if (v < 0) { return false; }
     bits = bits << 6 | uint32_t(v);
     have += 6;
     if (have >= 8) {
@@ -83,71 +94,76 @@ bool from_base64(std::string_view text, std::string& bytes) {
   return true;
 }
 
-struct Ranks {
-  std::unordered_map<std::string, int64_t> of;  // piece -> rank
-  std::vector<std::pair<int64_t, std::string>> sorted;
-};
+struct Ranked { int32_t rank; size_t line; std::string piece; };
 
-Ranks ranks_in(std::string_view text, const std::string& source) {
-  Ranks ranks;
+// By rank. All that is wrong with single lines is found before anything is made of them.
+std::vector<Ranked> ranks_in(std::string_view text, const std::string& source) {
+  std::vector<Ranked> ranks;
+  std::bitset<256> bytes;
+  std::string piece;
   each_line(text, [&](std::string_view line, size_t number) {
     if (line.empty()) { return; }
     const size_t space = line.find(' ');
     const std::string_view digits = space == std::string_view::npos ? "" : line.substr(space + 1);
-    std::string piece;
+    int32_t rank = 0;
     const bool counts = !digits.empty() && digits.size() <= 8 && digits.find_first_not_of("0123456789") == std::string_view::npos;
     REQUIRE(FormatError, counts && from_base64(line.substr(0, space), piece) && piece.size() <= kLongestPiece, "[tokenizer] ", source, ": line ",
             number, " must be the base64 of at most ", kLongestPiece, " bytes, a space and a rank");
-    const int64_t rank = std::stoll(std::string(digits));
+    std::from_chars(digits.data(), digits.data() + digits.size(), rank);
     REQUIRE(FormatError, rank <= kMaxTokenId, "[tokenizer] ", source, ": line ", number, ": the rank ", rank, " is larger than ", kMaxTokenId);
-    REQUIRE(FormatError, ranks.of.emplace(piece, rank).second, "[tokenizer] ", source, ": line ", number, " holds a piece that an earlier line has");
-    ranks.sorted.emplace_back(rank, piece);
+    if (piece.size() == 1) { bytes.set(static_cast<unsigned char>(piece[0])); }
+    ranks.push_back({rank, number, piece});
   });
-  std::sort(ranks.sorted.begin(), ranks.sorted.end());
-  for (size_t i = 0; i + 1 < ranks.sorted.size(); ++i) {
-    REQUIRE(FormatError, ranks.sorted[i].first != ranks.sorted[i + 1].first, "[tokenizer] ", source, ": two pieces have the rank ",
-        ranks.sorted[i].first);
+  for (size_t b = 0; b < 256; ++b) {
+    REQUIRE(FormatError, bytes[b], "[tokenizer] ", source, ": no line holds the byte ", b, "; a vocabulary needs all 256");
   }
-  for (int b = 0; b < 256; ++b) {
-    REQUIRE(FormatError, ranks.of.count(std::string(1, char(b))), "[tokenizer] ", source, ": no line holds the byte ", b,
-        "; a vocabulary needs all 256");
+  std::stable_sort(ranks.begin(), ranks.end(), [](const Ranked& a, const Ranked& b) { return a.rank < b.rank; });
+  for (size_t i = 0; i + 1 < ranks.size(); ++i) {
+    REQUIRE(FormatError, ranks[i].rank != ranks[i + 1].rank, "[tokenizer] ", source, ": the lines ", ranks[i].line, " and ", ranks[i + 1].line,
+            " both have the rank ", ranks[i].rank);
   }
   return ranks;
 }
 
 // tiktoken joins any two neighbours whose bytes together are a piece, the piece of lowest rank first: every split of every piece is a merge.
-document::Json merges_of(const Ranks& ranks) {
-  document::Json merges = document::Json::array();
-  struct Split { int64_t left, right; size_t at; };
-  std::vector<Split> splits;
-  for (const auto& [rank, piece] : ranks.sorted) {
+Bpe model_of(const std::vector<Ranked>& ranks, const std::string& source) {
+  std::unordered_map<std::string_view, int32_t> rank_of;
+  rank_of.reserve(ranks.size());
+  Bpe model;
+  model.reserve(ranks.size(), ranks.size());
+  for (const auto& [rank, line, piece] : ranks) {
+    REQUIRE(FormatError, rank_of.emplace(piece, rank).second, "[tokenizer] ", source, ": line ", line, " holds a piece that another line has");
+    const std::string fault = model.add(to_byte_alphabet(piece), rank);
+    REQUIRE(FormatError, fault.empty(), "[tokenizer] ", source, ": the piece of line ", line, " ", fault);
+  }
+  std::vector<std::pair<int32_t, int32_t>> splits;
+  for (const auto& [rank, line, text] : ranks) {
+    const std::string_view piece = text;
     splits.clear();
     for (size_t at = 1; at < piece.size(); ++at) {
-      auto left = ranks.of.find(piece.substr(0, at)), right = ranks.of.find(piece.substr(at));
-      if (left != ranks.of.end() && right != ranks.of.end()) { splits.push_back({left->second, right->second, at}); }
+      auto left = rank_of.find(piece.substr(0, at)), right = rank_of.find(piece.substr(at));
+      if (left != rank_of.end() && right != rank_of.end()) { splits.emplace_back(left->second, right->second); }
     }
-    std::sort(splits.begin(), splits.end(), [](const Split& a, const Split& b) { return std::pair(a.left, a.right) < std::pair(b.left, b.right); });
-    for (const Split& s : splits) { merges.push_back({to_byte_alphabet(piece.substr(0, s.at)), to_byte_alphabet(piece.substr(s.at))}); }
+    std::sort(splits.begin(), splits.end());
+    for (const auto& [left, right] : splits) { model.add_merge(left, right, rank); }
   }
-  return merges;
+  model.take_whole_words();
+  return model;
 }
 
 }  // namespace
 
-std::string json_of_tiktoken(std::string_view text, const std::string& source) {
+std::shared_ptr<Tokenizer::Impl> parse_tiktoken(std::string_view text, const std::string& source) {
   const Kind& kind = kind_of(source);
-  const Ranks ranks = ranks_in(text, source);
-  document::Json vocab = document::Json::object();
-  for (const auto& [rank, piece] : ranks.sorted) { vocab[to_byte_alphabet(piece)] = rank; }
-  document::Parts parts;
-  int64_t next = ranks.sorted.back().first + 1;
-  for (const auto& [id, name] : kind.special()) { parts.added_tokens.push_back(document::added_token(id < 0 ? next++ : id, name)); }
-  if (kind.nfc) { parts.normalizer = {{"type", "NFC"}}; }
-  parts.pre_tokenizer = document::split_then_bytes(kind.pattern);
-  parts.decoder = document::byte_level(true);
-  parts.model = document::bpe(std::move(vocab), merges_of(ranks));
-  parts.model["ignore_merges"] = true;  // a word that is a piece is taken whole
-  return document::text_of(std::move(parts));
+  Bpe model = model_of(ranks_in(text, source), source);
+  std::vector<AddedToken> added;
+  int32_t next = model.size();
+  for (const auto& [id, name] : kind.special()) { added.push_back(document::added_token(id < 0 ? next++ : id, name)); }
+  document::Steps steps;
+  if (kind.nfc) { steps.normalizer = {{"type", "NFC"}}; }
+  steps.pre_tokenizer = document::split_then_bytes(kind.pattern);
+  steps.decoder = document::byte_level(true);
+  return document::tokenizer_of(std::move(model), std::move(added), std::move(steps), source);
 }
 
 }  // namespace pumice

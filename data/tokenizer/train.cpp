@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <map>
 #include <queue>
 #include <unordered_map>
@@ -140,22 +141,24 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& texts, const Tokenize
     words.push_back(std::move(word));
   }
   namespace document = tokenizer_document;
-  document::Json merges = document::Json::array(), vocab = document::Json::object();
   Pairs pairs(std::move(words));
   PairKey best;
+  std::vector<std::array<int32_t, 3>> merges;
   while (int(vocabulary.pieces.size()) + 1 < options.vocab_size && pairs.best(best)) {
-    const std::string left = vocabulary.pieces[size_t(best >> 32)], right = vocabulary.pieces[uint32_t(best)];
-    merges.push_back({to_byte_alphabet(left), to_byte_alphabet(right)});
-    pairs.merge(best, vocabulary.add(left + right));
+    const auto left = int32_t(best >> 32), right = int32_t(uint32_t(best));
+    const int32_t made = vocabulary.add(vocabulary.pieces[size_t(left)] + vocabulary.pieces[size_t(right)]);
+    merges.push_back({left, right, made});
+    pairs.merge(best, made);
   }
-  for (size_t id = 0; id < vocabulary.pieces.size(); ++id) { vocab[to_byte_alphabet(vocabulary.pieces[id])] = id; }
-  document::Parts parts;
-  parts.model = document::bpe(std::move(vocab), std::move(merges));
-  parts.added_tokens.push_back(document::added_token(int64_t(vocabulary.pieces.size()), "<|endoftext|>"));
-  if (options.lowercase) { parts.normalizer = {{"type", "Lowercase"}}; }
-  parts.pre_tokenizer = document::byte_level(true);
-  parts.decoder = document::byte_level(true);
-  return parse(document::text_of(std::move(parts)), "training");
+  Bpe model;
+  const auto end = int32_t(vocabulary.pieces.size());
+  model.reserve(vocabulary.pieces.size(), merges.size());
+  for (int32_t id = 0; id < end; ++id) { model.add(to_byte_alphabet(vocabulary.pieces[size_t(id)]), id); }
+  for (const auto& [left, right, made] : merges) { model.add_merge(left, right, made); }
+  document::Steps steps;
+  if (options.lowercase) { steps.normalizer = {{"type", "Lowercase"}}; }
+  steps.pre_tokenizer = steps.decoder = document::byte_level(true);
+  return Tokenizer(document::tokenizer_of(std::move(model), {document::added_token(end, "<|endoftext|>")}, std::move(steps), "training"));
 }
 
 }  // namespace pumice

@@ -1,6 +1,7 @@
 // Tokenizers in every kind of file and directory: load() finds out what it is, and what save() writes comes back the same.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -136,8 +137,12 @@ TEST(TokenizerFiles, ErrorsNameFileAndLine) {
   EXPECT_EQ(message("tokenizer.txt", "hello"),
       "[tokenizer] tokenizer.txt is no tokenizer: a tokenizer.json, vocab.json with merges.txt, gzip-packed CLIP vocabulary, .tiktoken "
                                                "or SentencePiece .model is wanted");
-  EXPECT_EQ(message("qwen.tiktoken", "YQ== 0\nYQ== 1\n"), "[tokenizer] qwen.tiktoken: line 2 holds a piece that an earlier line has");
-  EXPECT_EQ(message("qwen.tiktoken", "YQ== 0\nYg== 0\n"), "[tokenizer] qwen.tiktoken: two pieces have the rank 0");
+  const std::string whole = read_file(kFixtures + "small-qwen.tiktoken");
+  const auto lines = std::to_string(std::count(whole.begin(), whole.end(), '\n') + 1);
+  EXPECT_EQ(message("qwen.tiktoken", whole + "YQ== 5000\n"), "[tokenizer] qwen.tiktoken: line " + lines + " holds a piece that another line has");
+  EXPECT_EQ(message("qwen.tiktoken", whole + "YWFhYWFhYWE= 9\n"), "[tokenizer] qwen.tiktoken: the lines 10 and " + lines + " both have the rank 9");
+  EXPECT_EQ(message("qwen.tiktoken", whole + "YWFhYWFhYWE= 999999\n"), "[tokenizer] qwen.tiktoken: the piece of line " + lines +
+            " has the id 999999, far beyond the " + lines + " pieces of the vocabulary");
   EXPECT_EQ(message("qwen.tiktoken", "YQ=\n"), "[tokenizer] qwen.tiktoken: line 1 must be the base64 of at most 1024 bytes, a space and a rank");
   EXPECT_EQ(message("qwen.tiktoken", "YQ== 0\n"), "[tokenizer] qwen.tiktoken: no line holds the byte 0; a vocabulary needs all 256");
   EXPECT_EQ(message("notes.gz", read_file(std::string(PUMICE_FIXTURES) + "/fuzz/corpus/gzip/hello.gz")),
@@ -227,6 +232,18 @@ TEST(TokenizerFiles, SentencePieceWithAddedTokens) {
   t.save(saved.path());
   EXPECT_EQ(Tokenizer::load(saved.path()).encode("a<tool>b"), t.encode("a<tool>b"));
   EXPECT_TRUE(Tokenizer::load(saved.path()).is_special(end));
+
+  // What Transformers 4.46's LlamaTokenizer makes of it with "legacy": false, its space before a text that begins with a token left out.
+  write_file_atomic(d / "tokenizer_config.json", R"({"legacy": false})");
+  const Tokenizer bare = Tokenizer::load(d.path());
+  EXPECT_NE(bare.fingerprint(), t.fingerprint());
+  const json rows = read_json(kFixtures + "sentencepiece-bare.ids.json")["rows"];
+  for (const json& row : rows) {
+    EXPECT_EQ(bare.encode(row["text"].get<std::string>()), std::vector<int32_t>(row["ids"])) << row["text"];
+  }
+  EXPECT_NE(bare.encode("two red<tool>apples"), t.encode("two red<tool>apples"));
+  EXPECT_EQ(bare.decode(bare.encode("two red<tool>apples")), "two red<tool>apples");
+  expect_saved_the_same(bare);
 
   write_file_atomic(d / "added_tokens.json", R"({"<s>": 0})");
   const std::string m = message_of<FormatError>([&] { Tokenizer::load(d.path()); });

@@ -20,8 +20,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     std::string ranks(reinterpret_cast<const char*>(data), size);
     if (size > 0 && ranks[0] == '+') { ranks.replace(0, 1, bytes); }
-    pumice::Tokenizer t = pumice::Tokenizer::parse(pumice::json_of_tiktoken(ranks, "qwen"), "fuzz");
+    const pumice::Tokenizer t(pumice::parse_tiktoken(ranks, "qwen"));
     t.decode(t.encode("It's a d\xc3\xa9j\xc3\xa0-vu \xf0\x9f\x8d\x8e  42\n\xff<|im_end|>"));
+    if (size % 64 == 1) { pumice::Tokenizer::parse(t.file(), "round trip"); }
   } catch (const pumice::FormatError&) {
   }
   return 0;

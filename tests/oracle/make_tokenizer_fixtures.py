@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes tests/data/fixtures/tokenizer/: a small tokenizer.json of each family, with the components its published files have, made with
 Hugging Face tokenizers; the ids it gives for hard strings (FAMILY.ids.json) and the texts it decodes them to. Likewise for tiktoken,
-OpenAI's CLIP and SentencePiece. Needs `pip install tokenizers tiktoken sentencepiece regex`. Usage: tests/oracle/make_tokenizer_fixtures.py"""
+OpenAI's CLIP and SentencePiece. Needs `pip install tokenizers tiktoken sentencepiece regex transformers
+protobuf`. Usage: tests/oracle/make_tokenizer_fixtures.py"""
 import json
 import pathlib
 import random
@@ -237,6 +238,16 @@ def write_sentencepiece(texts):
         (OUT / f"sentencepiece-{kind}.ids.json").write_text(json.dumps({"prefix": [], "suffix": [], "rows": rows}, separators=(",", ":")))
 
 
+def write_bare_sentencepiece():
+    """Added tokens with Transformers' "legacy": false. Texts begin with ordinary signs: before a token at the beginning it encodes a lone space."""
+    import transformers
+    t = transformers.LlamaTokenizer(str(OUT / "bpe.model"), legacy=False, add_bos_token=False)
+    t.add_tokens(["<|end_of_turn|>", "<tool>"], special_tokens=True)
+    texts = ["two red<|end_of_turn|>apples <tool>", "a<tool> b<tool>  c", "a <tool>\u00e9t\u00e9<tool>\n", "<", "a<tool><tool>b", " a<tool>b ", "red"]
+    rows = [{"text": s, "ids": t.encode(s, add_special_tokens=False)} for s in texts]
+    (OUT / "sentencepiece-bare.ids.json").write_text(json.dumps({"rows": rows}, separators=(",", ":")))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     texts = strings()
@@ -258,6 +269,7 @@ def main():
     write_tiktoken(texts)
     write_openai_clip(texts)
     write_sentencepiece(texts)
+    write_bare_sentencepiece()
 
 
 main()

@@ -19,8 +19,8 @@ namespace pumice {
 namespace {
 
 void declare_source(OptionTable& o, PairOptions& options) {
-  o.add("csv-img-key", options.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
-  o.add("csv-caption-key", options.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
+  o.add("csv-img-key", options.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path, file_name or image_name");
+  o.add("csv-caption-key", options.caption_column, "Input", "CSV: the column of captions; default: title, caption, text or comment");
   o.add("csv-label-key", options.label_column, "Input", "CSV: the column of classes; default: label or class, if there is one");
   o.add("image-folder", options.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", options.split, "Input", "of sources that have several");

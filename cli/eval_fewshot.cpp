@@ -23,7 +23,7 @@ class EvalFewshot : public Command {
   void declare(OptionTable& o) override {
     o.add("model", model_, "Input", "a run directory or a checkpoint");
     o.add("data", data_, "Input", "labelled pictures to test on; see pumice eval zeroshot");
-    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path, file_name or image_name");
     o.add("csv-label-key", files_.label_column, "Input", "CSV: the column of classes; default: label or class");
     o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV start; default: beside the file");
     o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");

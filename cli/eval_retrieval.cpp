@@ -23,8 +23,8 @@ class EvalRetrieval : public Command {
     o.add("data", data_, "Input",
           "a CSV of pictures and captions, COCO or Karpathy JSON, webdataset shards, or a CLIP_benchmark retrieval directory");
     o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");
-    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
-    o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption or text");
+    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path, file_name or image_name");
+    o.add("csv-caption-key", files_.caption_column, "Input", "CSV: the column of captions; default: title, caption, text or comment");
     o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV or JSON start; default: beside the file");
     o.add("output", output_, "Output", "write the result as JSON to this file");
     add_device_option(o, device_);

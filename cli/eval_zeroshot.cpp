@@ -26,7 +26,7 @@ class EvalZeroshot : public Command {
           "another checkpoint that embeds the prompts, such as one that keeps the experts of text; default: --model");
     o.add("ema", ema_, "Input", "evaluate the moving average of the weights");
     o.add("data", data_, "Input", "a folder per class, a CSV with labels, an IDX or CLIP_benchmark folder, or webdataset shards with .cls");
-    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path or file_name");
+    o.add("csv-img-key", files_.image_column, "Input", "CSV: the column of picture paths; default: filepath, image, path, file_name or image_name");
     o.add("csv-label-key", files_.label_column, "Input", "CSV: the column of classes; default: label or class");
     o.add("image-folder", files_.image_folder, "Input", "where relative picture paths of a CSV start; default: beside the file");
     o.add("exif-orientation", exif_, "Input", "turn pictures as their EXIF data says; default: as in training").alias("exif-rotate");

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <new>
 
 #include "pumice/cli/arguments.h"
@@ -132,6 +133,8 @@ int main(int argc, char** argv) {
     return report("error", e.what(), 1);
   } catch (const std::bad_alloc&) {
     return report("error", "the system is out of memory; try a smaller batch or model", 1);
+  } catch (const std::filesystem::filesystem_error& e) {  // a loop of links, a folder that may not be read
+    return report("error", concat_text(e.path1().string(), " cannot be read or written: ", e.code().message()).c_str(), 1);
   } catch (const std::exception& e) {
     return report("error", e.what(), 1);
   }

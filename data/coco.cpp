@@ -1,12 +1,14 @@
 #include "pumice/data/coco.h"
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <unordered_map>
 
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file_kind.h"
 #include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/suggest.h"
 
 namespace pumice {
 namespace {
@@ -55,10 +57,12 @@ std::vector<CaptionedFile> parse_coco(const Json& json, const std::string& name)
 
 std::vector<CaptionedFile> parse_karpathy(const Json& json, const std::string& name, const std::string& split) {
   std::vector<CaptionedFile> files;
+  std::set<std::string> splits;
   const Json& images = json["images"];
   for (size_t i = 0; i < images.size(); ++i) {
     const std::string where = concat_text(name, ": images[", i, "]");
     const std::string own = text_in(images[i], "split", where);
+    splits.insert(own);
     if (own != split && !(split == "train" && own == "restval")) { continue; }
     CaptionedFile file{text_in(images[i], "filename", where), {}};
     if (images[i].contains("filepath")) { file.file = text_in(images[i], "filepath", where) + "/" + file.file; }
@@ -69,6 +73,8 @@ std::vector<CaptionedFile> parse_karpathy(const Json& json, const std::string& n
     }
     files.push_back(std::move(file));
   }
+  REQUIRE(FormatError, !files.empty(), "[coco] ", name, " has no picture of the split '", split, "'; it has ",
+          join({splits.begin(), splits.end()}));
   return files;
 }
 
@@ -90,6 +96,7 @@ std::vector<CaptionedFile> parse_caption_json(std::string_view text, const std::
           "(\"images\" with \"sentences\")");
   std::vector<CaptionedFile> files = karpathy ? parse_karpathy(json, name, split) : parse_coco(json, name);
   std::erase_if(files, [](const CaptionedFile& f) { return f.captions.empty(); });
+  REQUIRE(FormatError, !files.empty(), "[coco] ", name, " holds no picture with a caption");
   return files;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pumice/data/class_folders.h"
+#include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file_kind.h"
 #include "pumice/tensor/suggest.h"
@@ -10,11 +11,11 @@
 namespace pumice {
 namespace {
 
-const char* name_of(char separator) { return separator == '\t' ? "tab" : separator == ';' ? "';'" : "','"; }
+const char* name_of(char separator) { return separator == '\t' ? "tab" : separator == ';' ? "';'" : separator == '|' ? "'|'" : "','"; }
 
 char sniff(std::string_view header) {
   char best = ',';
-  for (char c : {'\t', ';'}) {
+  for (char c : {'\t', ';', '|'}) {
     if (std::count(header.begin(), header.end(), c) > std::count(header.begin(), header.end(), best)) { best = c; }
   }
   return best;
@@ -33,6 +34,9 @@ CsvTable parse_csv(std::string_view text, const std::string& name) {
   int64_t line = 1, row_line = 1;
   auto finish = [&] {
     if (row.size() == 1 && row[0].empty()) { return; }  // an empty line
+    if (table.separator == '|' || table.header.empty()) {  // Flickr30k's "image_name| comment"
+      for (std::string& cell : row) { cell = trimmed(cell); }
+    }
     if (table.header.empty()) {
       const std::string names = join(row);
       const bool binary = std::any_of(names.begin(), names.end(), [](unsigned char c) { return c < ' ' && c != '\t' && c != '\n' && c != '\r'; });
@@ -71,9 +75,14 @@ CsvTable parse_csv(std::string_view text, const std::string& name) {
 }
 
 std::optional<size_t> find_column(const CsvTable& table, const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    auto found = std::find(table.header.begin(), table.header.end(), name);
-    if (found != table.header.end()) { return size_t(found - table.header.begin()); }
+  auto find = [&](const std::string& name, bool exactly) {
+    auto same = [&](const std::string& column) { return exactly ? column == name : ascii_lower(column) == ascii_lower(name); };
+    return size_t(std::find_if(table.header.begin(), table.header.end(), same) - table.header.begin());
+  };
+  for (const bool exactly : {true, false}) {  // "Caption" will do where there is no "caption"
+    for (const std::string& name : names) {
+      if (const size_t at = find(name, exactly); at < table.header.size()) { return at; }
+    }
   }
   return std::nullopt;
 }

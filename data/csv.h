@@ -20,7 +20,8 @@ struct CsvTable {
 CsvTable parse_csv(std::string_view text, const std::string& name);
 
 // What the columns of pictures, captions and classes are usually called.
-inline const std::vector<std::string> kImageColumns = {"filepath", "image", "path", "file_name"}, kCaptionColumns = {"title", "caption", "text"},
+inline const std::vector<std::string> kImageColumns = {"filepath", "image", "path", "file_name", "image_name"},
+                                      kCaptionColumns = {"title", "caption", "text", "comment"},
                                       kLabelColumns = {"label", "class"};
 
 // The first of `names` that the header has.

@@ -10,6 +10,8 @@
 #include "pumice/data/coco.h"
 #include "pumice/data/csv_classes.h"
 #include "pumice/data/idx.h"
+#include "pumice/data/source_problems.h"
+#include "pumice/data/text.h"
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
@@ -21,8 +23,19 @@ namespace fs = std::filesystem;
 
 const std::vector<std::string> kDefaultTemplates = {"a photo of a {}.", "a picture of a {}.", "{}"};
 
+// Its bytes; what cannot be read is named with the line that asks for it.
+std::string picture_of(const std::string& file, const std::string& place) {
+  try {
+    return read_file(file);
+  } catch (const IoError& e) {
+    throw IoError(concat_text("[eval] ", place, ": ", e.what()), __FILE__, __LINE__);
+  }
+}
+
 LabelledSet from_shards(const std::string& spec, const fs::path& names, const fs::path& templates) {
   auto data = std::make_shared<WebDataset>(spec);
+  REQUIRE(FormatError, data->size() > 0, "[eval] '", spec, "' holds no sample: an image (.png, .jpg, .webp) and a class (.cls) of one key");
+  REQUIRE(IoError, fs::exists(names), "[eval] '", spec, "' needs ", names.string(), ": a class name per line, in the order of the numbers in .cls");
   LabelledSet set;
   set.classnames = read_lines(names.string());
   set.templates = fs::exists(templates) ? read_lines(templates.string()) : kDefaultTemplates;
@@ -85,7 +98,7 @@ LabelledSet from_csv(const std::string& path, const EvalFiles& options) {
   set.count = int64_t(rows->size());
   set.read = [rows](int64_t i) {
     const LabelledSample& row = (*rows)[size_t(i)];
-    return LabelledSample{read_file(row.image), row.name + " (" + row.image + ")", row.label};
+    return LabelledSample{picture_of(row.image, row.name), row.name + " (" + row.image + ")", row.label};
   };
   return set;
 }
@@ -96,35 +109,48 @@ std::vector<std::string> captions_of(const WebDataset& data, int64_t i) {
     if (j.is_object() && j.contains("captions") && j["captions"].is_array()) {
       std::vector<std::string> captions;
       for (const auto& c : j["captions"]) {
-        if (c.is_string() && !c.get<std::string>().empty()) { captions.push_back(c.get<std::string>()); }
+        if (c.is_string()) { captions.push_back(c.get<std::string>()); }
       }
       if (!captions.empty()) { return captions; }
     }
   }
   auto text = data.find(i, "txt");
-  std::vector<std::string> captions = text ? lines_of(*text) : std::vector<std::string>();
+  return text ? lines_of(*text) : std::vector<std::string>();
+}
+
+// Trimmed, without empty ones; at least one.
+std::vector<std::string> usable_captions_of(const WebDataset& data, int64_t i) {
+  std::vector<std::string> captions;
+  for (const std::string& given : captions_of(data, i)) {
+    const std::string text = trimmed(given), fault = text.empty() ? "" : caption_fault(text);
+    REQUIRE(FormatError, fault.empty(), "[eval] ", data.name(i), ": ", fault);
+    if (!text.empty()) { captions.push_back(text); }
+  }
   REQUIRE(FormatError, !captions.empty(), "[eval] ", data.name(i), " needs a caption (.txt, or \"captions\" in .json)");
   return captions;
 }
 
 RetrievalSet retrieval_from_shards(const std::string& spec) {
   auto data = std::make_shared<WebDataset>(spec);
+  REQUIRE(FormatError, data->size() > 0, "[eval] '", spec, "' holds no sample: an image (.png, .jpg, .webp) and captions (.txt) of one key");
   RetrievalSet set;
   set.count = data->size();
   set.read = [data](int64_t i) {
     auto image = data->image(i);
     REQUIRE(FormatError, image.has_value(), "[eval] ", data->name(i), " needs an image (.png, .jpg, .webp)");
-    return RetrievalSample{std::string(*image), data->name(i), captions_of(*data, i)};
+    return RetrievalSample{std::string(*image), data->name(i), usable_captions_of(*data, i)};
   };
   return set;
 }
 
-RetrievalSet retrieval_from_files(std::vector<CaptionedFile> files) {
+// places[i] is where files[i] is named.
+RetrievalSet retrieval_from_files(std::vector<CaptionedFile> files, std::vector<std::string> places) {
   RetrievalSet set;
   set.count = int64_t(files.size());
-  set.read = [files = std::make_shared<std::vector<CaptionedFile>>(std::move(files))](int64_t i) {
-    const CaptionedFile& f = (*files)[size_t(i)];
-    return RetrievalSample{read_file(f.file), f.file, f.captions};
+  auto all = std::make_shared<std::vector<CaptionedFile>>(std::move(files));
+  set.read = [all, places = std::make_shared<std::vector<std::string>>(std::move(places))](int64_t i) {
+    const CaptionedFile& f = (*all)[size_t(i)];
+    return RetrievalSample{picture_of(f.file, (*places)[size_t(i)]), f.file, f.captions};
   };
   return set;
 }
@@ -135,27 +161,34 @@ RetrievalSet retrieval_from_csv(const std::string& path, const EvalFiles& option
   const size_t caption = column_of(table, path, options.caption_column, kCaptionColumns, "--csv-caption-key");
   const fs::path folder = options.image_folder.empty() ? fs::path(path).parent_path() : fs::path(options.image_folder);
   std::vector<CaptionedFile> files;
+  std::vector<std::string> places;
   std::map<std::string, size_t> place;
-  for (const auto& row : table.rows) {
+  for (size_t i = 0; i < table.rows.size(); ++i) {
+    const auto& row = table.rows[i];
+    const std::string text = trimmed(row[caption]), where = concat_text(path, " line ", table.lines[i]), fault = caption_fault(text);
+    REQUIRE(FormatError, fault.empty(), "[eval] ", where, ": ", fault, ". Leave the row out: what a set holds decides its recall");
     auto [entry, fresh] = place.emplace(row[image], files.size());
-    if (fresh) { files.push_back({(folder / row[image]).string(), {}}); }
-    files[entry->second].captions.push_back(row[caption]);
+    if (fresh) {
+      files.push_back({(folder / row[image]).string(), {}});
+      places.push_back(where);
+    }
+    files[entry->second].captions.push_back(text);
   }
   REQUIRE(FormatError, !files.empty(), "[eval] ", path, " has a header and no rows");
-  return retrieval_from_files(std::move(files));
+  return retrieval_from_files(std::move(files), std::move(places));
 }
 
 RetrievalSet retrieval_from_json(const std::string& path, const EvalFiles& options) {
   std::vector<CaptionedFile> files = parse_caption_json(read_file(path), path, "test");
-  REQUIRE(FormatError, !files.empty(), "[eval] ", path, " holds no picture with a caption (of the test split, in Karpathy's layout)");
+  const std::vector<std::string> places(files.size(), path);
   const fs::path folder = options.image_folder.empty() ? fs::path(path).parent_path() : fs::path(options.image_folder);
   for (CaptionedFile& f : files) { f.file = (folder / f.file).string(); }
-  return retrieval_from_files(std::move(files));
+  return retrieval_from_files(std::move(files), places);
 }
 
-bool is_csv(const std::string& path) { return fs::path(path).extension() == ".csv" || fs::path(path).extension() == ".tsv"; }
-
-bool is_json(const std::string& path) { return fs::path(path).extension() == ".json"; }
+std::string extension_of(const std::string& path) { return ascii_lower(fs::path(path).extension()); }
+bool is_csv(const std::string& path) { return extension_of(path) == ".csv" || extension_of(path) == ".tsv"; }
+bool is_json(const std::string& path) { return extension_of(path) == ".json"; }
 
 }  // namespace
 
@@ -177,6 +210,7 @@ LabelledSet open_labelled_set(const std::string& path, const std::string& split,
   }
   if (is_csv(path)) { return from_csv(path, options); }
   fs::path directory(path);
+  REQUIRE(IoError, fs::exists(directory), "[eval] ", path, " does not exist");
   REQUIRE(IoError, fs::is_directory(directory), "[eval] ", path,
           " is not a directory. Give a CLIP_benchmark directory, a folder per class, an IDX folder, a CSV with labels, or .tar shards");
   if (fs::exists(directory / "classnames.txt") && is_benchmark_directory(path, split)) {

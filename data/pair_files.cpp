@@ -34,9 +34,12 @@ class FilePairs : public PairSource {
       std::error_code error;
       const bool directory = fs::is_directory(file.image, error);
       const uintmax_t bytes = directory ? 0 : fs::file_size(file.image, error);
-      const char* fault = directory ? " is a directory" : error ? " does not exist" : bytes == 0 ? " is empty" : nullptr;
-      if (fault || file.caption.empty()) {
-        problems_.left_out(file.place + (fault ? ": the picture " + file.image + fault : ": the caption is empty"));
+      const bool missing = error == std::errc::no_such_file_or_directory;
+      const std::string fault = directory ? " is a directory" : missing ? " does not exist" : error ? " cannot be read: " + error.message() :
+                                bytes == 0 ? " is empty" : "";
+      const std::string lack = fault.empty() ? caption_fault(file.caption) : "the picture " + file.image + fault;
+      if (!lack.empty()) {
+        problems_.left_out(file.place + ": " + lack);
         continue;
       }
       problems_.check_caption(file.place, file.caption);
@@ -45,6 +48,7 @@ class FilePairs : public PairSource {
     }
     fingerprint_ = fingerprint_of(int64_t(files_.size()), hash);
     const std::string first = problems_.none() ? "" : problems_.first()[0];
+    REQUIRE(FormatError, given_ > 0, "[data] ", origin, " holds no entry: a pair is a picture and its caption");
     REQUIRE(FormatError, !files_.empty(), "[data] ", origin, " holds no complete pair among ", given_, " entries",
             first.empty() ? "" : ". The first problem: " + first,
             first.find("does not exist") == std::string::npos ? "" : ". Relative paths start at the file's folder; --image-folder names another");

@@ -25,8 +25,9 @@ class ShardPairs : public PairSource {
   explicit ShardPairs(const std::string& spec) : data_(spec), classnames_(names_beside(spec)) {
     for (int64_t i = 0; i < data_.size(); ++i) {
       const std::string text = text_of(i), lack = !data_.image(i) ? "an image (.png, .jpg, .webp)" : text.empty() ? lacking_text(i) : "";
-      if (!lack.empty()) {
-        problems_.left_out(data_.name(i) + " lacks " + lack);
+      const std::string fault = lack.empty() ? caption_fault(text) : "";
+      if (!lack.empty() || !fault.empty()) {
+        problems_.left_out(data_.name(i) + (fault.empty() ? " lacks " + lack : ": " + fault));
         continue;
       }
       problems_.check_caption(data_.name(i), text);

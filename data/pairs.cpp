@@ -32,8 +32,12 @@ std::vector<std::string> parts_of(const std::string& spec) {
 }
 
 std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions& options) {
+  REQUIRE(UsageError, !part.empty(), "[data] a source is an empty path: give shards, a CSV, a JSON or a folder, several joined by '::'");
   if (names_shards(part)) { return open_shard_pairs(part); }
-  REQUIRE(IoError, fs::exists(part), "[data] ", part.empty() ? "an empty path" : part, " does not exist");
+  std::error_code error;
+  const bool there = fs::exists(part, error);
+  REQUIRE(IoError, there, "[data] ", part, error ? " cannot be read: " + error.message() : " does not exist",
+          part.find('*') == std::string::npos ? "" : ". A '*' stands for itself here: name shards by a range, such as train-{000000..000019}.tar");
   if (fs::is_directory(part)) {
     if (is_benchmark_directory(part, options.split)) { return open_shard_pairs(benchmark_shards(part, options.split)); }
     return is_idx_folder(part) ? open_idx_pairs(part, options) : open_folder_pairs(part, options);
@@ -46,6 +50,14 @@ std::unique_ptr<PairSource> open_one(const std::string& part, const PairOptions&
                    __FILE__, __LINE__);
 }
 
+constexpr double kMostSamples = 1e9;  // of a pass: their order is kept in memory
+
+std::string join_numbers(const std::vector<double>& numbers) {
+  std::string text;
+  for (double x : numbers) { text += concat_text(text.empty() ? "" : "::", x); }
+  return text;
+}
+
 // Sources one after the other, each repeated as often as its factor says.
 class Mix : public PairSource {
  public:
@@ -53,8 +65,10 @@ class Mix : public PairSource {
     if (factors.empty()) { factors.assign(sources_.size(), 1); }
     const double least = *std::min_element(factors.begin(), factors.end());
     for (size_t k = 0; k < sources_.size(); ++k) {
-      const int64_t n = sources_[k]->size();
-      starts_.push_back(starts_.back() + int64_t(std::llround(double(n) * factors[k] / least)));
+      const double samples = std::round(double(sources_[k]->size()) * factors[k] / least);
+      REQUIRE(UsageError, double(starts_.back()) + samples <= kMostSamples, "[data] --train-data-upsampling-factors ", join_numbers(factors),
+              " make a pass of more than ", int64_t(kMostSamples), " samples. The smallest counts as one pass over its source; bring them closer");
+      starts_.push_back(starts_.back() + int64_t(samples));
       fingerprint_ += concat_text(k ? "+" : "", sources_[k]->fingerprint(), "*", factors[k]);
       for (const std::string& name : sources_[k]->classnames()) {
         if (std::find(classnames_.begin(), classnames_.end(), name) == classnames_.end()) { classnames_.push_back(name); }

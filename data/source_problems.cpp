@@ -25,6 +25,11 @@ std::string text_fault(const std::string& text) {
   return "";
 }
 
+std::string caption_fault(const std::string& caption) {
+  if (caption.empty()) { return "the caption is empty"; }
+  return caption.size() <= kLongestCaption ? "" : concat_text("the caption has ", caption.size(), " bytes, more than ", kLongestCaption);
+}
+
 void SourceProblems::keep(const std::string& message) {
   if (first_.size() < 10) { first_.push_back(message); }
 }

@@ -23,7 +23,12 @@ class SourceProblems {
   std::vector<std::string> first_, warnings_;
 };
 
+// Bytes of a caption. Longer text is none: a model reads a few dozen tokens of it, and every pass would encode it all.
+inline constexpr size_t kLongestCaption = size_t(1) << 16;
+
 // "is not UTF-8 (byte 4 is 0xe9)", "holds a NUL byte (byte 4)"; "" for text that is in order.
 std::string text_fault(const std::string& text);
+// "the caption is empty", "the caption has 70000 bytes, more than 65536"; "" for one that can be used.
+std::string caption_fault(const std::string& caption);
 
 }  // namespace pumice

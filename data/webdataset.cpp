@@ -99,7 +99,9 @@ WebDataset::WebDataset(const std::string& spec) : impl_(std::make_unique<Impl>()
   auto missing = [](const std::string& p) { return !std::filesystem::exists(p); };
   size_t absent = size_t(std::count_if(paths.begin(), paths.end(), missing));
   REQUIRE(IoError, absent == 0, "[webdataset] ", *std::find_if(paths.begin(), paths.end(), missing), " does not exist (", paths.size() - absent,
-          " of ", paths.size(), " shards of '", spec, "' are there). Check the path and the range in braces, and quote the braces in a shell");
+          " of ", paths.size(), " shards of '", spec, "' are there). ",
+          spec.find('*') == std::string::npos ? "Check the path and the range in braces, and quote the braces in a shell"
+                                              : "A '*' stands for itself here: name shards by a range, such as train-{000000..000019}.tar");
   for (const std::string& path : paths) { impl_->add_shard(path); }
 }
 WebDataset::~WebDataset() = default;

@@ -1,11 +1,13 @@
 // Tokenizer, preprocessing and model together: from pictures and sentences to points of the joint space.
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "pumice/data/image.h"
+#include "pumice/tensor/error.h"
 #include "pumice/train/checkpoint.h"
 
 namespace pumice {
@@ -50,6 +52,15 @@ class ImageTextPipeline {
 class PixelBatch {
  public:
   explicit PixelBatch(const ImageTextPipeline& pipeline) : size_(pipeline.image_size()), decoding_(pipeline.decoding()) {}
+  // What `read` gives; nothing, with the reason noted, when its file cannot be opened.
+  template <class Read> auto sample(const Read& read) -> std::optional<decltype(read())> {
+    try {
+      return read();
+    } catch (const IoError& e) {
+      problems_.push_back(e.what());
+      return std::nullopt;
+    }
+  }
   // False, with the reason noted, when the picture cannot be read.
   bool add(std::string_view bytes, const std::string& name);
   int64_t count() const { return count_; }

@@ -68,11 +68,18 @@ TEST(LabelledSet, AFolderPerClass) {
 
   fs::remove_all(d / "test/frog");
   EXPECT_NE(message_of<FormatError>([&] { open_labelled_set(d.path(), "test"); }).find("one per class; found 1 such folders"), std::string::npos);
-  EXPECT_NE(message_of<IoError>([&] { open_labelled_set(d / "no", "test"); }).find("is not a directory"), std::string::npos);
+  EXPECT_NE(message_of<IoError>([&] { open_labelled_set(d / "no", "test"); }).find("no does not exist"), std::string::npos);
+  write_file_atomic(d / "notes.txt", "");
+  EXPECT_NE(message_of<IoError>([&] { open_labelled_set(d / "notes.txt", "test"); }).find("is not a directory. Give a CLIP_benchmark"),
+            std::string::npos);
 }
 
 TEST(LabelledSet, ShardsWithClassesBesideThem) {
   Temporary d;
+  write_shard(d / "x.tar", {});
+  EXPECT_NE(message_of<FormatError>([&] { open_labelled_set(d / "x.tar", "test"); }).find("x.tar' holds no sample"), std::string::npos);
+  write_shard(d / "x.tar", {{"0.cls", "1"}, {"0.png", picture(1)}});
+  EXPECT_NE(message_of<IoError>([&] { open_labelled_set(d / "x.tar", "test"); }).find("classnames.txt: a class name per line"), std::string::npos);
   write_file_atomic(d / "classnames.txt", "a\nb\n");
   write_shard(d / "x.tar", {{"0.cls", "1"}, {"0.png", picture(1)}, {"1.cls", "2"}, {"1.png", picture(1)}, {"2.png", picture(1)}});
   LabelledSet set = open_labelled_set(d / "x.tar", "test");
@@ -90,7 +97,7 @@ TEST(RetrievalSet, CsvGroupsRowsOfOnePicture) {
   ASSERT_EQ(set.size(), 2);
   EXPECT_EQ(set.sample(0).captions, std::vector<std::string>({"one", "uno"}));
   EXPECT_EQ(set.sample(0).image, picture(1));
-  EXPECT_NE(message_of<IoError>([&] { set.sample(1); }).find("2.png"), std::string::npos);
+  EXPECT_NE(message_of<IoError>([&] { set.sample(1); }).find("val.csv line 3: [file] "), std::string::npos);
   write_file_atomic(d / "empty.csv", "filepath,caption\n");
   EXPECT_NE(message_of<FormatError>([&] { open_retrieval_set(d / "empty.csv"); }).find("has a header and no rows"), std::string::npos);
   EXPECT_NE(message_of<UsageError>([&] { open_retrieval_set(d / "val.csv", {.image_column = "photo"}); }).find("no column 'photo'"),
@@ -101,12 +108,15 @@ TEST(RetrievalSet, ShardsWithOneOrManyCaptions) {
   Temporary d;
   write_shard(d / "x.tar", {{"0.json", R"({"captions": ["a", "b"]})"}, {"0.png", picture(1)}, {"0.txt", "unused"},
                             {"1.png", picture(2)}, {"1.txt", "c\nd\n"},
-                            {"2.json", R"({"captions": 3})"}, {"2.png", picture(2)}});
+                            {"2.json", R"({"captions": 3})"}, {"2.png", picture(2)}, {"3.png", picture(2)}, {"3.txt", "  \n\t\n"}});
   RetrievalSet set = open_retrieval_set(d / "x.tar");
-  ASSERT_EQ(set.size(), 3);
+  ASSERT_EQ(set.size(), 4);
   EXPECT_EQ(set.sample(0).captions, std::vector<std::string>({"a", "b"}));
   EXPECT_EQ(set.sample(1).captions, std::vector<std::string>({"c", "d"}));
   EXPECT_NE(message_of<FormatError>([&] { set.sample(2); }).find("needs a caption"), std::string::npos);
+  EXPECT_NE(message_of<FormatError>([&] { set.sample(3); }).find("x.tar: 3 needs a caption"), std::string::npos);
+  write_shard(d / "none.tar", {});
+  EXPECT_NE(message_of<FormatError>([&] { open_retrieval_set(d / "none.tar"); }).find("none.tar' holds no sample"), std::string::npos);
 }
 
 Image filled(uint8_t r, uint8_t g, uint8_t b) {

@@ -10,6 +10,7 @@
 #include "pumice/data/idx.h"
 #include "pumice/data/image.h"
 #include "pumice/data/loader.h"
+#include "pumice/data/source_problems.h"
 #include "pumice/data/tar.h"
 #include "pumice/tensor/file.h"
 #include "../message_of.h"
@@ -50,13 +51,52 @@ TEST(Pairs, OfACsv) {
   write(d / "elsewhere/y.csv", "photo,words\na.png,one\nb.png,two\n");
   EXPECT_EQ(open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words", .image_folder = d / "img"})->size(), 2);
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "elsewhere/y.csv"); }),
-                       "no column 'filepath' or 'image' or 'path' or 'file_name'. Columns: photo, words"));
+                       "no column 'filepath' or 'image' or 'path' or 'file_name' or 'image_name'. Columns: photo, words"));
   EXPECT_TRUE(contains(message_of<FormatError>([&] { open_pairs(d / "elsewhere/y.csv", {.image_column = "photo", .caption_column = "words"}); }),
                        "Relative paths start at the file's folder; --image-folder names another"));
   write(d / "h.csv", "image,caption\n");
-  EXPECT_TRUE(contains(message_of<FormatError>([&] { open_pairs(d / "h.csv"); }), "holds no complete pair among 0 entries"));
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { open_pairs(d / "h.csv"); }), "h.csv holds no entry: a pair is a picture and its caption"));
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(d / "img/a.png"); }), "is of no kind that pairs are read from"));
   EXPECT_TRUE(contains(message_of<IoError>([&] { open_pairs(d / "nothing"); }), "nothing does not exist"));
+  EXPECT_TRUE(contains(message_of<IoError>([&] { open_pairs(d / "*.tar"); }), "A '*' stands for itself here: name shards by a range"));
+  EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs((d / "x.tsv") + "::"); }), "a source is an empty path"));
+  std::filesystem::create_symlink("loop", d / "loop");
+  EXPECT_TRUE(contains(message_of<IoError>([&] { open_pairs(d / "loop"); }), "loop cannot be read: Too many levels of symbolic links"));
+}
+
+TEST(Pairs, OfTheCsvsThatPeopleHave) {
+  Temporary d;
+  write(d / "a.png", picture(1));
+  auto captions = [&](const std::string& content) {
+    write(d / "x.csv", content);
+    return captions_of(*open_pairs(d / "x.csv"));
+  };
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(captions("\xef\xbb\xbf""filepath,caption\r\na.png,\"two\r\nlines, \"\"quoted\"\"\"\r\n"), Texts{"two\r\nlines, \"quoted\""});
+  EXPECT_EQ(captions("FilePath;Caption\na.png;one\n"), Texts{"one"});
+  EXPECT_EQ(captions("image_name| comment_number| comment\na.png| 0| Two dogs .\na.png| 1| A dog .\n"), (Texts{"Two dogs .", "A dog ."}));  // Flickr30k
+  EXPECT_EQ(captions("Caption,caption,image\nno,yes,a.png\n"), Texts{"yes"}) << "exact names come first";
+  EXPECT_EQ(captions("image,caption\ra.png,old\r"), Texts{"old"});
+}
+
+TEST(Pairs, ACaptionIsNoBook) {
+  Temporary d;
+  write(d / "a.png", picture(1));
+  const std::string most(kLongestCaption, 'x');
+  write(d / "x.csv", "image,caption\na.png," + most + "\na.png," + most + "x\n");
+  auto pairs = open_pairs(d / "x.csv");
+  EXPECT_EQ(pairs->size(), 1);
+  EXPECT_EQ(pairs->problems(), std::vector<std::string>{(d / "x.csv") + " line 3: the caption has 65537 bytes, more than 65536"});
+  TarWriter tar(d / "x.tar");
+  for (const char* key : {"0", "1"}) {
+    tar.add(std::string(key) + ".png", picture(1));
+    tar.add(std::string(key) + ".txt", key[0] == '0' ? most : most + "x");
+  }
+  tar.close();
+  EXPECT_EQ(open_pairs(d / "x.tar")->problems(), std::vector<std::string>{(d / "x.tar") + ": 1: the caption has 65537 bytes, more than 65536"});
+  write(d / "y.csv", "image,caption\na.png,\"   \"\n");
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { open_retrieval_set(d / "y.csv"); }), "y.csv line 2: the caption is empty. Leave the row out"));
+  EXPECT_TRUE(contains(message_of<FormatError>([&] { open_retrieval_set(d / "x.csv"); }), "x.csv line 3: the caption has 65537 bytes"));
 }
 
 TEST(Pairs, OfACsvWithLabels) {
@@ -255,6 +295,8 @@ TEST(Pairs, MixesRepeatSourcesByTheirFactors) {
   EXPECT_NE(open_pairs(spec, {.upsampling = {2, 1}})->fingerprint(), open_pairs(spec)->fingerprint());
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(spec, {.upsampling = {1}}); }), "must name one factor for each of the 2 sources"));
   EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(spec, {.upsampling = {1, -1}}); }), "must be positive"));
+  EXPECT_TRUE(contains(message_of<UsageError>([&] { open_pairs(spec, {.upsampling = {1e6, 1e-6}}); }),
+                       "--train-data-upsampling-factors 1e+06::1e-06 make a pass of more than 1000000000 samples"));
 }
 
 TEST(Pairs, LabelsOfAMixMeanTheClassesOfAllItsSources) {

@@ -30,7 +30,8 @@ Chunk read_chunk(const ImageTextPipeline& pipeline, const PairSource& source, in
   PixelBatch batch(pipeline);
   std::vector<int32_t> tokens, offsets = {0};
   for (int64_t i = begin; i < end; ++i) {
-    if (!batch.add(source.image(i), source.name(i))) { continue; }
+    const auto picture = batch.sample([&] { return source.image(i); });
+    if (!picture || !batch.add(*picture, source.name(i))) { continue; }
     chunk.names.push_back(source.name(i));
     std::vector<int32_t> ids = encode_caption(pipeline.tokenizer(), source.caption(i), pipeline.config().text_length);
     tokens.insert(tokens.end(), ids.begin(), ids.end());

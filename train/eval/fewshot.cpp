@@ -50,8 +50,8 @@ Features features_of(const ImageTextPipeline& pipeline, const LabelledSet& set, 
   for (int64_t begin = 0; begin < set.size(); begin += chunk) {
     PixelBatch batch(pipeline);
     for (int64_t i = begin; i < std::min(begin + chunk, set.size()); ++i) {
-      LabelledSample sample = set.sample(i);
-      if (batch.add(sample.image, sample.name)) { found.labels.push_back(sample.label); }
+      const auto sample = batch.sample([&] { return set.sample(i); });
+      if (sample && batch.add(sample->image, sample->name)) { found.labels.push_back(sample->label); }
     }
     problems.insert(problems.end(), batch.problems().begin(), batch.problems().end());
     if (batch.count()) { parts.push_back(pipeline.image_features(batch.pixels())); }

@@ -115,9 +115,9 @@ RetrievalResult evaluate_retrieval(const ImageTextPipeline& pipeline, const Retr
   for (int64_t begin = 0; begin < set.size(); begin += chunk) {
     PixelBatch batch(pipeline);
     for (int64_t i = begin; i < std::min(begin + chunk, set.size()); ++i) {
-      RetrievalSample sample = set.sample(i);
-      if (!batch.add(sample.image, sample.name)) { continue; }
-      for (const std::string& caption : sample.captions) {
+      const auto sample = batch.sample([&] { return set.sample(i); });
+      if (!sample || !batch.add(sample->image, sample->name)) { continue; }
+      for (const std::string& caption : sample->captions) {
         captions.push_back(caption);
         caption_of.push_back(ids.emplace(caption, int64_t(ids.size())).first->second);
         image_of.push_back(count);

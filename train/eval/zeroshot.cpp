@@ -24,13 +24,15 @@ std::string prompt(const std::string& pattern, const std::string& classname) {
   throw FormatError(concat_text("[zeroshot] a template needs {} or {c} where the class name goes, got '", pattern, "'"), __FILE__, __LINE__);
 }
 
-void measure_baselines(const LabelledSet& set, const LabelledSet& train_side, const DecodeOptions& decoding, ZeroshotResult& result) {
-  auto read = [&decoding](const LabelledSet& from, std::vector<Image>& images, std::vector<int>& labels) {
+void measure_baselines(const ImageTextPipeline& pipeline, const LabelledSet& set, const LabelledSet& train_side, ZeroshotResult& result) {
+  auto read = [&pipeline](const LabelledSet& from, std::vector<Image>& images, std::vector<int>& labels) {
+    PixelBatch reader(pipeline);
     for (int64_t i = 0; i < from.size(); ++i) {
-      LabelledSample sample = from.sample(i);
+      const auto sample = reader.sample([&] { return from.sample(i); });
+      if (!sample) { continue; }
       try {
-        images.push_back(decode_image(sample.image, sample.name, decoding));
-        labels.push_back(sample.label);
+        images.push_back(decode_image(sample->image, sample->name, pipeline.decoding()));
+        labels.push_back(sample->label);
       } catch (const Error&) {
         continue;  // named by the model's own pass over the same pictures
       }
@@ -126,6 +128,7 @@ ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const Labell
                                  const ZeroshotOptions& options) {
   NoGrad no_grad;
   const int64_t classes = int64_t(set.classnames.size());
+  REQUIRE(FormatError, classes != 1, "[zeroshot] the set has one class, '", set.classnames[0], "': every answer would be right. Give two at least");
   REQUIRE(FormatError, classes > 0 && !set.templates.empty() && set.size() > 0, "[zeroshot] the set has ", classes, " classes, ",
           set.templates.size(), " templates and ", set.size(), " pictures; each must be at least 1");
   ZeroshotResult result;
@@ -142,8 +145,8 @@ ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const Labell
     PixelBatch batch(pipeline);
     std::vector<int> labels;
     for (int64_t i = begin; i < std::min(begin + chunk, set.size()); ++i) {
-      LabelledSample sample = set.sample(i);
-      if (batch.add(sample.image, sample.name)) { labels.push_back(sample.label); }
+      const auto sample = batch.sample([&] { return set.sample(i); });
+      if (sample && batch.add(sample->image, sample->name)) { labels.push_back(sample->label); }
     }
     result.problems.insert(result.problems.end(), batch.problems().begin(), batch.problems().end());
     if (!batch.count()) { continue; }
@@ -154,7 +157,7 @@ ZeroshotResult evaluate_zeroshot(const ImageTextPipeline& pipeline, const Labell
   tally.fill(result);
   REQUIRE(FormatError, result.images > 0, "[zeroshot] none of the ", set.size(), " pictures could be read; the first problem: ",
           result.problems.empty() ? "none" : result.problems[0]);
-  if (train_side) { measure_baselines(set, *train_side, pipeline.decoding(), result); }
+  if (train_side) { measure_baselines(pipeline, set, *train_side, result); }
   return result;
 }
 

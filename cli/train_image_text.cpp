@@ -5,6 +5,7 @@
 #include "pumice/cli/training.h"
 #include "pumice/data/tokenizer.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/free_memory.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/memory.h"
 #include "pumice/tensor/parallel.h"
@@ -78,7 +79,8 @@ class TrainLimoe : public Command {
     }
     REQUIRE(UsageError, training_.model.architecture == architecture_, "pumice ", name(), ": ", options.find("architecture")->source,
             " says architecture ", options.find("architecture")->get(), ", which pumice ", command_of(training_.model.architecture), " trains");
-    shorten_warmup(options, training_.schedule);
+    settle_length(options, training_);
+    if (training_.fit_batch) { training_.batch_size = largest_batch(training_, 0.8 * double(free_memory(training_.device))); }
     if (flags_.dry_run) {
       print_plan(options);
       return 0;

@@ -37,7 +37,7 @@ class TrainLm : public Command {
 
   int run(OptionTable& options, const std::vector<std::string>&) override {
     training_.preset = flags_.preset;
-    shorten_warmup(options, training_.schedule);
+    settle_length(options, training_);
     if (flags_.dry_run) {
       training_.validate_recipe();
       print_sources(options);

@@ -31,8 +31,14 @@ std::string config_to_resume(const std::map<std::string, std::string>& flags) {
   return config;
 }
 
-void shorten_warmup(OptionTable& options, Schedule& schedule) {
-  if (options.find("warmup")->source.empty()) { schedule.warmup = std::min(schedule.warmup, schedule.steps / 4); }
+void settle_length(OptionTable& options, TrainingRecipe& recipe) {
+  auto flagged = [&](const char* name) { return options.find(name)->source.rfind("--", 0) == 0; };
+  if (flagged("steps") && recipe.epochs > 0) {
+    REQUIRE(UsageError, !flagged("epochs"), "[train] --steps ", recipe.schedule.steps, " and --epochs ", recipe.epochs,
+            " both say how long to train; leave one out");
+    recipe.epochs = 0;
+  }
+  if (options.find("warmup")->source.empty()) { recipe.schedule.warmup = std::min(recipe.schedule.warmup, recipe.schedule.steps / 4); }
 }
 
 void print_sources(const OptionTable& options) {

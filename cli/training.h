@@ -20,8 +20,9 @@ struct TrainingFlags {
 // The config.json of the run in --out that --resume goes on with; "" when a new one starts. Throws UsageError when there is none to resume.
 std::string config_to_resume(const std::map<std::string, std::string>& flags);
 
-// By default a warm-up is at most a quarter of the steps.
-void shorten_warmup(OptionTable& options, Schedule& schedule);
+// Which of --steps and --epochs says how long, where both are given: flags beat a config. Two flags are an error. By default a warm-up is at most a
+// quarter of the steps.
+void settle_length(OptionTable& options, TrainingRecipe& recipe);
 
 // "batch-size  64  from --batch-size": a line for each option that is not at its default.
 void print_sources(const OptionTable& options);

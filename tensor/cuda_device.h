@@ -15,6 +15,7 @@ bool built();              // whether this build has CUDA kernels
 int count();               // cards that there are, of which cuda:0 is used; 0 without a card or driver. Never throws
 std::string describe();    // one line: the device, or why there is none
 size_t shared_memory();    // bytes that one block of a kernel may have: 227 KiB on an H100, 163 on an A100, 99 on a GeForce; 0 without a device
+size_t free_memory();      // bytes of the device that nothing holds yet; 0 without one
 // Throws DeviceError that says why `device` cannot be used and what to do.
 void require(Device device);
 

@@ -61,6 +61,10 @@ bool built() { return true; }
 int count() { return probe().devices; }
 std::string describe() { return probe().text; }
 size_t shared_memory() { return probe().shared_memory; }
+size_t free_memory() {
+  size_t free = 0, total = 0;
+  return count() && cudaMemGetInfo(&free, &total) == cudaSuccess ? free : 0;
+}
 void require(Device device) {
   REQUIRE(DeviceError, count(), "[device] ", device, " cannot be used: ", probe().text, ". Use --device cpu, or check `pumice doctor`");
   REQUIRE(DeviceError, device.index == 0, "[device] a process uses one card, cuda:0; got ", device,

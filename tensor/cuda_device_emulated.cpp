@@ -1,4 +1,6 @@
 // Device memory of the SIMT emulator: a registry of allocations, so that a kernel's pointers, bounds and first reads can be checked.
+#include <unistd.h>
+
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -72,6 +74,7 @@ bool built() { return true; }
 int count() { return 1; }
 std::string describe() { return "emulated on the CPU (PUMICE_CUDA=emulate), for tests and debugging of kernels"; }
 size_t shared_memory() { return kMaxShared; }
+size_t free_memory() { return size_t(sysconf(_SC_AVPHYS_PAGES)) * size_t(sysconf(_SC_PAGESIZE)); }
 void require(Device device) { REQUIRE(DeviceError, device.index == 0, "[device] the emulator has one device, cuda:0; got ", device); }
 bool may_cache() {
 #if PUMICE_SIMT_ASAN

@@ -7,6 +7,7 @@ bool built() { return false; }
 int count() { return 0; }
 std::string describe() { return "not in this build (PUMICE_CUDA=off)"; }
 size_t shared_memory() { return 0; }
+size_t free_memory() { return 0; }
 void require(Device device) {
   throw DeviceError(concat_text("[device] this build has no ", device, "; use cpu, or build with -DPUMICE_CUDA=on"), __FILE__, __LINE__);
 }

@@ -52,7 +52,7 @@ const char* must_be(const Option& option) {
     case Option::kNumber: return "a number";
     case Option::kBoolean: return "true or false";
     case Option::kIntegers: return "integers separated by commas";
-    default: return "text";
+    default: return "what its description says";
   }
 }
 

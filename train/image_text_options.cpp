@@ -52,8 +52,8 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
           return join(parts, "::");
         },
         [&t](const std::string& text) { return parse_factors(text, t.data.upsampling); });
-  o.add("csv-img-key", t.data.image_column, "Data", "CSV: the column of picture paths; default: filepath, image, path or file_name");
-  o.add("csv-caption-key", t.data.caption_column, "Data", "CSV: the column of captions; default: title, caption or text");
+  o.add("csv-img-key", t.data.image_column, "Data", "CSV: the column of picture paths; default: filepath, image, path, file_name or image_name");
+  o.add("csv-caption-key", t.data.caption_column, "Data", "CSV: the column of captions; default: title, caption, text or comment");
   o.add("csv-label-key", t.data.label_column, "Data", "CSV: the column of classes; default: label or class, if there is one");
   o.add("image-folder", t.data.image_folder, "Data", "where relative picture paths of a CSV or JSON start; default: beside the file");
   o.add("split", t.data.split, "Data", "of sources that have several");
@@ -86,7 +86,15 @@ void declare_training_options(OptionTable& o, ImageTextTraining& t) {
 
   declare_model_options(o, t.model);
 
-  o.add("batch-size", t.batch_size, "Optimiser", "pairs per step: the contrastive batch").alias("per-device-train-batch-size");
+  Option& batch = o.add("batch-size", "Optimiser", "pairs per step: the contrastive batch; auto: the largest power of two whose step fits into memory",
+        [&t] { return std::to_string(t.batch_size); },
+        [&t](const std::string& text) {
+          const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), t.batch_size);
+          t.fit_batch = text == "auto";
+          return t.fit_batch || (error == std::errc() && end == text.data() + text.size());
+        });
+  batch.type = Option::kInteger;
+  batch.alias("per-device-train-batch-size");
   o.add("accum-freq", t.accum_freq, "Optimiser", "microbatches per step; the contrastive batch stays whole").alias("gradient-accumulation-steps");
   declare_recipe_options(o, t);
 }

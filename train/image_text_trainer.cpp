@@ -16,10 +16,11 @@ namespace {
 ImageTextConfig with_classes(ImageTextConfig config, const PairSource& source) {
   if (config.architecture != Architecture::classifier) { return config; }
   config.classnames = source.classnames();
-  REQUIRE(UsageError, config.classnames.size() >= 2,
+  REQUIRE(UsageError, config.classnames.size() != 1, "[train] a classifier needs two classes at least; the training data has one, '",
+          config.classnames[0], "'");
+  REQUIRE(UsageError, !config.classnames.empty(),
           "[train] a classifier needs labelled pictures: a folder per class, an IDX folder, a CLIP_benchmark directory, a CSV with a "
-          "column of labels (--csv-label-key), or shards with .cls and classnames.txt beside them; the training data names ",
-          config.classnames.size(), " classes");
+          "column of labels (--csv-label-key), or shards with .cls and classnames.txt beside them; the training data names no class");
   for (int64_t i = 0; i < source.size(); ++i) {
     REQUIRE(FormatError, source.label(i) >= 0, "[train] ", source.name(i), " has no class; every picture of a classifier's training data needs one");
   }
@@ -176,6 +177,11 @@ TrainOutcome train_image_text(const ImageTextTraining& training, const ImageText
   ImageTextTraining t = training;
   TrainingRun run(t, observer.message, observer.should_stop);
   std::unique_ptr<PairSource> source = open_pairs(t.train_data, t.data);
+  if (t.fit_batch) {
+    while (t.batch_size > 2 && t.batch_size > source->size()) { t.batch_size /= 2; }
+    t.validate();
+    observer.message(concat_text("batch size ", t.batch_size, ": the largest power of two that memory and data have room for"));
+  }
   t.set_steps(source->size());
   return Training(t, std::move(source), run, observer).train();
 }

@@ -23,12 +23,16 @@ struct ImageTextTraining : TrainingRecipe {  // batch_size is the contrastive ba
   std::string init_from;        // a run or checkpoint whose weights to start from, see transfer_parameters(); empty: random weights
   int64_t overfit = 0;          // use only the first N pairs, unshuffled
   int64_t prefetch = 3;
+  bool fit_batch = false;       // batch_size is what largest_batch() says (--batch-size auto), and no more than the data holds
 
   void validate() const;        // throws UsageError naming the flag
   void validate_recipe() const; // the same without train_data and out
 };
 // Bytes for one optimizer step: those of the model, with this optimizer and average, in microbatches.
 ImageTextMemory memory_of(const ImageTextTraining& training);
+// The largest power of two, to 32768, that is a batch size these options allow and whose step takes no more than `bytes` by memory_of(). Throws
+// UsageError when there is none.
+int64_t largest_batch(const ImageTextTraining& training, double bytes);
 struct ImageTextMetrics : StepMetrics {            // task: contrastive or classification loss
   double image_to_text = 0, text_to_image = 0;     // in-batch top-1; of a classifier the first is its accuracy on the batch
   bool classifier = false;

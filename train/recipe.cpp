@@ -119,6 +119,12 @@ void TrainingRecipe::validate_common() const {
           schedule.warmup, " of ", schedule.steps);
   REQUIRE(UsageError, precision == DType::f32 || precision == DType::bf16, "[train] --precision must be fp32 or bf16");
   REQUIRE(UsageError, epochs >= 0 && std::isfinite(epochs), "[train] --epochs must not be negative, got ", epochs);
+  for (const double beta : {adamw.beta1, adamw.beta2, adafactor.beta1}) {
+    REQUIRE(UsageError, beta >= 0 && beta < 1, "[train] --beta1 and --beta2 must be in [0, 1), got ", beta);
+  }
+  REQUIRE(UsageError, adamw.eps > 0, "[train] --eps must be positive, got ", adamw.eps);
+  REQUIRE(UsageError, clip >= 0, "[train] --grad-clip-norm must not be negative, got ", clip, "; 0 turns it off");
+  REQUIRE(UsageError, adamw.weight_decay >= 0 && adafactor.weight_decay >= 0, "[train] --wd must not be negative, got ", adamw.weight_decay);
   REQUIRE(UsageError, ema_decay >= 0 && ema_decay < 1, "[train] --ema-decay must be in [0, 1), got ", ema_decay);
   REQUIRE(UsageError, save_minutes >= 0, "[train] --save-minutes must not be negative, got ", save_minutes);
   REQUIRE(UsageError, resume == Resume::never || !overwrite, "[train] --resume and --overwrite exclude each other");

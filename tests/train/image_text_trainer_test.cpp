@@ -330,6 +330,19 @@ TEST(Checkpoint, DamagedFilesAreNamed) {
   EXPECT_EQ(load_image_text(d / "run").state.step, 2);
 }
 
+TEST(Training, TheLargestBatchThatFits) {
+  ImageTextTraining t = toy("unused");
+  t.batch_size = 64;
+  const double bytes = memory_of(t).total();
+  EXPECT_EQ(largest_batch(t, bytes), 64);
+  EXPECT_EQ(largest_batch(t, bytes - 1), 32);
+  EXPECT_EQ(largest_batch(t, 1e18), 32768);
+  t.accum_freq = 3;
+  EXPECT_NE(message_of<UsageError>([&] { largest_batch(t, 1e18); }).find("no power of two fits. A step of 6 would take about"), std::string::npos);
+  t.accum_freq = 1;
+  EXPECT_NE(message_of<UsageError>([&] { largest_batch(t, 1000); }).find("Choose a smaller --preset, or --grad-checkpointing"), std::string::npos);
+}
+
 TEST(Training, MemoryCountsTheOptimizerThatRuns) {
   ImageTextTraining t = toy("unused");
   const double parameters = double(cost_of(t.model).parameters);

@@ -51,9 +51,9 @@ PUMICE_INLINE float log_of(float x) {
 #else
   const bool small = x < 1.17549435e-38f;
   const float scaled = small ? x * 8388608.0f : x;  // of subnormal numbers
-  int32_t bits;
+  uint32_t bits;
   std::memcpy(&bits, &scaled, 4);
-  const int32_t shifted = bits - 0x3f3504f3;  // from sqrt(1/2)
+  const int32_t shifted = int32_t(bits - 0x3f3504f3u);  // from sqrt(1/2); negative numbers wrap, and are answered below
   const float e = float(shifted >> 23) - (small ? 23.0f : 0.0f);
   const int32_t mantissa = (shifted & 0x007fffff) + 0x3f3504f3;
   float m;

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <stdexcept>
+#include <string>
 
 #include "pumice/data/loader.h"
 #include "pumice/models/limoe.h"
@@ -29,7 +31,9 @@ void measure(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
     if (!std::strcmp(argv[i], "bf16")) { dtype = DType::bf16; }
     else if (!std::strcmp(argv[i], "dense")) { config.dense_twin = true; }
-    else if (std::strcmp(argv[i], "fp32")) { steps = std::atoi(argv[i]); }
+    else if (std::strcmp(argv[i], "fp32") && (steps = std::atoi(argv[i])) < 1) {
+      throw std::invalid_argument(std::string(argv[i]) + ": expected fp32, bf16, dense or a number of steps");
+    }
   }
   const int64_t B = config.preset == "micro" ? 8 : 128, words = 10;
   Limoe model(config, 1);

@@ -122,7 +122,8 @@ struct Pairs : Paired {
 };
 #endif
 
-// Asks for rows of the next task while this one is computed: their distance hides them from the hardware's prefetchers.
+// Asks for rows of the next task once this one's are packed: their distance hides them from the hardware's prefetchers. Asked for before, they
+// would only stand in the way.
 template <class T> PUMICE_INLINE void expect_rows(const View& x, int64_t first, int64_t count, int64_t h) {
   constexpr int64_t kMost = 256;
   const int64_t bytes = x.shape[2] * int64_t(sizeof(T));
@@ -260,6 +261,11 @@ template <class T, class P> void backward_queries(const AttentionBwd& a, const S
       P::stack(a.q, s.query + start, rows, h, q_stack, ldd);
       P::stack(a.dout, s.query + start, rows, h, dout_stack, ldd);
     }
+    if (h + 1 < H) {
+      expect_rows<T>(a.q, s.query + start, rows, h + 1);
+      expect_rows<T>(a.out, s.query + start, rows, h + 1);
+      expect_rows<T>(a.dout, s.query + start, rows, h + 1);
+    }
     small_product<P, false>(rows, width, deep, q, ldd, 1, head.kt + from, ldk, p, width);
     small_product<P, false>(rows, width, deep, dout, ldd, 1, head.vt + from, ldk, ds, width);
     for (int64_t i = 0; i < rows; ++i) {
@@ -294,6 +300,10 @@ template <class T, class P> void backward_head(const AttentionBwd& a, const Sequ
   P::columns(a.k, s.key, L, head, p.kt, ldk);
   P::columns(a.v, s.key, L, head, p.vt, ldk);
   P::stack(a.k, s.key, L, head, k, ldd);
+  if (head + 1 < a.k.shape[1]) {
+    expect_rows<T>(a.k, s.key, L, head + 1);
+    expect_rows<T>(a.v, s.key, L, head + 1);
+  }
   for (int64_t i = 0; i < 2 * L * ldd; ++i) { sums[i] = 0; }
   for (int64_t h = head * group; h < (head + 1) * group; ++h) { backward_queries<T, P>(a, s, h, p); }
   const auto one = [](int64_t) { return A(1); };

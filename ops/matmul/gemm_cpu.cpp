@@ -194,6 +194,11 @@ struct Ahead {
   PUMICE_INLINE void write() { ask<true>(); }
 };
 
+// The depth of blocks that are equal and at most `most` deep.
+PUMICE_INLINE int64_t even_block(int64_t depth, int64_t most, int64_t deep) {
+  return maximum(1, ceil_div(ceil_div(depth, maximum(1, ceil_div(depth, most))), deep)) * deep;
+}
+
 struct Plan {
   int64_t row_tasks, rows;      // tasks along M and rows of each, a multiple of kTileRows
   int64_t col_tasks, cols;      // tasks along N and columns of each, a multiple of the tile's
@@ -202,15 +207,16 @@ struct Plan {
   int64_t splits;               // tasks along K in the cut by depth
 };
 
-template <class A> Plan plan_of(const Product& p, bool split) {
+template <class A> Plan plan_of(const Product& p, int64_t count, bool split) {
+  const int64_t least = ceil_div(kTasks, count);
   constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
   Plan plan{};
   if (split) {
-    plan.splits = p.K > kSplitDepth ? minimum(16, ceil_div(p.K, kSplitDepth)) : 1;
+    plan.splits = maximum(1, minimum(least, ceil_div(p.K, kSplitDepth)));
     return plan;
   }
   plan.row_tasks = ceil_div(p.M, kRows);
-  if (plan.row_tasks < kTasks) { plan.row_tasks = minimum(kTasks, ceil_div(p.M, 2 * MR)); }  // finer, so that threads end together
+  if (plan.row_tasks < least) { plan.row_tasks = minimum(least, ceil_div(p.M, 2 * MR)); }  // finer, so that threads end together
   plan.rows = plan.row_tasks ? ceil_div(ceil_div(p.M, plan.row_tasks), MR) * MR : MR;
   plan.row_tasks = ceil_div(p.M, plan.rows);
   plan.col_tasks = ceil_div(p.N, 1024);
@@ -227,7 +233,7 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
   int64_t tasks = 0, packed = 0, panels = 0;
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    plans[g] = plan_of<A>(p, false);
+    plans[g] = plan_of<A>(p, count, false);
     plans[g].first_task = tasks;
     plans[g].packed_b = packed;
     tasks += plans[g].row_tasks * plans[g].col_tasks;
@@ -261,9 +267,10 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     const int64_t words = ceil_div(p.K, P::kDeep);  // of the whole depth
     const int64_t resident = maximum(kResident / (minimum(kDepth, words + 1) * NR * int64_t(sizeof(E))), 1) * NR;  // columns of B
     const bool once = p.K <= kBlock;  // else sums wait in `tile` for the next block of depth
+    const int64_t block = even_block(p.K, kBlock, P::kDeep);
     A* tile = scratch<A>(kScratchTile, (once ? MR : padded_height) * ld);
-    for (int64_t k0 = 0; k0 < p.K || k0 == 0; k0 += kBlock) {  // once for K = 0, whose sums are zero
-      const int64_t depth = minimum(kBlock, p.K - k0), deep = ceil_div(depth, P::kDeep);
+    for (int64_t k0 = 0; k0 < p.K || k0 == 0; k0 += block) {  // once for K = 0, whose sums are zero
+      const int64_t depth = minimum(block, p.K - k0), deep = ceil_div(depth, P::kDeep);
       const bool last = k0 + depth == p.K;
       const T* rows = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
       E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep + kSlack);
@@ -310,7 +317,7 @@ template <class T, class P, class C> void by_depth(const Product* given, int64_t
   int64_t tasks = 0, space = 0;
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    plans[g] = plan_of<A>(p, true);
+    plans[g] = plan_of<A>(p, count, true);
     plans[g].first_task = tasks;
     plans[g].packed_b = space;  // of its partial sums
     tasks += plans[g].splits;
@@ -325,8 +332,7 @@ template <class T, class P, class C> void by_depth(const Product* given, int64_t
     int64_t height = ceil_div(p.M, MR) * MR, ld = ceil_div(p.N, NR) * NR;
     A* tile = partial + plans[g].packed_b + s * height * ld;
     bool first = true;
-    const int64_t range = k_end - s * length, blocks = maximum(1, ceil_div(range, kBlock));
-    const int64_t block = ceil_div(ceil_div(range, blocks), P::kDeep) * P::kDeep;
+    const int64_t block = even_block(k_end - s * length, kBlock, P::kDeep);
     for (int64_t k0 = s * length; k0 < k_end; k0 += block, first = false) {
       const int64_t depth = minimum(block, k_end - k0), deep = ceil_div(depth, P::kDeep);
       E* a = scratch<E>(kScratchA, height * deep + kSlack);

@@ -143,16 +143,20 @@ template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t de
 // The finished sums of a block, in `tile` (height, ld), into C with bias, beta and conversion.
 template <class A, class C> void store(const Product& p, int64_t i0, int64_t height, int64_t j0, int64_t width, const A* tile, int64_t ld) {
   const A* bias = static_cast<const A*>(p.bias);
-  for (int64_t i = 0; i < height; ++i) {
-    C* c = static_cast<C*>(p.c) + (i0 + i) * p.c_row + j0 * p.c_col;
-    const A* t = tile + i * ld;
-    auto value = [&](int64_t j) { return bias ? t[j] + bias[j0 + j] : t[j]; };
-    if (p.c_col == 1) {
-      if (p.beta) { for (int64_t j = 0; j < width; ++j) { c[j] = C(A(c[j]) + value(j)); } }
+  C* block = static_cast<C*>(p.c) + i0 * p.c_row + j0 * p.c_col;
+  if (p.c_col == 1) {
+    for (int64_t i = 0; i < height; ++i) {
+      C* c = block + i * p.c_row;
+      const A* t = tile + i * ld;
+      if (p.beta) { for (int64_t j = 0; j < width; ++j) { c[j] = C(A(c[j]) + (bias ? t[j] + bias[j0 + j] : t[j])); } }
       else if (bias) { for (int64_t j = 0; j < width; ++j) { c[j] = C(t[j] + bias[j0 + j]); } }
       else { for (int64_t j = 0; j < width; ++j) { c[j] = C(t[j]); } }
-    } else {
-      for (int64_t j = 0; j < width; ++j) { c[j * p.c_col] = C((p.beta ? A(c[j * p.c_col]) : A(0)) + value(j)); }
+    }
+  } else {
+    for (int64_t j = 0; j < width; ++j) {
+      C* c = block + j * p.c_col;
+      const A b = bias ? bias[j0 + j] : A(0);
+      for (int64_t i = 0; i < height; ++i) { c[i * p.c_row] = C((p.beta ? A(c[i * p.c_row]) : A(0)) + (tile[i * ld + j] + b)); }
     }
   }
 }
@@ -299,18 +303,9 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
   });
 }
 
-// C^T = B^T A^T, where whole tiles waste less on it.
-template <class A> Product turned(const Product& p) {
-  const auto tiles = [](int64_t M, int64_t N) { return ceil_div(M, kTileRows) * ceil_div(N, kTileCols<A>); };
-  if (p.bias || tiles(p.M, p.N) <= tiles(p.N, p.M)) { return p; }
-  return {p.N, p.M, p.K, p.b, p.a, p.b_col, p.b_row, p.a_col, p.a_row, p.c, p.c_col, p.c_row, nullptr, p.beta};
-}
-
-template <class T, class P, class C> void by_depth(const Product* given, int64_t count) {
+template <class T, class P, class C> void by_depth(const Product* products, int64_t count) {
   using A = typename P::Sum;
   using E = typename P::Word;
-  Product* products = scratch<Product>(kScratchProducts, count);
-  for (int64_t g = 0; g < count; ++g) { products[g] = turned<A>(given[g]); }
   constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
   constexpr int64_t kBlock = 256 * P::kDeep;  // depth packed at once: both operands stay in the second-level cache
   Plan* plans = scratch<Plan>(kScratchPlan, count);
@@ -456,10 +451,21 @@ bool cut_by_depth(const Product* products, int64_t count) {
   return depth >= 4 * kSplitDepth && depth >= count * kSplitDepth / 2 && largest <= 262144 && tiles < 64 * count;
 }
 
+// A weight gradient as its transpose, C^T = B^T A^T, where that is fewer tiles: whole ones waste less, and the operand that is packed for all tasks
+// at once is the narrow one.
+template <class A> Product turned(const Product& p) {
+  const auto tiles = [](int64_t M, int64_t N) { return ceil_div(M, kTileRows) * ceil_div(N, kTileCols<A>); };
+  if (p.bias || p.a_row != 1 || p.b_col != 1 || p.K < kDepth || tiles(p.M, p.N) <= tiles(p.N, p.M)) { return p; }
+  return {p.N, p.M, p.K, p.b, p.a, p.b_col, p.b_row, p.a_col, p.a_row, p.c, p.c_col, p.c_row, nullptr, p.beta};
+}
+
 template <class T, class P, class C> void run(const Product* products, int64_t count) {
-  if (cut_by_columns(products, count)) { by_columns<T, typename P::Sum, C>(products, count); }
-  else if (cut_by_depth(products, count)) { by_depth<T, P, C>(products, count); }
-  else { by_tiles<T, P, C>(products, count); }
+  using A = typename P::Sum;
+  if (cut_by_columns(products, count)) { return by_columns<T, A, C>(products, count); }
+  Product* ready = scratch<Product>(kScratchProducts, count);
+  for (int64_t g = 0; g < count; ++g) { ready[g] = turned<A>(products[g]); }
+  if (cut_by_depth(ready, count)) { by_depth<T, P, C>(ready, count); }
+  else { by_tiles<T, P, C>(ready, count); }
 }
 
 }  // namespace

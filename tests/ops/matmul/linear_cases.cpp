@@ -40,7 +40,9 @@ AddCases cases({linear_case({1, 1}, 1, true), linear_case({1, 7}, 3, true), line
                 linear_case({2100, 12}, 10, true), linear_case({2, 33}, 17, false), linear_case({4, 70}, 37, true),
                 linear_case({9, 32}, 21, true), linear_case({16, 65}, 18, false),
                 // rows long enough to be multiplied where they lie: whole tiles and some rows more, over several blocks of depth
-                linear_case({31, 1034}, 37, true), linear_case({17, 530}, 18, false)});
+                linear_case({31, 1034}, 37, true), linear_case({17, 530}, 18, false),
+                // weight gradients that are fewer tiles as their transpose (15 x 14 ones of 14 x 32), cut by depth and by tiles
+                linear_case({2100, 14}, 15, true), linear_case({600, 14}, 15, false)});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -46,7 +46,8 @@ AddCases cases({matmul_case({{1, 1}, {1, 1}, false, false}), matmul_case({{3, 5}
                 matmul_case({{3, 4}, {2, 4, 5}, false, false}), matmul_case({{33, 17}, {17, 65}, false, false}),
                 matmul_case({{2, 15, 33}, {2, 31, 33}, false, true})});
 
-// Products large enough for the tiles of 128 of a card, with rows of whole 16-byte chunks and without; and a depth that is cut into parts.
+// Products large enough for the tiles of 128 of a card, with rows of whole 16-byte chunks and without; a depth that is cut into parts; and more
+// columns than a CPU keeps in its second-level cache, over one block of depth and over two.
 OpCase forward_only(OpCase c) {  // its gradient and strided forms are products like those above; at this size they would only cost time
   c.gradient = c.strided_inputs = false;
   c.widen = 10;
@@ -55,7 +56,8 @@ OpCase forward_only(OpCase c) {  // its gradient and strided forms are products 
 AddCases large({forward_only(matmul_case({{132, 66, 40}, {132, 40, 72}, false, false})),
                 forward_only(matmul_case({{132, 40, 72}, {132, 72, 40}, true, true})),
                 forward_only(matmul_case({{132, 65, 33}, {132, 67, 33}, false, true})),
-                forward_only(matmul_case({{2, 16, 1100}, {1100, 24}, false, false}))});
+                forward_only(matmul_case({{2, 16, 1100}, {1100, 24}, false, false})), forward_only(matmul_case({{20, 330}, {330, 450}, false, false})),
+                forward_only(matmul_case({{20, 520}, {520, 300}, false, false}))});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -304,6 +304,10 @@ void perf(const OpCase& c, Device device, DType dtype) {
 
 int run_program(int argc, char** argv) {
   std::string mode = argc > 1 ? argv[1] : "test", pick = argc > 2 ? argv[2] : "";
+  if (mode != "test" && mode != "list" && mode != "perf" && mode != "cuda" && mode != "cuda-perf") {
+    std::fprintf(stderr, "usage: run_ops [test|list|perf|cuda|cuda-perf] [part of a case's name], got %s\n", mode.c_str());
+    return 2;
+  }
   int ran = 0, failed = 0;
   if (mode == "test") { set_thread_count(1); }
   const bool on_cuda = mode == "cuda", cuda_perf = mode == "cuda-perf";

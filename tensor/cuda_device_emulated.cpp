@@ -1,9 +1,13 @@
 // Device memory of the SIMT emulator: a registry of allocations, so that a kernel's pointers, bounds and first reads can be checked.
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
@@ -24,6 +28,38 @@ std::map<const char*, size_t>& allocations() {  // never destroyed: tensors in s
   return *all;
 }
 int kernels_running = 0;
+std::atomic<int64_t> waits{0}, allocated{0}, launches{0}, replays{0};
+
+// Work that is recorded in place of being run: launches with copies of their arguments, and copies on the device.
+std::vector<std::function<void()>>* recorded = nullptr;
+
+void require_not_recording(const char* what) {
+  REQUIRE(DeviceError, !recorded, "[cuda] ", what, " cannot be recorded: a replay would not repeat it");
+}
+
+// The copies of a stream that are under way. Each lands when an event behind it is waited for. A download has read its source in the order of the
+// stream; an upload reads it when it lands, so that pinned memory which is written too early is seen.
+struct Copying { void* dst; const void* src; std::vector<char> data; size_t bytes; };
+void copy(void* dst, const void* src, const void* on_device, size_t bytes, const char* what);
+struct UnderWay {
+  std::deque<Copying> copies;
+  int64_t landed = 0;  // of all that ever were under way
+
+  int64_t all() const { return landed + int64_t(copies.size()); }
+  void land(int64_t until) {
+    for (; landed < until; ++landed) {
+      Copying c = std::move(copies.front());
+      copies.pop_front();
+      if (c.src) {
+        copy(c.dst, c.src, c.dst, c.bytes, "a copy to the device");
+        if (kChecks) { shadow_mark(c.dst, c.bytes, Shadow::initialised); }
+      } else {
+        std::memcpy(c.dst, c.data.data(), c.bytes);
+      }
+    }
+  }
+};
+UnderWay under_way[2];  // by cuda_device::Stream
 
 Allocation find(const void* p, size_t bytes) {
   auto it = allocations().upper_bound(static_cast<const char*>(p));
@@ -59,6 +95,12 @@ Allocation allocation_of(const void* p, size_t bytes) {
   return find(p, bytes);
 }
 
+void record(const Config& c, Body body, std::shared_ptr<void> args) {
+  recorded->push_back([c, body, args] { run(c, body, args.get()); });
+}
+bool recording() { return recorded != nullptr; }
+void count_launch() { ++launches; }
+
 void device_memory_in_use(bool begin) {
   std::lock_guard lock(mutex);
   const bool change = begin ? kernels_running++ == 0 : --kernels_running == 0;
@@ -84,8 +126,11 @@ bool may_cache() {
 #endif
 }
 
+constexpr size_t kSmallCopy = size_t(64) << 10;  // as on a card, where a longer copy from memory that is not pinned waits
+
 void* allocate(size_t bytes) {
   std::lock_guard lock(mutex);
+  ++allocated;
   char* p = nullptr;
   if (kChecks) {
     p = shadowed_memory(bytes, 256);
@@ -115,11 +160,18 @@ void release(void* p) noexcept {
 }
 
 void copy_to_device(void* dst, const void* src, size_t bytes) {
+  require_not_recording("a copy from the host");
+  waits += bytes > kSmallCopy;
   copy(dst, src, dst, bytes, "a copy to the device");
   if (kChecks) { shadow_mark(dst, bytes, Shadow::initialised); }
 }
-void copy_to_host(void* dst, const void* src, size_t bytes) { copy(dst, src, src, bytes, "a copy to the host"); }
+void copy_to_host(void* dst, const void* src, size_t bytes) {
+  require_not_recording("a copy to the host");
+  ++waits;
+  copy(dst, src, src, bytes, "a copy to the host");
+}
 void copy_on_device(void* dst, const void* src, size_t bytes) {
+  if (recorded) { return recorded->push_back([=] { copy_on_device(dst, src, bytes); }); }
   std::lock_guard lock(mutex);
   REQUIRE(DeviceError, find(dst, bytes).data && find(src, bytes).data, "[simt] a copy of ", bytes, " bytes runs outside a device allocation");
   set_poison(dst, bytes, false);
@@ -131,7 +183,67 @@ void copy_on_device(void* dst, const void* src, size_t bytes) {
     set_poison(src, bytes, true);
   }
 }
-void synchronize() {}
+void synchronize() {
+  require_not_recording("waiting for the device");
+  ++waits;
+  under_way[int(Stream::work)].land(under_way[int(Stream::work)].all());
+}
+
+Counters counters() { return {.waits = waits, .allocations = allocated, .launches = launches, .replays = replays}; }
+
+void* allocate_pinned(size_t bytes) {
+  ++allocated;
+  return std::malloc(bytes);
+}
+void release_pinned(void* p) noexcept { std::free(p); }
+
+void upload(void* dst, const void* pinned, size_t bytes) { under_way[int(Stream::upload)].copies.push_back({dst, pinned, {}, bytes}); }
+void download(void* pinned, const void* src, size_t bytes) {
+  require_not_recording("a copy to the host");
+  Copying c{pinned, nullptr, std::vector<char>(bytes), bytes};
+  copy(c.data.data(), src, src, bytes, "a copy to the host");
+  under_way[int(Stream::work)].copies.push_back(std::move(c));
+}
+
+struct Event::Place {  // kernels are done when they are launched
+  Stream stream = Stream::work;
+  int64_t copies = 0;
+  void land() const { under_way[int(stream)].land(copies); }
+};
+Event::Event() : place_(std::make_unique<Place>()) {}
+Event::~Event() = default;
+Event::Event(Event&&) noexcept = default;
+void Event::record(Stream stream) { *place_ = {stream, under_way[int(stream)].all()}; }
+void Event::hold(Stream) const { place_->land(); }
+bool Event::reached() const {
+  place_->land();
+  return true;
+}
+void Event::wait() const { place_->land(); }
+
+struct Graph::Work { std::vector<std::function<void()>> list; };
+namespace {
+std::unique_ptr<Graph::Work> being_recorded;
+}
+Graph::Graph(std::unique_ptr<Work> work) : work_(std::move(work)) {}
+Graph::~Graph() = default;
+void Graph::replay() {
+  ++replays;
+  for (auto& one : work_->list) { one(); }
+}
+void begin_recording() {
+  require_not_recording("a recording");
+  being_recorded = std::make_unique<Graph::Work>();
+  recorded = &being_recorded->list;
+}
+std::unique_ptr<Graph> end_recording() {
+  recorded = nullptr;
+  return std::make_unique<Graph>(std::move(being_recorded));
+}
+void abandon_recording() noexcept {
+  recorded = nullptr;
+  being_recorded.reset();
+}
 
 }  // namespace cuda_device
 }  // namespace pumice

@@ -18,5 +18,27 @@ void copy_to_device(void*, const void*, size_t) { require(Device::cuda()); }
 void copy_to_host(void*, const void*, size_t) { require(Device::cuda()); }
 void copy_on_device(void*, const void*, size_t) { require(Device::cuda()); }
 void synchronize() {}
+Counters counters() { return {}; }
+void* allocate_pinned(size_t) { return nullptr; }
+void release_pinned(void*) noexcept {}
+void upload(void*, const void*, size_t) { require(Device::cuda()); }
+void download(void*, const void*, size_t) { require(Device::cuda()); }
+
+struct Event::Place {};
+Event::Event() { require(Device::cuda()); }
+Event::~Event() = default;
+Event::Event(Event&&) noexcept = default;
+void Event::record(Stream) {}
+void Event::hold(Stream) const {}
+bool Event::reached() const { return true; }
+void Event::wait() const {}
+
+struct Graph::Work {};
+Graph::Graph(std::unique_ptr<Work> work) : work_(std::move(work)) {}
+Graph::~Graph() = default;
+void Graph::replay() {}
+void begin_recording() { require(Device::cuda()); }
+std::unique_ptr<Graph> end_recording() { return nullptr; }
+void abandon_recording() noexcept {}
 
 }  // namespace pumice::cuda_device

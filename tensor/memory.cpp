@@ -21,15 +21,22 @@ namespace {
 constexpr size_t kAlign = 64, kHuge = size_t(2) << 20;
 thread_local const char* current_tag = "untagged";
 
-struct Block { size_t bytes; const char* tag; };
+thread_local int current_part = 0;  // of CUDA's pool: 0 is everybody's, the others belong to a StepMemory each
+
+struct Block { size_t bytes; const char* tag; int part; };
+struct Part {
+  std::unordered_map<size_t, std::vector<void*>> cached;  // by size class
+  int64_t in_use = 0;                                     // blocks
+};
 
 // Never destroyed: tensors in static storage may be freed after any destructor of ours has run.
 struct Pool {
   Device device;
   std::mutex mutex;
-  std::unordered_map<size_t, std::vector<void*>> cached;   // by size class
+  std::map<int, Part> parts;
   std::unordered_map<void*, Block> live;
   MemoryStats stats;
+  int next_part = 1;
 };
 Pool& pool(Device device) {
   static Pool* cpu = new Pool;
@@ -57,12 +64,12 @@ void system_free(void* p, Device device) {
   else { std::free(p); }
 }
 
-void release_cached(Pool& p) {
-  for (auto& [bytes, blocks] : p.cached) {
+void release_cached(Pool& p, int part = 0) {
+  for (auto& [bytes, blocks] : p.parts[part].cached) {
     p.stats.reserved -= int64_t(bytes * blocks.size());
     for (void* b : blocks) { system_free(b, p.device); }
   }
-  p.cached.clear();
+  p.parts[part].cached.clear();
 }
 
 std::string table_of(Pool& p) {
@@ -89,10 +96,12 @@ void* allocate_bytes(size_t bytes, Device device) {
   const bool exact = device.kind == Device::kCuda && !cuda_device::may_cache();  // then bounds are checked to the byte
   size_t size = exact ? std::max<size_t>(bytes, 1) : size_class(bytes);
   Pool& p = pool(device);
+  const int number = device.kind == Device::kCuda ? current_part : 0;
   std::lock_guard lock(p.mutex);
+  Part& part = p.parts[number];
   void* block = nullptr;
-  auto it = p.cached.find(size);
-  if (it != p.cached.end() && !it->second.empty()) {
+  auto it = part.cached.find(size);
+  if (it != part.cached.end() && !it->second.empty()) {
     block = it->second.back();
     it->second.pop_back();
   } else {
@@ -110,7 +119,8 @@ void* allocate_bytes(size_t bytes, Device device) {
     p.stats.reserved += int64_t(size);
     p.stats.system_calls += 1;
   }
-  p.live[block] = {size, current_tag};
+  p.live[block] = {size, current_tag, number};
+  part.in_use += 1;
   p.stats.in_use += int64_t(size);
   p.stats.peak = std::max(p.stats.peak, p.stats.in_use);
   return block;
@@ -122,17 +132,40 @@ void free_bytes(void* ptr, Device device) noexcept {
   auto it = p.live.find(ptr);
   if (it == p.live.end()) { return; }
   p.stats.in_use -= int64_t(it->second.bytes);
-  if (device.kind == Device::kCuda && !cuda_device::may_cache()) {
+  auto own = p.parts.find(it->second.part);
+  if (own == p.parts.end()) { own = p.parts.try_emplace(0).first; }  // its StepMemory is gone
+  else { own->second.in_use -= 1; }
+  if (device.kind == Device::kCuda && !cuda_device::may_cache() && own->first == 0) {
     p.stats.reserved -= int64_t(it->second.bytes);
     cuda_device::release(ptr);
   } else {
-    p.cached[it->second.bytes].push_back(ptr);
+    own->second.cached[it->second.bytes].push_back(ptr);
   }
   p.live.erase(it);
 }
 
 MemoryTag::MemoryTag(const char* what) : previous_(current_tag) { current_tag = what; }
 MemoryTag::~MemoryTag() { current_tag = previous_; }
+
+StepMemory::StepMemory() {
+  Pool& p = pool(Device::cuda());
+  std::lock_guard lock(p.mutex);
+  number_ = p.next_part++;
+  p.parts[number_];
+}
+StepMemory::~StepMemory() {
+  Pool& p = pool(Device::cuda());
+  std::lock_guard lock(p.mutex);
+  release_cached(p, number_);
+  p.parts.erase(number_);
+}
+int64_t StepMemory::blocks() const {
+  Pool& p = pool(Device::cuda());
+  std::lock_guard lock(p.mutex);
+  return p.parts[number_].in_use;
+}
+StepMemory::Use::Use(const StepMemory& memory) : previous_(current_part) { current_part = memory.number_; }
+StepMemory::Use::~Use() { current_part = previous_; }
 
 MemoryStats memory_stats(Device device) {
   std::lock_guard lock(pool(device).mutex);

@@ -25,6 +25,31 @@ class MemoryTag {
   const char* previous_;
 };
 
+// Device memory of recorded work (cuda_device.h): what is allocated while a Use lives on this thread comes from here, and stays here when it is freed
+// or memory runs out, so that nobody else writes where a replay works. Tensors made under a Use should be gone before a replay: blocks() tells.
+class StepMemory {
+ public:
+  StepMemory();
+  ~StepMemory();  // what is still in use is freed for everybody later
+  StepMemory(const StepMemory&) = delete;
+  StepMemory& operator=(const StepMemory&) = delete;
+  int64_t blocks() const;  // in use now
+
+  class Use {
+   public:
+    explicit Use(const StepMemory& memory);
+    ~Use();
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    int previous_;
+  };
+
+ private:
+  int number_;
+};
+
 struct MemoryStats {
   int64_t in_use = 0;         // bytes handed out now (rounded to their size class)
   int64_t peak = 0;           // the most that was in use since reset_peak_memory()

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -86,6 +87,9 @@ using Body = void (*)(void*);
 struct Config { dim3 grid, block; size_t smem; const char* name; Loc loc; };
 void run(const Config&, Body, void* args);
 void check_pointer(const void* p, int argument, const Config&);
+void count_launch();
+bool recording();  // launches are recorded in place of being run
+void record(const Config&, Body, std::shared_ptr<void> args);
 
 template <class T, class Combine>
 inline T collective(Kind kind, uint32_t mask, T v, Loc loc, Combine combine, unsigned from) {
@@ -220,8 +224,14 @@ template <auto K, class... P> void launch(const Launch& c, void (*)(P...), std::
   const Config config{c.grid, c.block, c.smem, kernel_name<K>(), c.loc};
   int i = 0;
   ([&] { if constexpr (std::is_pointer_v<P>) { check_pointer(a, i, config); } ++i; }(), ...);
+  const Body body = kernel_body<K, std::tuple<P...>, std::make_index_sequence<sizeof...(P)>>;
+  count_launch();
+  if (recording()) {
+    record(config, body, std::make_shared<std::tuple<P...>>(a...));
+    return;
+  }
   std::tuple<P...> args(a...);
-  run(config, kernel_body<K, std::tuple<P...>, std::make_index_sequence<sizeof...(P)>>, &args);
+  run(config, body, &args);
 }
 }  // namespace emu
 template <auto K, class... A> void launch(const Launch& c, A&&... a) { emu::launch<K>(c, K, std::forward<A>(a)...); }

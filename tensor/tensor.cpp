@@ -92,6 +92,7 @@ double Tensor::item() const {
 
 Tensor Tensor::detach() const {
   Tensor t = as_strided(shape(), strides(), 0);
+  t.impl_->on_device = impl_->on_device;
   return t;
 }
 
@@ -260,12 +261,28 @@ Tensor packed(const Tensor& t) {
 
 Tensor to_device(const Tensor& t, Device device) {
   if (t.device() == device) { return t.detach(); }
+  if (t.impl_->on_device && t.impl_->on_device->device == device) { return Tensor(t.impl_->on_device); }
   Tensor source = packed(t), copy = empty(t.shape(), t.dtype(), device);
   const size_t bytes = size_t(t.bytes());
   if (!bytes) { return copy; }
   if (device.kind == Device::kCuda) { cuda_device::copy_to_device(copy.raw(), source.raw(), bytes); }
   else { cuda_device::copy_to_host(copy.raw(), source.raw(), bytes); }
   return copy;
+}
+
+Tensor tensor_in(const Tensor& memory, int64_t offset, const Shape& shape, DType dtype) {
+  const int64_t bytes = shape.elements() * size_of(dtype);
+  REQUIRE(ShapeError, memory.dtype() == DType::u8 && offset >= 0 && offset % size_of(dtype) == 0 && offset + bytes <= memory.size(),
+          "[tensor_in] ", shape, " of ", name(dtype), " at byte ", offset, " does not fit in ", memory.shape());
+  Tensor t = memory.as_strided(shape, contiguous_strides(shape), offset);
+  t.impl_->dtype = dtype;
+  return t;
+}
+
+void attach_copy(const Tensor& here, const Tensor& there) {
+  REQUIRE(ShapeError, here.contiguous() && (!there.defined() || (there.shape() == here.shape() && there.dtype() == here.dtype() && there.contiguous())),
+          "[attach_copy] packed tensors of one shape and type are required, got ", here.shape(), " and ", there.defined() ? there.shape() : Shape{});
+  here.impl_->on_device = there.defined() ? there.detach().impl_ : nullptr;
 }
 
 Tensor to_dtype(const Tensor& t, DType dtype) {

@@ -78,6 +78,7 @@ class Tensor {
     DType dtype = DType::f32;
     Device device;
     std::shared_ptr<AutogradMeta> autograd;
+    std::shared_ptr<Impl> on_device;  // see attach_copy()
   };
   explicit Tensor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   void* typed_data(DType wanted) const;
@@ -85,6 +86,9 @@ class Tensor {
 
   friend Tensor empty(const Shape&, DType, Device);
   friend Tensor wrap_external(void*, const Shape&, DType, std::shared_ptr<void>);
+  friend Tensor tensor_in(const Tensor&, int64_t, const Shape&, DType);
+  friend void attach_copy(const Tensor&, const Tensor&);
+  friend Tensor to_device(const Tensor&, Device);
 };
 
 Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
@@ -108,6 +112,11 @@ void fill(const Tensor& dst, double value);
 Tensor packed(const Tensor& t);
 // The same values on another device, packed (t itself if it is there already). No gradient. Throws DeviceError, OutOfMemory.
 Tensor to_device(const Tensor& t, Device device);
+// A packed tensor over part of the u8 tensor `memory`, from byte `offset` on, which must be aligned to the type.
+Tensor tensor_in(const Tensor& memory, int64_t offset, const Shape& shape, DType dtype);
+// Tells `here`, packed on the CPU, that `there` holds its values on a device: to_device(here) is `there` from then on, and copies nothing. For small
+// integers that every layer of a step reads. An undefined `there` ends it.
+void attach_copy(const Tensor& here, const Tensor& there);
 Tensor to_dtype(const Tensor& t, DType dtype);  // a converted copy (t itself if it has the dtype). No gradient.
 
 }  // namespace pumice

@@ -30,7 +30,8 @@ struct Gumbel {
 
 // `pieces` blocks per group. Every token has ceil(E / 4) Philox blocks of its own, numbered from the start of its group.
 template <class F> __global__ void __launch_bounds__(kBlock)
-noise_of_groups(float* noise, const int64_t* offsets, int64_t E, int64_t first_group, int64_t pieces, RandomKey key, F numbers) {
+noise_of_groups(float* noise, const int64_t* offsets, int64_t E, int64_t first_group, int64_t pieces, RandomKey key_of_launch, F numbers) {
+  const RandomKey key = with_step(key_of_launch);
   const int64_t g = blockIdx.x / pieces, piece = blockIdx.x % pieces, begin = offsets[g], blocks = (E + 3) / 4;
   const uint64_t stream = uint64_t(first_group + g) << 30;
   for (int64_t i = piece * kBlock + threadIdx.x; i < (offsets[g + 1] - begin) * blocks; i += pieces * kBlock) {

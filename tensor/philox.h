@@ -12,7 +12,12 @@ struct RandomKey {
   uint32_t step = 0;
   uint16_t microbatch = 0;
   uint32_t site = 0;
+  const uint32_t* step_at = nullptr;  // device memory where CUDA kernels read the step, which a replayed launch cannot be told
 };
+PUMICE_INLINE RandomKey with_step(RandomKey key) {  // in a CUDA kernel
+  if (key.step_at) { key.step = *key.step_at; }
+  return key;
+}
 
 struct Random4 { uint32_t v[4]; };
 

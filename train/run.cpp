@@ -103,6 +103,7 @@ void TrainingRun::open() {
   }
   metrics_ = std::make_unique<MetricsFile>(recipe_.out + "/metrics.jsonl", state_.metrics_bytes);
   first_ = state_.step;
+  first_update_ = optimizer_->steps();
   start_ = saved_ = Clock::now();
 }
 
@@ -114,29 +115,69 @@ bool TrainingRun::goes_on() {
 bool TrainingRun::logs_next() const { return logged(state_.step + 1); }
 
 void TrainingRun::update(StepMetrics& m, int64_t position, const std::function<void()>& explain) {
-  if (!std::isfinite(m.loss)) { explain_broken_loss(m.loss, explain); }
-  if (state_.step == 0) {
-    for (const std::string& name : parameters_->unreached()) { message_(concat_text("warning: no gradient has reached the parameter ", name)); }
-  }
+  m.step = state_.step + 1;
+  if (!std::isfinite(m.loss)) { explain_broken_loss(m.step, m.loss, explain); }
+  warn_of_unreached();
   m.gradient_norm = gradient_norm(*parameters_);
-  REQUIRE(NumericError, std::isfinite(m.gradient_norm), "[train] the gradient norm of step ", state_.step + 1, " is ", m.gradient_norm,
-          " although the loss is ", m.loss, ". ", what_is_saved(recipe_.out), "; try a lower --lr");
+  check(m, explain);
   m.learning_rate = learning_rate(recipe_.schedule, state_.step);
   optimizer_->step({.learning_rate = m.learning_rate, .schedule = m.learning_rate / recipe_.schedule.peak,
                     .gradient_scale = recipe_.clip > 0 && m.gradient_norm > recipe_.clip ? recipe_.clip / m.gradient_norm : 1});
   if (average_) { average_->update(); }
-  ++state_.step;
-  state_.loader_position = position;
+  count(m, position);
   loss_ = m.loss;
-  m.step = state_.step;
-  m.steps = recipe_.schedule.steps;
   const auto now = Clock::now();
   m.seconds = seconds_between(step_start_, now);
   m.seconds_left = seconds_between(start_, now) / double(state_.step - first_) * double(m.steps - m.step);
 }
 
+void TrainingRun::warn_of_unreached() const {
+  if (state_.step > 0) { return; }
+  for (const std::string& name : parameters_->unreached()) { message_(concat_text("warning: no gradient has reached the parameter ", name)); }
+}
+
+void TrainingRun::count(StepMetrics& m, int64_t position) {
+  ++state_.step;
+  state_.loader_position = position;
+  m.step = state_.step;
+  m.steps = recipe_.schedule.steps;
+}
+
+StepNumbers TrainingRun::numbers() const {
+  const double rate = learning_rate(recipe_.schedule, state_.step);
+  const auto [first, second] = optimizer_->numbers_of(optimizer_->steps() + 1);
+  return {.learning_rate = rate, .schedule = rate / recipe_.schedule.peak, .of_optimizer = {first, second}, .step = uint32_t(state_.step)};
+}
+
+void TrainingRun::launch_update(const Tensor& losses, const StepOnDevice& step, StepState* state) {
+  clip_on_device(*parameters_, losses, recipe_.clip, state);
+  optimizer_->step_on_device(step);
+  if (average_) { average_->update(state); }
+}
+
+void TrainingRun::count_update(StepMetrics& m, int64_t position) {
+  warn_of_unreached();
+  m.learning_rate = learning_rate(recipe_.schedule, state_.step);
+  count(m, position);
+  optimizer_->set_steps(first_update_ + state_.step - first_);
+  parameters_->changed();  // a replay does not say so
+}
+
+void TrainingRun::finish_update(StepMetrics& m, double seconds, const std::function<void()>& explain) {
+  check(m, explain);
+  loss_ = m.loss;
+  m.seconds = seconds;
+  m.seconds_left = seconds_between(start_, Clock::now()) / double(m.step - first_) * double(m.steps - m.step);
+}
+
+void TrainingRun::check(const StepMetrics& m, const std::function<void()>& explain) const {
+  if (!std::isfinite(m.loss)) { explain_broken_loss(m.step, m.loss, explain); }
+  REQUIRE(NumericError, std::isfinite(m.gradient_norm), "[train] the gradient norm of step ", m.step, " is ", m.gradient_norm,
+          " although the loss is ", m.loss, ". ", what_is_saved(recipe_.out), "; try a lower --lr");
+}
+
 // The step's arithmetic is exact, so running it again with every op checked finds where the number broke.
-void TrainingRun::explain_broken_loss(double loss, const std::function<void()>& again) const {
+void TrainingRun::explain_broken_loss(int64_t step, double loss, const std::function<void()>& again) const {
   std::string cause = "no single op could be named";
   try {
     ValueCheck check;
@@ -144,7 +185,7 @@ void TrainingRun::explain_broken_loss(double loss, const std::function<void()>& 
   } catch (const NumericError& e) {
     cause = e.what();
   }
-  throw NumericError(concat_text("[train] the loss of step ", state_.step + 1, " is ", loss, ". First op with a value that is not finite: ", cause,
+  throw NumericError(concat_text("[train] the loss of step ", step, " is ", loss, ". First op with a value that is not finite: ", cause,
                                  ". ", what_is_saved(recipe_.out), "; try a lower --lr or a longer --warmup"), __FILE__, __LINE__);
 }
 
@@ -160,11 +201,15 @@ void TrainingRun::save(const WriteModel& write) {
   saved_ = Clock::now();
 }
 
-void TrainingRun::save_if_due(const WriteModel& write) {
+bool TrainingRun::save_due() const {
   auto multiple_of = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
   const bool due = multiple_of(recipe_.save_every) || multiple_of(recipe_.keep_every);
   const bool overdue = recipe_.save_minutes > 0 && seconds_between(saved_, Clock::now()) > 60 * recipe_.save_minutes;
-  if ((due || overdue) && state_.step < recipe_.schedule.steps) { save(write); }
+  return (due || overdue) && state_.step < recipe_.schedule.steps;
+}
+
+void TrainingRun::save_if_due(const WriteModel& write) {
+  if (save_due()) { save(write); }
 }
 
 TrainOutcome TrainingRun::finish(const WriteModel& write) {

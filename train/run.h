@@ -22,6 +22,7 @@
 #include "pumice/models/image_text_model.h"
 #include "pumice/tensor/rng.h"
 #include "pumice/train/checkpoint.h"
+#include "pumice/train/optim/optimizer_kernels.h"
 #include "pumice/train/recipe.h"
 
 namespace pumice {
@@ -72,6 +73,14 @@ class TrainingRun {
   // Clips, updates the weights and the average, and counts the step; fills what StepMetrics has beside losses and layers. `explain` is called when
   // `m.loss` is not finite: it runs the step again, under ValueCheck. Throws NumericError then, and when the gradients are not finite.
   void update(StepMetrics& m, int64_t position, const std::function<void()>& explain);
+  // The same on CUDA without waiting, in three parts: what a step that was begun will need of the CPU; launches, which can be recorded; and counting
+  // the step, after which the next one may begin. `losses` f64 on the device must be finite: otherwise `step.state` halts, and nothing changes any more.
+  StepNumbers numbers() const;
+  void launch_update(const Tensor& losses, const StepOnDevice& step, StepState* state);
+  void count_update(StepMetrics& m, int64_t position);
+  // Once m.loss and m.gradient_norm of a step have been read, `seconds` after those of the step before. Throws as update() does.
+  void finish_update(StepMetrics& m, double seconds, const std::function<void()>& explain);
+  bool save_due() const;  // whether save_if_due() will save
   void log(const std::string& line);  // a line of metrics.jsonl
   bool logged(int64_t step) const { return step % recipe_.log_every == 0 || step == 1 || step == recipe_.schedule.steps; }
 
@@ -84,7 +93,10 @@ class TrainingRun {
   using Clock = std::chrono::steady_clock;
   void restore(const std::function<void(const std::string&)>& load);
   void save(const WriteModel& write);
-  [[noreturn]] void explain_broken_loss(double loss, const std::function<void()>& again) const;
+  [[noreturn]] void explain_broken_loss(int64_t step, double loss, const std::function<void()>& again) const;
+  void check(const StepMetrics& m, const std::function<void()>& explain) const;
+  void warn_of_unreached() const;
+  void count(StepMetrics& m, int64_t position);
 
   const TrainingRecipe& recipe_;
   std::function<void(const std::string&)> message_;
@@ -95,7 +107,7 @@ class TrainingRun {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;  // null without --ema-decay
   std::unique_ptr<MetricsFile> metrics_;
-  int64_t first_ = 0;                       // step at which this call began
+  int64_t first_ = 0, first_update_ = 0;    // step, and optimizer's step, at which this call began
   double loss_ = 0;
   Clock::time_point start_, step_start_, saved_;
 };

@@ -7,7 +7,8 @@ namespace {
 
 constexpr int kBlock = 256;
 
-template <class T, bool ALIGNED> __global__ void __launch_bounds__(kBlock) drop(T* y, const T* x, int64_t n, RandomKey key, float p, float keep) {
+template <class T, bool ALIGNED> __global__ void __launch_bounds__(kBlock) drop(T* y, const T* x, int64_t n, RandomKey key_of_launch, float p, float keep) {
+  const RandomKey key = with_step(key_of_launch);
   for (int64_t b = int64_t(blockIdx.x) * kBlock + threadIdx.x; b * 4 < n; b += int64_t(gridDim.x) * kBlock) {
     const Random4 r = random4(key, uint64_t(b));
     if (ALIGNED && b * 4 + 4 <= n) {

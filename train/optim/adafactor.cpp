@@ -53,19 +53,34 @@ std::vector<std::pair<std::string, Tensor>> Adafactor::state() const {
   return state;
 }
 
+std::array<float, 2> Adafactor::numbers_of(int64_t step) const {
+  return {float(std::min(options_.max_beta2, 1 - std::pow(double(step), -options_.decay_rate))), 0};
+}
+
 void Adafactor::step(const StepScale& scale) {
-  ++steps_;
   AdafactorStep a{};
-  a.beta1 = float(options_.beta1);
-  a.beta2 = float(std::min(options_.max_beta2, 1 - std::pow(double(steps_), -options_.decay_rate)));
+  a.beta2 = numbers_of(steps_ + 1)[0];
   a.gradient_scale = float(scale.gradient_scale);
+  launch(a, scale.learning_rate, scale.schedule);
+}
+
+void Adafactor::step_on_device(const StepOnDevice& step) {
+  AdafactorStep a{};
+  a.on_device = step;
+  launch(a, 1, 1);
+}
+
+void Adafactor::launch(AdafactorStep a, double learning_rate, double of_schedule) {
+  ++steps_;
+  a.beta1 = float(options_.beta1);
+  a.decay_times_rate = options_.decay_times_peak;
   float* moments = v_.data<float>();
   a.partial = partial_.data<double>();
   for (size_t i = 0; i < plan_.size(); ++i) {
     const Parameter& p = *parameters_.all()[i];
     const bool matrices = factored(p);
     const Matrices x = matrices ? matrices_of(p) : Matrices{1, 1, p.size()};
-    const double lr = scale.learning_rate * plan_[i].lr, schedule = scale.schedule * plan_[i].lr;
+    const double lr = learning_rate * plan_[i].lr, schedule = of_schedule * plan_[i].lr;
     a.lr = float(lr);
     a.decay = plan_[i].decay ? float(options_.weight_decay * (options_.decay_times_peak ? lr : schedule)) : 0;
     a.count = x.count;

@@ -15,6 +15,8 @@ struct AdafactorOptions {
   bool decay_times_peak = false;  // multiply the decay by the learning rate, peak and all (AdamW, V-MoE), instead of by the schedule alone
 };
 
+struct AdafactorStep;
+
 class Adafactor : public Optimizer {
  public:
   Adafactor(ParameterStore& parameters, const AdafactorOptions& options, std::vector<ParameterPlan> plan = {});
@@ -26,10 +28,13 @@ class Adafactor : public Optimizer {
   // In bf16 m is rounded to nearest when it is stored.
   // Stacked parameters (experts) are factored matrix by matrix, never across experts; biases and norms are not.
   void step(const StepScale& scale) override;
+  void step_on_device(const StepOnDevice& step) override;
+  std::array<float, 2> numbers_of(int64_t step) const override;  // b2
   std::vector<std::pair<std::string, Tensor>> state() const override;
 
  private:
   bool factored(const Parameter& p) const;
+  void launch(AdafactorStep step, double learning_rate, double schedule);
 
   AdafactorOptions options_;
   Tensor m_, v_;  // momentum, laid out as the arena; row and column means, or all of a second moment, one parameter after the other

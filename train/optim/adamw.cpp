@@ -16,15 +16,34 @@ AdamW::AdamW(ParameterStore& parameters, const AdamWOptions& options, std::vecto
   v_ = zeros({parameters.arena_size()}, DType::f32, parameters.device());
 }
 
+std::array<float, 2> AdamW::numbers_of(int64_t step) const {
+  return {float(1 / (1 - std::pow(options_.beta1, double(step)))), float(1 / (1 - std::pow(options_.beta2, double(step))))};
+}
+
 void AdamW::step(const StepScale& scale) {
+  AdamWStep a{};
+  const auto [correction1, correction2] = numbers_of(steps_ + 1);
+  a.correction1 = correction1;
+  a.correction2 = correction2;
+  a.gradient_scale = float(scale.gradient_scale);
+  launch(a, scale.learning_rate);
+}
+
+void AdamW::step_on_device(const StepOnDevice& step) {
+  AdamWStep a{};
+  a.on_device = step;
+  launch(a, 1);
+}
+
+void AdamW::launch(AdamWStep a, double learning_rate) {
   ++steps_;
-  AdamWStep a{parameters_.masters(), m_, v_, parameters_.gradients(), 0, 0};
+  a.p = parameters_.masters();
+  a.m = m_;
+  a.v = v_;
+  a.g = parameters_.gradients();
   a.beta1 = float(options_.beta1);
   a.beta2 = float(options_.beta2);
   a.eps = float(options_.eps);
-  a.correction1 = float(1 / (1 - std::pow(options_.beta1, double(steps_))));
-  a.correction2 = float(1 / (1 - std::pow(options_.beta2, double(steps_))));
-  a.gradient_scale = float(scale.gradient_scale);
   // Neighbours in the arena whose plans agree are updated as one range.
   const auto& all = parameters_.all();
   auto alike = [&](size_t i, size_t k) {
@@ -35,7 +54,7 @@ void AdamW::step(const StepScale& scale) {
     while (last + 1 < all.size() && alike(i, last + 1)) { ++last; }
     a.begin = all[i]->arena_offset();
     a.end = all[last]->arena_offset() + all[last]->size();
-    a.lr = float(scale.learning_rate * plan_[i].lr);
+    a.lr = float(learning_rate * plan_[i].lr);
     a.decay = plan_[i].decay ? float(options_.weight_decay) : 0;
     if (!plan_[i].frozen) { adamw_step(parameters_.masters().device(), a); }
     i = last + 1;

@@ -10,6 +10,7 @@ namespace pumice {
 
 PUMICE_DEFINE_KERNEL(sum_squares, SumSquares);
 PUMICE_DEFINE_KERNEL(average_step, AverageStep);
+PUMICE_DEFINE_KERNEL(clip_on_device_kernel, ClipOnDevice);
 
 Optimizer::Optimizer(ParameterStore& parameters, std::vector<ParameterPlan> plan)
     : parameters_(parameters), plan_(plan.empty() ? plan_parameters(parameters, {}) : std::move(plan)) {
@@ -19,13 +20,25 @@ Optimizer::Optimizer(ParameterStore& parameters, std::vector<ParameterPlan> plan
   }
 }
 
-double gradient_norm(const ParameterStore& parameters) {
+namespace {
+
+Tensor partial_squares(const ParameterStore& parameters) {
   const int64_t n = parameters.gradients().size(), block = 65536, blocks = (n + block - 1) / block;
   Tensor partial = empty({blocks}, DType::f64, parameters.device());
   sum_squares(partial.device(), {partial, parameters.gradients(), n, block});
+  return partial;
+}
+
+}  // namespace
+
+double gradient_norm(const ParameterStore& parameters) {
   double total = 0;
-  for (double s : partial.to_vector<double>()) { total += s; }
+  for (double s : partial_squares(parameters).to_vector<double>()) { total += s; }
   return std::sqrt(total);
+}
+
+void clip_on_device(const ParameterStore& parameters, const Tensor& losses, double clip, StepState* state) {
+  clip_on_device_kernel(parameters.device(), {partial_squares(parameters), losses, state, clip});
 }
 
 WeightAverage::WeightAverage(const ParameterStore& parameters, double decay) : parameters_(parameters), decay_(decay) {
@@ -35,6 +48,8 @@ WeightAverage::WeightAverage(const ParameterStore& parameters, double decay) : p
   copy_into(values_, parameters.masters());
 }
 
-void WeightAverage::update() { average_step(values_.device(), {values_, parameters_.masters(), values_.size(), float(decay_)}); }
+void WeightAverage::update(const StepState* state) {
+  average_step(values_.device(), {values_, parameters_.masters(), values_.size(), float(decay_), state});
+}
 
 }  // namespace pumice

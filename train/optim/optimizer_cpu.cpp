@@ -117,4 +117,16 @@ void sum_squares(const SumSquares& a) {
   });
 }
 
+void clip_on_device_kernel(const ClipOnDevice& a) {
+  const double *partial = a.partial.as<double>(), *losses = a.losses.as<double>();
+  double total = 0;
+  for (int64_t i = 0; i < a.partial.size(); ++i) { total += partial[i]; }
+  const double norm = __builtin_sqrt(total);
+  bool finite = norm - norm == 0;
+  for (int64_t i = 0; i < a.losses.size(); ++i) { finite = finite && losses[i] - losses[i] == 0; }
+  a.state->gradient_norm = norm;
+  a.state->gradient_scale = a.clip > 0 && norm > a.clip ? float(a.clip / norm) : 1;
+  a.state->halted = a.state->halted || !finite;
+}
+
 }  // namespace pumice::PUMICE_ISA

@@ -25,9 +25,26 @@ template <class F> __device__ __forceinline__ void over_range(int64_t begin, int
 }
 unsigned blocks_of_range(int64_t begin, int64_t end) { return blocks_of((end - 1) / kVector - begin / kVector + 1); }
 
-struct AdamW { float lr, beta1, beta2, eps, decay, correction1, correction2, gradient_scale; };
+// A rate times a factor, in f64 and rounded once, as the host does it.
+__device__ __forceinline__ float times(double rate, float factor) { return float(rate * double(factor)); }
+__device__ __forceinline__ bool halted(const StepState* state) { return state && state->halted; }
 
-__global__ void __launch_bounds__(kBlock) adamw(float* p, float* m, float* v, const float* g, int64_t begin, int64_t end, bool aligned, AdamW a) {
+struct AdamW {
+  float lr, beta1, beta2, eps, decay, correction1, correction2, gradient_scale;
+
+  __device__ __forceinline__ void take(const StepOnDevice& s) {
+    if (!s.numbers) { return; }
+    lr = times(s.numbers->learning_rate, lr);
+    correction1 = s.numbers->of_optimizer[0];
+    correction2 = s.numbers->of_optimizer[1];
+    gradient_scale = s.state->gradient_scale;
+  }
+};
+
+__global__ void __launch_bounds__(kBlock) adamw(float* p, float* m, float* v, const float* g, int64_t begin, int64_t end, bool aligned, AdamW a,
+                                                StepOnDevice on_device) {
+  if (halted(on_device.state)) { return; }
+  a.take(on_device);
   over_range(begin, end, aligned, [&]<class W>(int64_t i, W) {
     constexpr int V = W::kWidth;
     auto pv = simt::load_vector<V>(p + i), mv = simt::load_vector<V>(m + i), vv = simt::load_vector<V>(v + i);
@@ -45,7 +62,9 @@ __global__ void __launch_bounds__(kBlock) adamw(float* p, float* m, float* v, co
   });
 }
 
-__global__ void __launch_bounds__(kBlock) move_average(float* average, const float* x, int64_t n, bool aligned, float decay) {
+__global__ void __launch_bounds__(kBlock) move_average(float* average, const float* x, int64_t n, bool aligned, float decay,
+                                                       const StepState* state) {
+  if (halted(state)) { return; }
   over_range(0, n, aligned, [&]<class W>(int64_t i, W) {
     auto av = simt::load_vector<W::kWidth>(average + i);
     const auto xv = simt::load_vector<W::kWidth>(x + i);
@@ -62,9 +81,35 @@ __global__ void __launch_bounds__(simt::kSumBlock) squares(double* partial, cons
   if (threadIdx.x == 0) { partial[blockIdx.x] = sum; }
 }
 
+// One block.
+__global__ void __launch_bounds__(simt::kSumBlock) clip(StepState* state, const double* partial, int64_t blocks, const double* losses, int64_t count,
+                                                        double limit) {
+  const double norm = sqrt(simt::sum_in_order(blocks, [=](int64_t i) { return partial[i]; }));
+  if (threadIdx.x != 0) { return; }
+  bool finite = norm - norm == 0;
+  for (int64_t i = 0; i < count; ++i) { finite = finite && losses[i] - losses[i] == 0; }
+  state->gradient_norm = norm;
+  state->gradient_scale = limit > 0 && norm > limit ? float(limit / norm) : 1.0f;
+  state->halted = state->halted || !finite;
+}
+
 // ---- Adafactor ----
 
-struct Rates { float lr, beta1, beta2, decay, gradient_scale; };
+struct Rates {
+  float lr, beta1, beta2, decay, gradient_scale;
+  StepOnDevice on_device;
+  bool decay_times_rate;
+
+  __device__ __forceinline__ Rates of_step() const {
+    Rates r = *this;
+    if (!on_device.numbers) { return r; }
+    r.lr = times(on_device.numbers->learning_rate, lr);
+    r.decay = times(decay_times_rate ? on_device.numbers->learning_rate : on_device.numbers->schedule, decay);
+    r.beta2 = on_device.numbers->of_optimizer[0];
+    r.gradient_scale = on_device.state->gradient_scale;
+    return r;
+  }
+};
 
 // p moves by the average m of u, which is kept in M; the update uses it before it is rounded. m may be null.
 template <class M> __device__ __forceinline__ void move(float* p, M* m, int64_t i, float u, const Rates& r) {
@@ -75,7 +120,9 @@ template <class M> __device__ __forceinline__ void move(float* p, M* m, int64_t 
   p[i] -= r.lr * u + r.decay * p[i];
 }
 
-template <class M> __global__ void __launch_bounds__(kBlock) adafactor_full(float* p, M* m, float* v, const float* g, int64_t n, Rates r) {
+template <class M> __global__ void __launch_bounds__(kBlock) adafactor_full(float* p, M* m, float* v, const float* g, int64_t n, Rates given) {
+  if (halted(given.on_device.state)) { return; }
+  const Rates r = given.of_step();
   const int64_t i = thread_number();
   if (i >= n) { return; }
   const float gi = g[i] * r.gradient_scale, vi = r.beta2 * v[i] + (1 - r.beta2) * (gi * gi + kTiny);
@@ -97,14 +144,18 @@ struct Factored {
 };
 
 // A block per row of the gradient.
-__global__ void __launch_bounds__(simt::kSumBlock) row_means(Factored f, const float* g, Rates r) {
+__global__ void __launch_bounds__(simt::kSumBlock) row_means(Factored f, const float* g, Rates given) {
+  if (halted(given.on_device.state)) { return; }
+  const Rates r = given.of_step();
   float* mean = f.row_of(blockIdx.x / f.rows) + blockIdx.x % f.rows;
   g += blockIdx.x * f.cols;
   const double sum = simt::sum_in_order(f.cols, [=](int64_t c) { return square_of(g[c], r); });
   if (threadIdx.x == 0) { *mean = r.beta2 * *mean + (1 - r.beta2) * float(sum / double(f.cols)); }
 }
 // A thread per column and block of kAdafactorRows rows.
-__global__ void __launch_bounds__(kBlock) column_sums_of_squares(Factored f, const float* g, Rates r) {
+__global__ void __launch_bounds__(kBlock) column_sums_of_squares(Factored f, const float* g, Rates given) {
+  if (halted(given.on_device.state)) { return; }
+  const Rates r = given.of_step();
   const int64_t i = thread_number(), c = i % f.cols, b = i / f.cols % f.blocks, matrix = i / f.cols / f.blocks;
   if (matrix >= f.count) { return; }
   g += matrix * f.rows * f.cols + c;
@@ -112,7 +163,9 @@ __global__ void __launch_bounds__(kBlock) column_sums_of_squares(Factored f, con
   for (int64_t k = b * kAdafactorRows; k < min((b + 1) * kAdafactorRows, f.rows); ++k) { sum += square_of(g[k * f.cols], r); }
   f.partial[i] = sum;
 }
-__global__ void __launch_bounds__(kBlock) column_means(Factored f, Rates r) {
+__global__ void __launch_bounds__(kBlock) column_means(Factored f, Rates given) {
+  if (halted(given.on_device.state)) { return; }
+  const Rates r = given.of_step();
   const int64_t i = thread_number(), c = i % f.cols, matrix = i / f.cols;
   if (matrix >= f.count) { return; }
   const double* partial = f.partial_of(matrix) + c;
@@ -122,12 +175,15 @@ __global__ void __launch_bounds__(kBlock) column_means(Factored f, Rates r) {
   *mean = r.beta2 * *mean + (1 - r.beta2) * float(sum / double(f.rows));
 }
 // A block per matrix: the mean of its row means goes where the first of its partial sums stood; those have been used.
-__global__ void __launch_bounds__(simt::kSumBlock) mean_of_rows(Factored f) {
+__global__ void __launch_bounds__(simt::kSumBlock) mean_of_rows(Factored f, Rates given) {
+  if (halted(given.on_device.state)) { return; }
   const float* row = f.row_of(blockIdx.x);
   const double sum = simt::sum_in_order(f.rows, [=](int64_t k) { return row[k]; });
   if (threadIdx.x == 0) { *f.partial_of(blockIdx.x) = sum / double(f.rows); }
 }
-template <class M> __global__ void __launch_bounds__(kBlock) adafactor_factored(float* p, M* m, Factored f, const float* g, Rates r) {
+template <class M> __global__ void __launch_bounds__(kBlock) adafactor_factored(float* p, M* m, Factored f, const float* g, Rates given) {
+  if (halted(given.on_device.state)) { return; }
+  const Rates r = given.of_step();
   const int64_t i = thread_number(), c = i % f.cols, k = i / f.cols % f.rows, matrix = i / f.cols / f.rows;
   if (matrix >= f.count) { return; }
   const float of_row = 1 / sqrtf(float(double(f.row_of(matrix)[k]) / *f.partial_of(matrix)));
@@ -135,7 +191,7 @@ template <class M> __global__ void __launch_bounds__(kBlock) adafactor_factored(
 }
 
 template <class M> void adafactor(const AdafactorStep& a) {
-  const Rates r{a.lr, a.beta1, a.beta2, a.decay, a.gradient_scale};
+  const Rates r{a.lr, a.beta1, a.beta2, a.decay, a.gradient_scale, a.on_device, a.decay_times_rate};
   M* m = a.m.as<M>();
   if (a.v) {
     simt::launch<adafactor_full<M>>({.grid = blocks_of(a.cols), .block = kBlock}, a.p, m, a.v, a.g, a.cols, r);
@@ -145,7 +201,7 @@ template <class M> void adafactor(const AdafactorStep& a) {
   simt::launch<row_means>({.grid = unsigned(f.count * f.rows), .block = simt::kSumBlock}, f, a.g, r);
   simt::launch<column_sums_of_squares>({.grid = blocks_of(f.count * f.blocks * f.cols), .block = kBlock}, f, a.g, r);
   simt::launch<column_means>({.grid = blocks_of(f.count * f.cols), .block = kBlock}, f, r);
-  simt::launch<mean_of_rows>({.grid = unsigned(f.count), .block = simt::kSumBlock}, f);
+  simt::launch<mean_of_rows>({.grid = unsigned(f.count), .block = simt::kSumBlock}, f, r);
   simt::launch<adafactor_factored<M>>({.grid = blocks_of(f.count * f.rows * f.cols), .block = kBlock}, a.p, m, f, a.g, r);
 }
 
@@ -156,7 +212,7 @@ void adamw_step(const AdamWStep& a) {
   float *p = a.p.as<float>(), *m = a.m.as<float>(), *v = a.v.as<float>();
   const float* g = a.g.as<float>();
   simt::launch<adamw>({.grid = blocks_of_range(a.begin, a.end), .block = kBlock}, p, m, v, g, a.begin, a.end, simt::aligned16(p, m, v, g),
-                      AdamW{a.lr, a.beta1, a.beta2, a.eps, a.decay, a.correction1, a.correction2, a.gradient_scale});
+                      AdamW{a.lr, a.beta1, a.beta2, a.eps, a.decay, a.correction1, a.correction2, a.gradient_scale}, a.on_device);
 }
 
 void adafactor_step(const AdafactorStep& a) {
@@ -168,7 +224,12 @@ void average_step(const AverageStep& a) {
   if (!a.n) { return; }
   float* average = a.average.as<float>();
   const float* x = a.x.as<float>();
-  simt::launch<move_average>({.grid = blocks_of_range(0, a.n), .block = kBlock}, average, x, a.n, simt::aligned16(average, x), a.decay);
+  simt::launch<move_average>({.grid = blocks_of_range(0, a.n), .block = kBlock}, average, x, a.n, simt::aligned16(average, x), a.decay,
+                             a.state);
+}
+
+void clip_on_device_kernel(const ClipOnDevice& a) {
+  simt::launch<clip>({.grid = 1, .block = simt::kSumBlock}, a.state, a.partial.as<double>(), a.partial.size(), a.losses.as<double>(), a.losses.size(), a.clip);
 }
 
 void sum_squares(const SumSquares& a) {

@@ -9,34 +9,15 @@
 namespace pumice {
 
 PUMICE_DEFINE_KERNEL(assign_slots_kernel, AssignSlots);
+PUMICE_DEFINE_KERNEL(lay_out_rows_kernel, LayOutRows);
 PUMICE_DEFINE_KERNEL(assign_rows_kernel, AssignRows);
 
-namespace {
-
-struct RowLayout {
-  Tensor first_row, expert_offsets;  // i32 (G, E): the row of slot 0; i32 (E + 1)
-  int64_t rows = 0;
-};
-
-// Lays out the kept claims (G, E) by expert, then group. They are read on the host, because the number of rows is a shape.
-RowLayout lay_out_rows(const Tensor& claims, const std::vector<int64_t>& capacity) {
-  const size_t G = size_t(claims.dim(0)), E = size_t(claims.dim(1));
-  const std::vector<int32_t> claimed = claims.to_vector<int32_t>();
-  std::vector<int32_t> first(G * E), offsets(E + 1);
-  int32_t rows = 0;
-  for (size_t e = 0; e < E; ++e) {
-    offsets[e] = rows;
-    for (size_t g = 0; g < G; ++g) {
-      first[g * E + e] = rows;
-      rows += int32_t(std::min<int64_t>(claimed[g * E + e], capacity[g]));
-    }
-  }
-  offsets[E] = rows;
-  return {.first_row = to_device(from_values<int32_t>(claims.shape(), first), claims.device()),
-          .expert_offsets = to_device(from_values<int32_t>({int64_t(E) + 1}, offsets), claims.device()), .rows = rows};
+Tensor capacity_tensor(const TokenGroups& groups, const std::vector<int64_t>& capacity, Device device) {
+  const auto make = [&] { return from_values<int64_t>({int64_t(capacity.size())}, capacity); };
+  Tensor kept = tensor_of(groups, "capacity", make);
+  // routers of one model mostly have one capacity
+  return to_device(std::equal(capacity.begin(), capacity.end(), kept.data<int64_t>(), kept.data<int64_t>() + kept.size()) ? kept : make(), device);
 }
-
-}  // namespace
 
 Assignment assign_slots(const Tensor& chosen, const Tensor& gates, const TokenGroups& groups, int experts,
                         const std::vector<int64_t>& capacity, Order order, const RandomKey& key) {
@@ -62,12 +43,16 @@ Assignment assign_slots(const Tensor& chosen, const Tensor& gates, const TokenGr
   Assignment a;
   a.slot = empty({T, K}, DType::i32, device);
   a.row = empty({T, K}, DType::i32, device);
-  Tensor claims = empty({G, E}, DType::i32, device), places = to_device(from_values<int64_t>({G}, capacity), device);
+  Tensor claims = empty({G, E}, DType::i32, device), places = capacity_tensor(groups, capacity, device);
   assign_slots_kernel(device, {a.slot, claims, expert, gate, offsets, places, G, E, K, groups.first_group, order, batch_key});
-  const RowLayout layout = lay_out_rows(claims, capacity);
-  a.expert_offsets = layout.expert_offsets;
-  a.token_of_row = empty({layout.rows}, DType::i32, device);
-  assign_rows_kernel(device, {a.row, a.token_of_row, a.slot, expert, layout.first_row, offsets, G, E, K});
+  Tensor first_row = empty({G, E}, DType::i32, device);
+  a.expert_offsets = empty({E + 1}, DType::i32, device);
+  lay_out_rows_kernel(device, {first_row, a.expert_offsets, claims, places, G, E});
+  // On CUDA the host would have to wait to learn how many rows there are: as many as choices, at most.
+  const bool here = device == Device::cpu();
+  a.token_of_row = empty({here ? a.expert_offsets.data<int32_t>()[E] : T * K}, DType::i32, device);
+  if (!here) { fill(a.token_of_row, -1); }
+  assign_rows_kernel(device, {a.row, a.token_of_row, a.slot, expert, first_row, offsets, G, E, K});
   return a;
 }
 

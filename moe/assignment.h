@@ -11,9 +11,13 @@ namespace pumice {
 struct Assignment {
   Tensor slot;            // (T, K)   place in the buffer that the expert has for this group, -1: dropped
   Tensor row;             // (T, K)   row in the dispatched matrix, -1: dropped
-  Tensor token_of_row;    // (R)      rows are sorted by expert, then group, then slot
+  Tensor token_of_row;    // (R)      rows are sorted by expert, then group, then slot. On CUDA R is T K, whatever was dropped: rows from
+                          //          expert_offsets[E] on are of no token, -1, and hold zeros
   Tensor expert_offsets;  // (E + 1)  rows of expert e: expert_offsets[e] .. expert_offsets[e + 1] - 1
 };
+
+// capacity as an i64 tensor (G), for kernels.
+Tensor capacity_tensor(const TokenGroups& groups, const std::vector<int64_t>& capacity, Device device);
 
 // V-MoE's assignment (vmoe/moe.py, _get_top_experts_per_item_common), per group: all first choices claim before all second
 // choices, tokens within a round in `order`; a claim's place is the number of earlier claims on that expert, dropped ones

@@ -73,6 +73,20 @@ void assign_slots_kernel(const AssignSlots& a) {
   });
 }
 
+void lay_out_rows_kernel(const LayOutRows& a) {
+  const int64_t G = a.groups, E = a.experts, *capacity = a.capacity.as<int64_t>();
+  const int32_t* claims = a.claims.as<int32_t>();
+  int32_t *first = a.first_row.as<int32_t>(), *offsets = a.expert_offsets.as<int32_t>(), rows = 0;
+  for (int64_t e = 0; e < E; ++e) {
+    offsets[e] = rows;
+    for (int64_t g = 0; g < G; ++g) {
+      first[g * E + e] = rows;
+      rows += claims[g * E + e] < capacity[g] ? claims[g * E + e] : int32_t(capacity[g]);
+    }
+  }
+  offsets[E] = rows;
+}
+
 void assign_rows_kernel(const AssignRows& a) {
   const int64_t K = a.per_token;
   parallel_blocks(a.groups, [&](int64_t g) {

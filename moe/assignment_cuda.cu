@@ -79,7 +79,8 @@ __device__ bool sort_by_digit(const Claims& to, const Claims& from, int64_t n, i
 // A block per group. keys and tokens (2, T) are scratch; unused when claims come in order of position.
 __global__ void __launch_bounds__(kBlock)
 assign_group(int32_t* slot, int32_t* claims, const int32_t* expert, const float* gate, const int64_t* offsets, const int64_t* capacity,
-             uint32_t* keys, int32_t* tokens, int64_t T, int64_t E, int64_t K, int64_t first_group, Order order, RandomKey random) {
+             uint32_t* keys, int32_t* tokens, int64_t T, int64_t E, int64_t K, int64_t first_group, Order order, RandomKey key) {
+  const RandomKey random = with_step(key);
   SIMT_DYN_SHARED(int32_t, shared);
   const int64_t g = blockIdx.x, begin = offsets[g], n = offsets[g + 1] - begin, Q = capacity[g];
   Claims sorted{keys + begin, tokens + begin}, other{keys + T + begin, tokens + T + begin};
@@ -112,6 +113,35 @@ assign_group(int32_t* slot, int32_t* claims, const int32_t* expert, const float*
   for (int64_t e = threadIdx.x; e < E; e += kBlock) { claims[g * E + e] = of_expert.next[e]; }
 }
 
+// claims (G, E) that found a place, summed over groups. A block per expert.
+__device__ __forceinline__ int32_t kept(const int32_t* claims, const int64_t* capacity, int64_t g, int64_t e, int64_t E) {
+  return int32_t(min(int64_t(claims[g * E + e]), capacity[g]));
+}
+__global__ void __launch_bounds__(kBlock) count_rows(int32_t* rows, const int32_t* claims, const int64_t* capacity, int64_t G, int64_t E) {
+  int32_t sum = 0;
+  for (int64_t g = threadIdx.x; g < G; g += kBlock) { sum += kept(claims, capacity, g, blockIdx.x, E); }
+  sum = simt::block_reduce(sum, simt::Sum(), 0);
+  if (threadIdx.x == 0) { rows[blockIdx.x] = sum; }
+}
+// Their places. A block per expert: it begins where the rows of the experts before it end, and walks over its groups.
+__global__ void __launch_bounds__(kBlock)
+lay_out_rows(int32_t* first_row, int32_t* expert_offsets, const int32_t* rows, const int32_t* claims, const int64_t* capacity, int64_t G, int64_t E) {
+  const int64_t e = blockIdx.x;
+  int32_t before = 0;
+  for (int64_t i = threadIdx.x; i < e; i += kBlock) { before += rows[i]; }
+  int32_t at = simt::block_reduce(before, simt::Sum(), 0), total;
+  if (threadIdx.x == 0) {
+    expert_offsets[e] = at;
+    if (e + 1 == E) { expert_offsets[E] = at + rows[e]; }
+  }
+  for (int64_t tile = 0; tile < G; tile += kBlock) {
+    const int64_t g = tile + threadIdx.x;
+    const int32_t place = simt::block_exclusive_scan(g < G ? kept(claims, capacity, g, e, E) : 0, total);
+    if (g < G) { first_row[g * E + e] = at + place; }
+    at += total;
+  }
+}
+
 // pieces blocks per group, a thread per choice.
 __global__ void __launch_bounds__(kBlock)
 rows_of_slots(int32_t* row_out, int32_t* token_of_row, const int32_t* slot, const int32_t* expert, const int32_t* first_row, const int64_t* offsets,
@@ -136,6 +166,15 @@ void assign_slots_kernel(const AssignSlots& a) {
   simt::launch<assign_group>({.grid = unsigned(a.groups), .block = kBlock, .smem = size_t(Bins::bytes(bins))}, a.slot.as<int32_t>(),
                              a.claims.as<int32_t>(), a.expert.as<int32_t>(), a.gate.as<float>(), a.offsets.as<int64_t>(), a.capacity.as<int64_t>(),
                              keys.get(), tokens.get(), T, a.experts, a.per_token, a.first_group, a.order, a.key);
+}
+
+void lay_out_rows_kernel(const LayOutRows& a) {
+  const simt::DeviceScratch<int32_t> rows(a.experts);
+  const simt::Launch per_expert{.grid = unsigned(a.experts), .block = kBlock};
+  const int32_t* claims = a.claims.as<int32_t>();
+  const int64_t* capacity = a.capacity.as<int64_t>();
+  simt::launch<count_rows>(per_expert, rows.get(), claims, capacity, a.groups, a.experts);
+  simt::launch<lay_out_rows>(per_expert, a.first_row.as<int32_t>(), a.expert_offsets.as<int32_t>(), rows.get(), claims, capacity, a.groups, a.experts);
 }
 
 void assign_rows_kernel(const AssignRows& a) {

@@ -12,15 +12,22 @@ struct AssignSlots {
   Order order;
   RandomKey key;                         // microbatch 0
 };
+// Where kept choices stand: by expert, then group, then slot.
+struct LayOutRows {
+  View first_row, expert_offsets;        // i32 (G, E): the row of slot 0; i32 (E + 1)
+  View claims, capacity;                 // as above
+  int64_t groups, experts;
+};
 struct AssignRows {
   View row, token_of_row;                // i32 (T, K), i32 (R)
-  View slot, expert, first_row, offsets; // first_row i32 (G, E): the row of slot 0
+  View slot, expert, first_row, offsets;
   int64_t groups, experts, per_token;
 };
 
 inline constexpr int64_t kMaxExpertsOnCuda = 1408;  // 94 KiB of counters: every card of compute capability 8.0 or newer has 99
 
 PUMICE_DECLARE_KERNEL(assign_slots_kernel, AssignSlots);
+PUMICE_DECLARE_KERNEL(lay_out_rows_kernel, LayOutRows);
 PUMICE_DECLARE_KERNEL(assign_rows_kernel, AssignRows);
 
 }  // namespace pumice

@@ -43,9 +43,9 @@ Tensor combine(const Tensor& input, const Routing& routing) {
 
   // dy[row[t, k]] = gate[t, k] * dout[t]      dgate[t, k] = dout[t] . y[row[t, k]], and 0 for dropped choices
   return record("combine", out, {input, routing.gate},
-                [y, gate, row = routing.row, T, K, C](const Tensor& dout, std::span<GradSink> dx) {
+                [y, gate, row = routing.row, offsets = routing.expert_offsets, T, K, C](const Tensor& dout, std::span<GradSink> dx) {
     Tensor dy = dx[0].needed() ? empty_like(y) : Tensor(), dgate = dx[1].needed() ? empty_like(gate) : Tensor();
-    combine_rows_bwd(y.device(), {dy, dgate, packed(dout), y, gate, row, T, K, C});
+    combine_rows_bwd(y.device(), {dy, dgate, packed(dout), y, gate, row, T, K, C, offsets});
     if (dx[0].needed()) { dx[0].put(dy); }
     if (dx[1].needed()) { dx[1].put(dgate); }
   });

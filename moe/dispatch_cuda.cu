@@ -12,8 +12,8 @@ constexpr int kBlock = 256;
 template <class T, int V> __global__ void __launch_bounds__(kBlock)
 gather_vectors(T* y, const T* x, const int32_t* token_of_row, int64_t rows, int64_t vectors) {
   for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < rows * vectors; i += int64_t(gridDim.x) * kBlock) {
-    const int64_t r = i / vectors, c = i % vectors * V, cols = vectors * V;
-    simt::store_vector(y + r * cols + c, simt::load_vector<V>(x + token_of_row[r] * cols + c));
+    const int64_t r = i / vectors, c = i % vectors * V, cols = vectors * V, token = token_of_row[r];
+    simt::store_vector(y + r * cols + c, token < 0 ? simt::Vector<T, V>{} : simt::load_vector<V>(x + token * cols + c));
   }
 }
 
@@ -37,13 +37,17 @@ combine_vectors(T* out, const T* y, const float* gate, const int32_t* row, int64
   }
 }
 
-// A team per choice: dgate is a dot product over its row, dy a scaled copy of dout. dy or dgate may be null.
+// A team per choice: dgate is a dot product over its row, dy a scaled copy of dout. dy or dgate may be null. There are at least as many choices as rows:
+// teams also clear the rows of dy behind the *used ones; null: all are used.
 template <class T, class Team> __global__ void __launch_bounds__(Team::kBlock)
 combine_rows_bwd_teams(T* dy, float* dgate, const T* dout, const T* y, const float* gate, const int32_t* row, int64_t choices, int64_t K,
-                       int64_t cols) {
+                       int64_t cols, const int32_t* used, int64_t rows) {
   const int64_t i = Team::number();
   if (i >= choices) { return; }
   const bool first_thread = threadIdx.x % (Team::kBlock / Team::kTeams) == 0;
+  if (dy && used && i < rows && i >= *used) {
+    Team::each(cols, [&](int, int64_t c) { simt::store_vector(dy + i * cols + c, simt::Vector<T, Team::kVector>{}); });
+  }
   const int64_t r = row[i];
   if (r < 0) {
     if (dgate && first_thread) { dgate[i] = 0; }
@@ -95,9 +99,10 @@ void combine_rows_bwd(const CombineRowsBwd& a) {
     const T *dout = a.dout.as<T>(), *y = a.y.as<T>();
     T* dy = a.dy.as<T>();
     const int64_t choices = a.tokens * a.per_token;
+    const int32_t* used = a.expert_offsets ? a.expert_offsets.as<int32_t>() + a.expert_offsets.shape[0] - 1 : nullptr;
     simt::with_row_team<T>(a.cols, simt::aligned16(dout, y, dy), [&]<class Team>() {
       simt::launch<combine_rows_bwd_teams<T, Team>>(Team::cover(choices), dy, a.dgate.as<float>(), dout, y, a.gate.as<float>(), a.row.as<int32_t>(),
-                                                    choices, a.per_token, a.cols);
+                                                    choices, a.per_token, a.cols, used, a.y.shape[0]);
     });
   });
 }

@@ -12,16 +12,24 @@ struct Grouped {
   Layout a, b;
 };
 
-// c (rows, columns) = a (rows, depth) b[e] + bias[e], e the expert of the row. Grid: row blocks (segments.h) * tiles of columns.
+// c (rows, columns) = a (rows, depth) b[e] + bias[e], e the expert of the row; zeros in rows behind the last expert's, of which there are some where the
+// host takes the most rows that there can be. Grid: row blocks (segments.h) of experts + 1 * tiles of columns.
 template <class Tile, class C>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
 multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets,
               bool vector_stores) {
   const int64_t tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x, gridDim.x / tile_columns, tile_columns);
-  const auto rows = simt::segment_block<Tile::kRows>(offsets, p.experts, p.rows, tile.row);
+  const auto rows = simt::segment_block<Tile::kRows, true>(offsets, p.experts, p.rows, tile.row);
   if (rows.empty()) { return; }
   const int64_t column = tile.column * Tile::kColumns;
+  if (rows.segment == p.experts) {
+    const int64_t width = min(p.columns - column, int64_t(Tile::kColumns));
+    for (int64_t i = threadIdx.x; i < (rows.end - rows.start) * width; i += Tile::kThreads) {
+      c[(rows.start + i / width) * p.columns + column + i % width] = C(0.0f);
+    }
+    return;
+  }
   const Output<C> out{c + rows.start * p.columns + column, p.columns, 1, bias ? bias + rows.segment * p.columns + column : nullptr, 0,
                       int(rows.end - rows.start), int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
   Tile::run(panel_of(a, p.a, rows.start, rows.end, Tile::kRows),
@@ -34,7 +42,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
 multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const int32_t* offsets, int beta,
                 bool vector_stores) {
   const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
-  const auto depths = simt::segment_of(offsets, p.experts, blockIdx.x / (tile_rows * tile_columns), p.depth);
+  const auto depths = simt::segment_of<true>(offsets, p.experts, blockIdx.x / (tile_rows * tile_columns), p.depth);
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns;
   const Output<C> out{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta,
@@ -52,7 +60,7 @@ __global__ void __launch_bounds__(kBiasColumns * kBiasGroups)
 sum_rows(const T* dy, float* db, const int32_t* offsets, int64_t experts, int64_t rows, int64_t columns) {
   SIMT_SHARED(float, sums, [kBiasGroups][kBiasColumns]);
   const int64_t stripes = (columns + kBiasColumns - 1) / kBiasColumns;
-  const auto own = simt::segment_of(offsets, experts, blockIdx.x / stripes, rows);
+  const auto own = simt::segment_of<true>(offsets, experts, blockIdx.x / stripes, rows);
   const int group = int(threadIdx.x) / kBiasColumns;
   const int64_t column = blockIdx.x % stripes * kBiasColumns + threadIdx.x % kBiasColumns;
   float sum = 0;
@@ -72,7 +80,7 @@ template <bool kBDepthMajor> void by_rows(const Grouped& p, const View& a, const
   with_tile<true, kBDepthMajor>(a.dtype, large_tiles(p.rows / p.experts, p.columns, p.experts), [&]<class Tile>() {
     simt::launch_typed(c.dtype, [&]<class C>() {
       using T = typename Tile::Element;
-      const int64_t blocks = simt::segment_blocks(p.rows, p.experts, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
+      const int64_t blocks = simt::segment_blocks(p.rows, p.experts + 1, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
       simt::launch<multiply_rows<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(),
                                            b.as<const T>(), c.as<C>(), bias.as<const float>(), offsets.as<const int32_t>(),
                                            stores_vectors(c, p.columns, 1, true));

@@ -17,6 +17,15 @@ std::vector<int64_t> group_offsets(const std::vector<int64_t>& tokens_of_example
   return offsets;
 }
 
+void set_modality(TokenGroups& groups, std::vector<uint8_t> modality, int64_t padding) {
+  groups.padding = padding;
+  if (padding) {
+    modality.resize(modality.size() + size_t(padding), uint8_t(Modality::none));
+    groups.offsets.push_back(int64_t(modality.size()));
+  }
+  groups.modality = from_values<uint8_t>({int64_t(modality.size())}, modality);
+}
+
 void require_valid(const TokenGroups& groups) {
   REQUIRE(ShapeError, !groups.offsets.empty() && groups.offsets[0] == 0, "[groups] offsets must start with 0, got ",
           groups.offsets.empty() ? "none" : concat_text(groups.offsets[0]));
@@ -24,6 +33,8 @@ void require_valid(const TokenGroups& groups) {
     REQUIRE(ShapeError, groups.offsets[g] < groups.offsets[g + 1], "[groups] every group needs a token, but group ", g, " spans ",
             groups.offsets[g], " to ", groups.offsets[g + 1]);
   }
+  REQUIRE(ShapeError, !groups.padding || (groups.count() && groups.offsets.end()[-2] + groups.padding == groups.tokens()),
+          "[groups] padding must be the last group, got ", groups.padding, " of ", groups.tokens(), " tokens");
   REQUIRE(ShapeError, groups.modality.defined(), "[groups] modality is missing: one u8 per token, 0 image or 1 text");
   require_dtype("groups", "modality", groups.modality, DType::u8);
   REQUIRE(ShapeError, groups.modality.shape() == Shape{groups.tokens()}, "[groups] modality must be (T) = (", groups.tokens(), "), got ",
@@ -33,8 +44,15 @@ void require_valid(const TokenGroups& groups) {
           groups.first_group + groups.count(), ": put more examples into a group");
 }
 
+Tensor tensor_of(const TokenGroups& groups, const std::string& name, const std::function<Tensor()>& make) {
+  if (!groups.tensors) { return make(); }
+  Tensor& kept = (*groups.tensors)[name];
+  if (!kept.defined()) { kept = make(); }
+  return kept;
+}
+
 Tensor offsets_tensor(const TokenGroups& groups, Device device) {
-  return to_device(from_values<int64_t>({groups.count() + 1}, groups.offsets), device);
+  return to_device(tensor_of(groups, "offsets", [&] { return from_values<int64_t>({groups.count() + 1}, groups.offsets); }), device);
 }
 
 }  // namespace pumice

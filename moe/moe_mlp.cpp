@@ -36,6 +36,8 @@ Tensor experts_linear(const Tensor& x, const Parameter& w, const Parameter* b, c
     if (begin[e] == begin[e + 1]) { continue; }
     parts.push_back(linear(slice(x, 0, begin[e], begin[e + 1]), w.slice(e, x.dtype()), b ? b->slice(e, b->dtype()) : Tensor()));
   }
+  const int64_t of_no_expert = x.dim(0) - begin.back();
+  if (of_no_expert) { parts.push_back(zeros({of_no_expert, w.shape()[1]}, x.dtype(), x.device())); }
   return parts.empty() ? empty({0, w.shape()[1]}, x.dtype(), x.device()) : concat(parts, 0);
 }
 

@@ -20,6 +20,16 @@ Routing route(const Tensor& logits, const TokenGroups& groups, const RouterOptio
   return route_with_noise(logits, noise, stddev, groups, options, training, site);
 }
 
+std::vector<int64_t> capacities_of(const TokenGroups& groups, const RouterOptions& options, bool training) {
+  std::vector<int64_t> capacity;
+  for (int64_t g = 0; g < groups.count(); ++g) {
+    capacity.push_back(capacity_of(groups.offsets[size_t(g) + 1] - groups.offsets[size_t(g)], options.experts, options.experts_per_token,
+                                   training ? options.train : options.eval));
+  }
+  if (groups.padding) { capacity.back() = 0; }
+  return capacity;
+}
+
 Routing route_with_noise(const Tensor& logits, const Tensor& noise, double noise_std, const TokenGroups& groups,
                          const RouterOptions& options, bool training, uint32_t site) {
   require_valid(options);
@@ -34,10 +44,7 @@ Routing route_with_noise(const Tensor& logits, const Tensor& noise, double noise
 
   Routing r{.groups = groups, .noise_std = noise_std, .logits = logits, .noisy_logits = gating.noisy, .lse = gating.lse,
             .noisy_lse = gating.noisy_lse, .clean_probs = gating.clean, .probs = gating.probs, .expert = gating.expert};
-  for (int64_t g = 0; g < groups.count(); ++g) {
-    r.capacity.push_back(capacity_of(groups.offsets[size_t(g) + 1] - groups.offsets[size_t(g)], options.experts, options.experts_per_token,
-                                     training ? options.train : options.eval));
-  }
+  r.capacity = capacities_of(groups, options, training);
   Assignment a = assign_slots(gating.expert, gating.gate, groups, options.experts, r.capacity, options.order, key_of(site, Stream::order));
   r.slot = a.slot;
   r.row = a.row;

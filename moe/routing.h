@@ -42,5 +42,7 @@ Routing route(const Tensor& logits, const TokenGroups& groups, const RouterOptio
 // The same with the noise given: f32 (T, E) drawn from N(0, noise_std^2), or undefined with noise_std = 0.
 Routing route_with_noise(const Tensor& logits, const Tensor& noise, double noise_std, const TokenGroups& groups,
                          const RouterOptions& options, bool training, uint32_t site);
+// Places per expert of each group.
+std::vector<int64_t> capacities_of(const TokenGroups& groups, const RouterOptions& options, bool training);
 
 }  // namespace pumice

@@ -18,16 +18,24 @@ ImageClassifier::ImageClassifier(const ImageTextConfig& config, uint64_t seed, D
   store_->pack();
 }
 
-ImageTextOutput ImageClassifier::forward(const ImageTextInput& input, const ImageTextRun& run) const {
+ImageTextLayout ImageClassifier::layout(const ImageTextInput& input, bool training) const {
   REQUIRE(ShapeError, input.pixels.defined(), "[classifier] images are required");
   require_group_start(input, config_);
+  const int64_t B = input.pixels.dim(0);
+  ImageTextLayout l;
+  l.image.sequences = even_offsets(B, image_.tokens());
+  l.image.groups = groups_of_one_modality(l.image.sequences, Modality::image, config_.group_examples, input.first_example);
+  encoder_.prepare(l.image.groups, training);
+  l.image_pool = pool_.layout(l.image.sequences, even_offsets(B - 1, 1));
+  return l;
+}
+
+ImageTextOutput ImageClassifier::forward(const ImageTextInput& input, const ImageTextRun& run) const {
+  const auto l = input.layout ? input.layout : std::make_shared<const ImageTextLayout>(layout(input, false));
   ImageTextOutput out;
   std::vector<Tensor> aux;
-  const int64_t B = input.pixels.dim(0);
-  Tensor sequences = even_offsets(B, image_.tokens());
-  TokenGroups groups = groups_of_one_modality(sequences, Modality::image, config_.group_examples, input.first_example);
-  Tensor y = encoder_({image_(input.pixels, run.dtype), sequences, groups}, run, out, aux);
-  Tensor pooled = pool_(y, sequences, even_offsets(B - 1, 1));
+  Tensor y = encoder_({image_(input.pixels, run.dtype), l->image.sequences, l->image.groups}, run, out, aux);
+  Tensor pooled = pool_(y, l->image.sequences, l->image_pool);
   if (!run.training) { out.features = to_dtype(pooled.detach(), DType::f32); }
   out.logits = cast(classes_(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32);
   out.aux = total_of(aux, config_);

@@ -29,6 +29,17 @@ Encoder::Encoder(const Scope& scope, const ImageTextConfig& config, const TowerC
   norm_ = LayerNorm(scope / "norm", tower.width);
 }
 
+void Encoder::prepare(TokenGroups& groups, bool training) const {
+  groups.tensors = std::make_shared<std::map<std::string, Tensor>>();
+  if (!training) { return; }
+  for (const Block& b : blocks_) {
+    if (!b.sparse) { continue; }
+    offsets_tensor(groups, Device::cpu());
+    capacity_tensor(groups, capacities_of(groups, b.moe.options, true), Device::cpu());
+    prepare_segments(groups, aux_);
+  }
+}
+
 // Returns {x, auxiliary loss}, or {x} alone where there is none.
 std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, const TokenStream& stream, const ImageTextRun& run,
                                        LayerReport* report) const {

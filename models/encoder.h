@@ -9,7 +9,7 @@ namespace pumice {
 // Tokens of a batch, packed one sequence after the other.
 struct TokenStream {
   Tensor x;          // (T, C)
-  Tensor sequences;  // i32 (N + 1): where each sequence begins; on the CPU
+  Tensor sequences;  // as in StreamLayout
   TokenGroups groups;
 };
 
@@ -18,6 +18,8 @@ class Encoder {
   Encoder() = default;
   // Blocks "blocks.0", ... and "norm" under `scope`. `name` is LayerReport::tower.
   Encoder(const Scope& scope, const ImageTextConfig& config, const TowerConfig& tower, std::string name = "");
+  // Has groups.tensors keep what sparse blocks read; all of it is made now where `training` says so.
+  void prepare(TokenGroups& groups, bool training) const;
 
   // Runs the blocks and the final norm: (T, C). Reports are appended to out.layers, auxiliary losses to `aux`.
   Tensor operator()(TokenStream stream, const ImageTextRun& run, ImageTextOutput& out, std::vector<Tensor>& aux) const;

@@ -13,6 +13,27 @@ ImageTextModel::ImageTextModel(const ImageTextConfig& config, uint64_t seed, DTy
   config.validate();
 }
 
+std::vector<Tensor> ImageTextLayout::tensors() const {
+  std::vector<Tensor> all;
+  const auto add = [&](const Tensor& t) {
+    if (t.defined()) { all.push_back(t); }
+  };
+  add(places);
+  add(order);
+  for (const StreamLayout* stream : {&image, &text}) {
+    add(stream->sequences);
+    add(stream->groups.modality);
+    if (!stream->groups.tensors) { continue; }
+    for (const auto& [name, t] : *stream->groups.tensors) { add(t); }
+  }
+  for (const PoolLayout* pool : {&image_pool, &text_pool}) {
+    add(pool->rows);
+    add(pool->sequences);
+    add(pool->one_each);
+  }
+  return all;
+}
+
 void ImageTextModel::add_similarity() {
   Scope root(*store_);
   log_temperature_ = root.parameter("log_temperature", {}, Init::constant(std::log(config_.initial_temperature)), false);

@@ -13,11 +13,33 @@
 
 namespace pumice {
 
+// Where the tokens of a batch stand: all that a model makes of the lengths of its texts, on the CPU. Every layer reads it, so it is made once, and a
+// trainer can send it ahead (tensor/upload.h).
+struct StreamLayout {     // of the tokens that a tower sees
+  Tensor sequences;       // i32 (N + 1): where each sequence begins
+  TokenGroups groups;
+};
+struct PoolLayout {       // of what is pooled; which are there depends on the kind of pooling
+  Tensor rows;            // i32: sequences of the stream (mean), or tokens of it (token; map, undefined: all)
+  Tensor sequences, one_each;  // map: i32 (N + 1): of those tokens; and 0, 1, ... N. The padding is the last one
+  bool padded = false;
+};
+struct ImageTextLayout {
+  Tensor places;          // i32 (N): of each word in its caption
+  Tensor order;           // LIMoE: i32 (T): its tokens among those of all pictures and then all captions. Padding stays last
+  StreamLayout image, text;  // LIMoE's only stream is `image`
+  PoolLayout image_pool, text_pool;
+
+  std::vector<Tensor> tensors() const;  // all that are there
+};
+
 struct ImageTextInput {  // on the CPU, wherever the model is: it reads lengths there and copies the rest
   Tensor pixels;        // u8 (B, H, W, 3); undefined for text alone
-  Tensor tokens;        // i32 (N): the ids of all captions, one after the other; undefined for images alone
+  Tensor tokens;        // i32 (N): the ids of all captions, one after the other, and padding; undefined for images alone
   Tensor text_offsets;  // i32 (B + 1) into tokens
+  int64_t padding = 0;  // tokens behind the last caption that are there so that batches have one shape; they have no part in what comes out
   int64_t first_example = 0;  // index of the first example in the whole batch, a multiple of group_examples
+  std::shared_ptr<const ImageTextLayout> layout;  // ImageTextModel::layout() of this very input, if the caller has it
 };
 
 struct LayerReport {  // what one sparse block decided
@@ -55,6 +77,8 @@ class ImageTextModel {
   virtual ~ImageTextModel() = default;
   // Throws ShapeError when the input does not fit the configuration, UsageError for a modality that the model does not read.
   virtual ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const = 0;
+  // Throws as forward() does. `training`: with the tensors that a step of training reads, so that nothing is left to be made in forward().
+  virtual ImageTextLayout layout(const ImageTextInput& input, bool training) const = 0;
   const ImageTextConfig& config() const { return config_; }
   ParameterStore& parameters() { return *store_; }
   const ParameterStore& parameters() const { return *store_; }

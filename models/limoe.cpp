@@ -11,12 +11,6 @@
 
 namespace pumice {
 
-// The packed tokens of a batch and which sequence each example's image and caption is.
-struct Limoe::Batch {
-  TokenStream stream;
-  Tensor image_rows, text_rows;  // i32 (B)
-};
-
 Limoe::Limoe(const ImageTextConfig& config, uint64_t seed, DType master, Device device) : ImageTextModel(config, seed, master, device) {
   Scope root(*store_), image = root / "image", text = root / "text";
   const TowerConfig tower = config.image_tower();
@@ -31,7 +25,7 @@ Limoe::Limoe(const ImageTextConfig& config, uint64_t seed, DType master, Device 
   store_->pack();
 }
 
-Limoe::Batch Limoe::assemble(const ImageTextInput& input, DType dtype) const {
+ImageTextLayout Limoe::layout(const ImageTextInput& input, bool training) const {
   const bool images = input.pixels.defined(), text = input.tokens.defined();
   REQUIRE(ShapeError, images || text, "[limoe] images or captions are required");
   const int64_t B = images ? input.pixels.dim(0) : input.text_offsets.size() - 1, n = image_.tokens();
@@ -40,11 +34,12 @@ Limoe::Batch Limoe::assemble(const ImageTextInput& input, DType dtype) const {
   require_group_start(input, config_);
 
   const int32_t* o = text ? input.text_offsets.data<int32_t>() : nullptr;
+  const int64_t padding = input.padding;
   const int64_t text_start = images ? B * n : 0;  // where captions begin in concat(images, captions)
   std::vector<int32_t> order, sequences = {0}, image_rows, text_rows;
   std::vector<uint8_t> modality;
-  Batch s;
-  TokenGroups& groups = s.stream.groups;
+  ImageTextLayout l;
+  TokenGroups& groups = l.image.groups;
   auto append = [&](int64_t begin, int64_t count, uint8_t kind, std::vector<int32_t>& rows) {
     rows.push_back(int32_t(sequences.size()) - 1);
     for (int64_t t = 0; t < count; ++t) { order.push_back(int32_t(begin + t)); }
@@ -58,35 +53,40 @@ Limoe::Batch Limoe::assemble(const ImageTextInput& input, DType dtype) const {
     groups.offsets.push_back(int64_t(order.size()));
   }
   groups.first_group = input.first_example / config_.group_examples;
-  groups.modality = from_values<uint8_t>({int64_t(modality.size())}, modality);
-  s.stream.sequences = from_values<int32_t>({int64_t(sequences.size())}, sequences);
-  if (images) { s.image_rows = from_values<int32_t>({B}, image_rows); }
-  if (text) { s.text_rows = from_values<int32_t>({B}, text_rows); }
-
-  if (images && text) {
-    Tensor all = concat({image_(input.pixels, dtype), text_(input.tokens, input.text_offsets, dtype)}, 0);
-    s.stream.x = gather_rows(all, from_values<int32_t>({int64_t(order.size())}, order));
-  } else {
-    s.stream.x = images ? image_(input.pixels, dtype) : text_(input.tokens, input.text_offsets, dtype);
+  set_modality(groups, std::move(modality), padding);
+  for (int64_t t = 0; t < padding; ++t) { order.push_back(int32_t(text_start + o[B] + t)); }
+  if (padding) { sequences.push_back(int32_t(order.size())); }
+  encoder_.prepare(groups, training);
+  l.image.sequences = from_values<int32_t>({int64_t(sequences.size())}, sequences);
+  if (images) { l.image_pool = image_pool_.layout(l.image.sequences, from_values<int32_t>({B}, image_rows)); }
+  if (text) {
+    l.text_pool = text_pool_.layout(l.image.sequences, from_values<int32_t>({B}, text_rows), padding > 0);
+    l.places = text_.places(input.text_offsets, padding);
   }
-  return s;
+  if (images && text) { l.order = from_values<int32_t>({int64_t(order.size())}, order); }
+  return l;
 }
 
 ImageTextOutput Limoe::forward(const ImageTextInput& input, const ImageTextRun& run) const {
-  Batch batch = assemble(input, run.dtype);
-  const Tensor sequences = batch.stream.sequences;
+  const auto l = input.layout ? input.layout : std::make_shared<const ImageTextLayout>(layout(input, false));
+  TokenStream stream{.sequences = l->image.sequences, .groups = l->image.groups};
+  {
+    Tensor pictures = input.pixels.defined() ? image_(input.pixels, run.dtype) : Tensor();
+    Tensor words = input.tokens.defined() ? text_(input.tokens, l->places, run.dtype) : Tensor();
+    stream.x = l->order.defined() ? gather_rows(concat({pictures, words}, 0), l->order) : pictures.defined() ? pictures : words;
+  }
   ImageTextOutput out;
   std::vector<Tensor> aux;
-  Tensor x = encoder_(std::move(batch.stream), run, out, aux);
+  Tensor x = encoder_(std::move(stream), run, out, aux);
   auto project = [&](const Linear& head, const Tensor& pooled) {
     return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32));
   };
-  if (batch.image_rows.defined()) {
-    Tensor pooled = image_pool_(x, sequences, batch.image_rows);
+  if (input.pixels.defined()) {
+    Tensor pooled = image_pool_(x, l->image.sequences, l->image_pool);
     if (!run.training) { out.features = to_dtype(pooled.detach(), DType::f32); }
     out.image = project(image_head_, pooled);
   }
-  if (batch.text_rows.defined()) { out.text = project(text_head_, text_pool_(x, sequences, batch.text_rows)); }
+  if (input.tokens.defined()) { out.text = project(text_head_, text_pool_(x, l->image.sequences, l->text_pool)); }
   out.aux = total_of(aux, config_);
   return out;
 }

@@ -12,12 +12,10 @@ namespace pumice {
 class Limoe : public ImageTextModel {
  public:
   Limoe(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
+  ImageTextLayout layout(const ImageTextInput& input, bool training) const override;
   ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;
 
  private:
-  struct Batch;
-  Batch assemble(const ImageTextInput& input, DType dtype) const;
-
   ImageStem image_;
   TextStem text_;
   Encoder encoder_;

@@ -68,38 +68,49 @@ TextStem::TextStem(const Scope& scope, const ImageTextConfig& c, int64_t width)
       words_(scope / "words", c.vocabulary, width, Init::normal(1 / std::sqrt(double(width)))),
       positions_(scope.parameter("positions", {c.text_length, width}, position_init(width), false)) {}
 
-Tensor TextStem::operator()(const Tensor& tokens, const Tensor& offsets, DType dtype) const {
-  std::vector<int32_t> place(tokens.size());
+Tensor TextStem::places(const Tensor& offsets, int64_t padding) const {
   const int32_t* o = offsets.data<int32_t>();
+  std::vector<int32_t> place(size_t(o[offsets.size() - 1] + padding));
   for (int64_t i = 0; i + 1 < offsets.size(); ++i) {
     REQUIRE(ShapeError, o[i + 1] - o[i] <= length_, "[model] caption ", i, " has ", o[i + 1] - o[i], " tokens; this model takes at most ", length_);
-    for (int32_t t = o[i]; t < o[i + 1]; ++t) { place[t] = t - o[i]; }
+    for (int32_t t = o[i]; t < o[i + 1]; ++t) { place[size_t(t)] = t - o[i]; }
   }
-  return add(words_(tokens, dtype), gather_rows(positions_->value(dtype), from_values<int32_t>({int64_t(place.size())}, place)));
+  return from_values<int32_t>({int64_t(place.size())}, place);
+}
+
+Tensor TextStem::operator()(const Tensor& tokens, const Tensor& places, DType dtype) const {
+  return add(words_(tokens, dtype), gather_rows(positions_->value(dtype), places));
 }
 
 Pool::Pool(const Scope& scope, Pooling kind, Token token, const TowerConfig& tower) : kind_(kind), token_(token) {
   if (kind == Pooling::map) { attention_ = AttentionPool(scope / "pool", tower.width, tower.heads, tower.hidden); }
 }
 
-Tensor Pool::operator()(const Tensor& x, const Tensor& sequences, const Tensor& rows) const {
-  if (kind_ == Pooling::mean) { return gather_rows(segment_mean(x, sequences), rows); }
-  if (kind_ == Pooling::token) {
-    const int32_t *o = sequences.data<int32_t>(), *r = rows.data<int32_t>();
-    std::vector<int32_t> places(rows.size());
-    for (size_t i = 0; i < places.size(); ++i) { places[i] = token_ == Token::first ? o[r[i]] : o[r[i] + 1] - 1; }
-    return gather_rows(x, from_values<int32_t>({rows.size()}, places));
-  }
-  // The sequences of `rows`, one after the other: in a stream of two modalities each has a pool of its own.
+PoolLayout Pool::layout(const Tensor& sequences, const Tensor& rows, bool padded) const {
+  if (kind_ == Pooling::mean) { return {.rows = rows}; }
   const int32_t *o = sequences.data<int32_t>(), *r = rows.data<int32_t>();
   std::vector<int32_t> tokens, offsets = {0};
-  for (int64_t i = 0; i < rows.size(); ++i) {
-    for (int32_t t = o[r[i]]; t < o[r[i] + 1]; ++t) { tokens.push_back(t); }
+  if (kind_ == Pooling::token) {
+    for (int64_t i = 0; i < rows.size(); ++i) { tokens.push_back(token_ == Token::first ? o[r[i]] : o[r[i] + 1] - 1); }
+    return {.rows = from_values<int32_t>({rows.size()}, tokens)};
+  }
+  // The sequences of `rows`, one after the other: in a stream of two modalities each has a pool of its own.
+  const int64_t count = rows.size() + padded;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t sequence = i < rows.size() ? r[i] : sequences.size() - 2;
+    for (int32_t t = o[sequence]; t < o[sequence + 1]; ++t) { tokens.push_back(t); }
     offsets.push_back(int32_t(tokens.size()));
   }
-  const bool all = int64_t(tokens.size()) == x.dim(0) && rows.size() + 1 == sequences.size();
-  Tensor own = all ? x : gather_rows(x, from_values<int32_t>({int64_t(tokens.size())}, tokens));
-  return attention_(own, from_values<int32_t>({int64_t(offsets.size())}, offsets));
+  const bool all = int64_t(tokens.size()) == o[sequences.size() - 1] && count + 1 == sequences.size();
+  return {.rows = all ? Tensor() : from_values<int32_t>({int64_t(tokens.size())}, tokens),
+          .sequences = from_values<int32_t>({int64_t(offsets.size())}, offsets), .one_each = one_each(count), .padded = padded};
+}
+
+Tensor Pool::operator()(const Tensor& x, const Tensor& sequences, const PoolLayout& layout) const {
+  if (kind_ == Pooling::mean) { return gather_rows(segment_mean(x, sequences), layout.rows); }
+  if (kind_ == Pooling::token) { return gather_rows(x, layout.rows); }
+  Tensor pooled = attention_(layout.rows.defined() ? gather_rows(x, layout.rows) : x, layout.sequences, layout.one_each);
+  return layout.padded ? slice(pooled, 0, 0, pooled.dim(0) - 1) : pooled;
 }
 
 Tensor even_offsets(int64_t n, int64_t step) {
@@ -108,12 +119,12 @@ Tensor even_offsets(int64_t n, int64_t step) {
   return from_values<int32_t>({n + 1}, offsets);
 }
 
-TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example) {
+TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example, int64_t padding) {
   const int32_t* o = offsets.data<int32_t>();
-  const int64_t B = offsets.size() - 1;
+  const int64_t B = offsets.size() - 1 - (padding > 0);
   TokenGroups groups;
   for (int64_t begin = 0; begin < B; begin += group_examples) { groups.offsets.push_back(o[std::min(B, begin + group_examples)]); }
-  groups.modality = from_values<uint8_t>({o[B]}, std::vector<uint8_t>(size_t(o[B]), uint8_t(modality)));
+  set_modality(groups, std::vector<uint8_t>(size_t(o[B]), uint8_t(modality)), padding);
   groups.first_group = first_example / group_examples;
   return groups;
 }

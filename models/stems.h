@@ -30,8 +30,10 @@ class TextStem {
  public:
   TextStem() = default;
   TextStem(const Scope& scope, const ImageTextConfig& config, int64_t width);
-  // tokens i32 (N), offsets i32 (B + 1) -> (N, C). Throws ShapeError for a caption longer than the model takes.
-  Tensor operator()(const Tensor& tokens, const Tensor& offsets, DType dtype) const;
+  // offsets i32 (B + 1) -> i32 (N): the place of each word, and 0 for padding. Throws ShapeError for a caption longer than the model takes.
+  Tensor places(const Tensor& offsets, int64_t padding = 0) const;
+  // tokens i32 (N), their places -> (N, C)
+  Tensor operator()(const Tensor& tokens, const Tensor& places, DType dtype) const;
 
  private:
   int64_t length_ = 0;
@@ -46,8 +48,11 @@ class Pool {
   Pool() = default;
   // mean: over the tokens. map: attention_pool() under scope / "pool". token: that token alone.
   Pool(const Scope& scope, Pooling kind, Token token, const TowerConfig& tower);
-  // x (T, C), sequences i32 (N + 1), rows i32 (B): which sequences -> (B, C)
-  Tensor operator()(const Tensor& x, const Tensor& sequences, const Tensor& rows) const;
+  // sequences i32 (N + 1) of a stream, rows i32 (B): which of them; padded: the last one is padding, and of what is pooled all numbers should be one
+  // from batch to batch
+  PoolLayout layout(const Tensor& sequences, const Tensor& rows, bool padded = false) const;
+  // x (T, C), sequences i32 (N + 1) -> (B, C)
+  Tensor operator()(const Tensor& x, const Tensor& sequences, const PoolLayout& layout) const;
 
  private:
   Pooling kind_ = Pooling::mean;
@@ -62,7 +67,7 @@ Tensor sincos_positions(int64_t n, int64_t width);
 // 0, step, ..., n * step as i32 (n + 1): offsets of n sequences of that length.
 Tensor even_offsets(int64_t n, int64_t step);
 // Groups of whole examples in a stream of one modality. `offsets` i32 (B + 1).
-TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example);
+TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example, int64_t padding = 0);
 // Throws ShapeError unless a part of a batch begins at the start of a routing group.
 void require_group_start(const ImageTextInput& input, const ImageTextConfig& config);
 

@@ -8,6 +8,7 @@ namespace pumice {
 class TwoTower : public ImageTextModel {
  public:
   TwoTower(const ImageTextConfig& config, uint64_t seed, DType master = DType::f32, Device device = Device::cpu());
+  ImageTextLayout layout(const ImageTextInput& input, bool training) const override;
   ImageTextOutput forward(const ImageTextInput& input, const ImageTextRun& run) const override;
 
  private:

@@ -86,6 +86,14 @@ double soft_min_of(const AuxOptions& o, Modality modality, int64_t experts) {
   return set == 0 ? fitting : set;
 }
 
+void prepare_segments(const TokenGroups& groups, const AuxOptions& options) {
+  for (AuxLoss loss : options.losses) {
+    const bool image = loss == AuxLoss::local_image || loss == AuxLoss::global_image, text = loss == AuxLoss::local_text || loss == AuxLoss::global_text;
+    const Modality modality = text ? Modality::text : Modality::image;
+    prepare_segments(groups, options.scope, image || text ? &modality : nullptr);
+  }
+}
+
 AuxLosses auxiliary_losses(const Routing& routing, const AuxOptions& options) {
   AuxLosses aux;
   Tensor sum;

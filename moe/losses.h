@@ -32,6 +32,8 @@ struct AuxLosses {
   std::vector<std::pair<std::string, Tensor>> values;  // each active loss (), unweighted, no graph
 };
 
+// What auxiliary_losses() will ask of tensor_of(groups), made now.
+void prepare_segments(const TokenGroups& groups, const AuxOptions& options);
 // The load loss is active only where the routing had noise: at evaluation the mean is over the others.
 AuxLosses auxiliary_losses(const Routing& routing, const AuxOptions& options);
 

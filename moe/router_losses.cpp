@@ -28,22 +28,37 @@ struct TokenSegments {
   Segments view() const { return {offsets, tokens, share, modality, count, experts, wanted}; }
 };
 
+// Offsets i64 (N + 1), tokens that count and shares f64 (2, N), on the CPU. Padding is a segment of share 0.
+struct SegmentTensors { Tensor offsets, counts; };
+SegmentTensors segment_tensors(const TokenGroups& groups, LossScope scope, const Modality* modality) {
+  std::vector<int64_t> all = {0, groups.tokens() - groups.padding};
+  if (groups.padding) { all.push_back(groups.tokens()); }
+  const std::vector<int64_t>& offsets = scope == LossScope::group ? groups.offsets : all;
+  const int64_t N = int64_t(offsets.size()) - 1;
+  const std::string name = scope == LossScope::group ? "groups" : "all";
+  const auto count = [&] {
+    Tensor counts = zeros({2, N}, DType::f64);
+    double *tokens = counts.data<double>(), *share = tokens + N;
+    const std::vector<uint8_t> kind = groups.modality.to_vector<uint8_t>();
+    int64_t active = 0;
+    for (int64_t n = 0; n < N; ++n) {
+      for (int64_t t = offsets[size_t(n)]; t < offsets[size_t(n) + 1]; ++t) { tokens[n] += !modality || kind[size_t(t)] == uint8_t(*modality); }
+      share[n] = tokens[n] > 0 && !(groups.padding && n + 1 == N);
+      active += share[n] > 0;
+    }
+    for (int64_t n = 0; n < N; ++n) { share[n] = share[n] > 0 ? 1.0 / double(active) : 0; }
+    return counts;
+  };
+  return {tensor_of(groups, "segments/" + name, [&] { return from_values<int64_t>({N + 1}, offsets); }),
+          tensor_of(groups, concat_text("tokens/", name, "/", modality ? int(*modality) : -1), count)};
+}
+
 TokenSegments segments_of(const Routing& r, LossScope scope, const Modality* modality) {
-  std::vector<int64_t> offsets = scope == LossScope::group ? r.groups.offsets : std::vector<int64_t>{0, r.groups.tokens()};
-  const size_t N = offsets.size() - 1;
-  std::vector<double> tokens(N), share(N);
-  const std::vector<uint8_t> kind = r.groups.modality.to_vector<uint8_t>();
-  int64_t active = 0;
-  for (size_t n = 0; n < N; ++n) {
-    for (int64_t t = offsets[n]; t < offsets[n + 1]; ++t) { tokens[n] += !modality || kind[size_t(t)] == uint8_t(*modality); }
-    active += tokens[n] > 0;
-  }
-  for (size_t n = 0; n < N; ++n) { share[n] = tokens[n] > 0 ? 1.0 / double(active) : 0; }
+  const SegmentTensors s = segment_tensors(r.groups, scope, modality);
   const Device device = r.logits.device();
-  return {.offsets = to_device(from_values<int64_t>({int64_t(N) + 1}, offsets), device),
-          .tokens = to_device(from_values<double>({int64_t(N)}, tokens), device),
-          .share = to_device(from_values<double>({int64_t(N)}, share), device),
-          .modality = modality ? to_device(r.groups.modality, device) : Tensor(), .count = int64_t(N), .experts = r.experts(),
+  const Tensor counts = to_device(s.counts, device);
+  return {.offsets = to_device(s.offsets, device), .tokens = counts.slice(0, 0, 1), .share = counts.slice(0, 1, 2),
+          .modality = modality ? to_device(r.groups.modality, device) : Tensor(), .count = s.offsets.size() - 1, .experts = r.experts(),
           .wanted = modality ? int64_t(*modality) : 0};
 }
 
@@ -65,6 +80,8 @@ Tensor mean_probs_loss(const char* op, const Kernel<MeanProbsLoss>& forward, con
 }
 
 }  // namespace
+
+void prepare_segments(const TokenGroups& groups, LossScope scope, const Modality* modality) { segment_tensors(groups, scope, modality); }
 
 Tensor importance_loss(const Routing& r, LossScope scope) {
   return mean_probs_loss("importance_loss", importance_loss_fwd, r, segments_of(r, scope, nullptr), r.clean_probs, 0);

@@ -39,4 +39,7 @@ Tensor local_entropy_loss(const Routing& routing, Modality modality, LossScope s
 // soft_min must be in [1, E]; throws UsageError. E asks for uniform use: the loss without a threshold, shifted to be >= 0.
 Tensor global_entropy_loss(const Routing& routing, Modality modality, double soft_min, LossScope scope = LossScope::group);
 
+// The tensors of `groups` that a loss over its tokens (null: all; else those of one modality) asks of tensor_of(), made now.
+void prepare_segments(const TokenGroups& groups, LossScope scope, const Modality* modality);
+
 }  // namespace pumice

@@ -93,7 +93,8 @@ RoutingStats collect_stats(const Routing& routing) {
     s.first_choices.assign(size_t(E), 0);
     s.probability.assign(size_t(E), 0);
   }
-  for (int64_t t = 0; t < routing.groups.tokens(); ++t) {
+  const int64_t T = routing.groups.tokens() - routing.groups.padding;
+  for (int64_t t = 0; t < T; ++t) {
     ModalityStats& s = stats.parts_[modality[size_t(t)] == uint8_t(Modality::text)];
     s.tokens += 1;
     s.choices += K;
@@ -107,8 +108,9 @@ RoutingStats collect_stats(const Routing& routing) {
       s.entropy -= q > 0 ? q * std::log(q) : 0;
     }
   }
-  for (double v : z) { stats.max_logit_ = std::max(stats.max_logit_, std::abs(v)); }
-  for (double v : routing.lse.to_vector<double>()) { stats.lse_ += v; }
+  for (int64_t i = 0; i < T * E; ++i) { stats.max_logit_ = std::max(stats.max_logit_, std::abs(z[size_t(i)])); }
+  const std::vector<double> lse = routing.lse.to_vector<double>();
+  for (int64_t t = 0; t < T; ++t) { stats.lse_ += lse[size_t(t)]; }
   return stats;
 }
 

@@ -74,7 +74,9 @@ struct AttentionPool {
   int64_t heads = 1;
   AttentionPool() = default;
   AttentionPool(const Scope& scope, int64_t width, int64_t heads, int64_t hidden);
-  Tensor operator()(const Tensor& x, const Tensor& sequences) const;  // x (T, C), sequences i32 (N+1) -> (N, C)
+  // x (T, C), sequences i32 (N+1) -> (N, C). queries: 0, 1, ..., N as i32, from callers that have it
+  Tensor operator()(const Tensor& x, const Tensor& sequences, const Tensor& queries = {}) const;
 };
+Tensor one_each(int64_t n);  // 0, 1, ..., n as i32 (n + 1)
 
 }  // namespace pumice

@@ -15,8 +15,8 @@
 namespace pumice {
 namespace {
 
-// Examples [begin, end) of a batch as the model's input.
-ImageTextInput part_of(const Batch& batch, int64_t begin, int64_t end) {
+// Examples [begin, end) of a batch as the model's input, with captions padded to `words` tokens; 0: as they are.
+ImageTextInput part_of(const ImageTextModel& model, const Batch& batch, int64_t begin, int64_t end, bool training, int64_t words) {
   const int32_t* o = batch.text_offsets.data<int32_t>();
   std::vector<int32_t> offsets(o + begin, o + end + 1);
   for (int32_t& x : offsets) { x -= o[begin]; }
@@ -24,8 +24,26 @@ ImageTextInput part_of(const Batch& batch, int64_t begin, int64_t end) {
   input.pixels = batch.pixels.slice(0, begin, end);
   input.tokens = batch.tokens.slice(0, o[begin], o[end]);
   input.text_offsets = from_values<int32_t>({int64_t(offsets.size())}, offsets);
+  if (words) {
+    Tensor padded = zeros({words}, DType::i32);
+    copy_into(padded.slice(0, 0, input.tokens.size()), input.tokens);
+    input.padding = words - input.tokens.size();
+    input.tokens = padded;
+  }
   input.first_example = begin;
+  input.layout = std::make_shared<const ImageTextLayout>(model.layout(input, training));
   return input;
+}
+
+// Captions of a batch have another number of tokens every time, around a mean. To a multiple of a sixteenth of the most that there can be, batches
+// come in a few sizes; 512 are enough for any, and cost attention little. There is always some padding: it is a sequence, and a group.
+int64_t padded_words(const Batch& batch, int64_t accum_freq, int64_t text_length) {
+  const int32_t* o = batch.text_offsets.data<int32_t>();
+  const int64_t each = batch.pixels.dim(0) / accum_freq;
+  int64_t step = 8, most = 0;
+  while (step < 512 && step * 32 <= each * text_length) { step *= 2; }
+  for (int64_t i = 0; i < accum_freq; ++i) { most = std::max<int64_t>(most, o[(i + 1) * each] - o[i * each]); }
+  return (most / step + 1) * step;
 }
 
 void merge_layers(std::vector<LayerReport>& into, const std::vector<LayerReport>& part, double share) {
@@ -45,15 +63,6 @@ void merge_layers(std::vector<LayerReport>& into, const std::vector<LayerReport>
 ContrastiveResult similarity_loss(const ImageTextModel& model, const Tensor& image, const Tensor& text, const Tensor& caption_ids) {
   return model.config().loss == Loss::sigmoid ? sigmoid_contrastive_loss(image, text, model.log_temperature(), model.logit_bias(), caption_ids)
                                               : contrastive_loss(image, text, model.log_temperature(), caption_ids);
-}
-
-// Reads results after the backward pass is under way, so that a CUDA device is never left without work. No aux means 0.
-void fill_report(LossReport& report, const ContrastiveResult& c, const Tensor& aux) {
-  report.task = c.loss.item();
-  report.aux = aux.defined() ? aux.item() : 0;
-  report.loss = report.task + report.aux;
-  report.image_to_text = c.accuracy_i2t();
-  report.text_to_image = c.accuracy_t2i();
 }
 
 // total += share * x, without a graph.
@@ -96,21 +105,50 @@ LossReport classification_gradients(const ImageTextModel& model, const Batch& ba
 
 }  // namespace
 
-LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run) {
-  const int64_t B = batch.pixels.dim(0), part = B / accum_freq;
-  REQUIRE(UsageError, part * accum_freq == B, "[train] the batch size must be a multiple of --accum-freq, got ", B, " and ", accum_freq);
-  if (model.config().architecture == Architecture::classifier) { return classification_gradients(model, batch, accum_freq, run); }
-  LossReport report;
+std::vector<Tensor> StepInput::tensors() const {
+  std::vector<Tensor> all = {captions};
+  for (const ImageTextInput& part : parts) {
+    all.push_back(part.pixels);
+    all.push_back(part.tokens);
+    for (const Tensor& t : part.layout->tensors()) { all.push_back(t); }
+  }
+  return all;
+}
+
+std::vector<int64_t> StepInput::shape() const {
+  std::vector<int64_t> numbers;
+  for (const Tensor& t : tensors()) {
+    numbers.push_back(t.rank());
+    numbers.insert(numbers.end(), t.shape().begin(), t.shape().end());
+  }
+  return numbers;
+}
+
+StepInput step_input(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, bool training, bool pad) {
+  const int64_t B = batch.pixels.dim(0), each = B / accum_freq;
+  REQUIRE(UsageError, each * accum_freq == B, "[train] the batch size must be a multiple of --accum-freq, got ", B, " and ", accum_freq);
+  StepInput input;
+  const int64_t words = pad ? padded_words(batch, accum_freq, model.config().text_length) : 0;
+  for (int64_t i = 0; i < accum_freq; ++i) { input.parts.push_back(part_of(model, batch, i * each, (i + 1) * each, training, words)); }
+  input.captions = caption_groups(batch.caption_ids);
+  return input;
+}
+
+LossTensors launch_gradients(const ImageTextModel& model, const StepInput& input, const ImageTextRun& run) {
+  const int64_t accum_freq = int64_t(input.parts.size()), part = input.parts[0].pixels.dim(0);
+  LossTensors losses;
   if (accum_freq == 1) {
-    ImageTextOutput out = model.forward(part_of(batch, 0, B), run);
-    ContrastiveResult c = similarity_loss(model, out.image, out.text, batch.caption_ids);
-    report.layers = std::move(out.layers);
-    Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss, aux = out.aux.defined() ? out.aux.detach() : Tensor();
+    ImageTextOutput out = model.forward(input.parts[0], run);
+    ContrastiveResult c = similarity_loss(model, out.image, out.text, input.captions);
+    losses.layers = std::move(out.layers);
+    Tensor loss = out.aux.defined() ? add(c.loss, out.aux) : c.loss;
+    losses.task = c.loss.detach();
+    losses.aux = out.aux.defined() ? out.aux.detach() : Tensor();
+    losses.hits = c.hits;
     out = ImageTextOutput();
-    c.loss = c.loss.detach();
+    c.loss = Tensor();
     backward(loss);
-    fill_report(report, c, aux);
-    return report;
+    return losses;
   }
 
   std::vector<Tensor> images, texts;
@@ -118,18 +156,17 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
     NoGrad no_grad;
     ImageTextRun first = run;
     first.recompute = first.reports = false;
-    for (int64_t i = 0; i < accum_freq; ++i) {
-      ImageTextOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), first);
+    for (const ImageTextInput& in : input.parts) {
+      ImageTextOutput out = model.forward(in, first);
       images.push_back(out.image);
       texts.push_back(out.text);
     }
   }
   Tensor image = requires_grad(concat(images, 0)), text = requires_grad(concat(texts, 0));
-  ContrastiveResult c = similarity_loss(model, image, text, batch.caption_ids);
+  ContrastiveResult c = similarity_loss(model, image, text, input.captions);
   backward(c.loss);
-  Tensor aux;
   for (int64_t i = 0; i < accum_freq; ++i) {
-    ImageTextOutput out = model.forward(part_of(batch, i * part, (i + 1) * part), run);
+    ImageTextOutput out = model.forward(input.parts[size_t(i)], run);
     std::vector<Tensor> outputs, gradients;
     auto send = [&](const Tensor& output, const Tensor& gradient) {
       if (!needs_grad(output)) { return; }  // of a frozen tower
@@ -140,14 +177,35 @@ LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch,
     send(out.text, grad(text).slice(0, i * part, (i + 1) * part));
     const double share = 1.0 / double(accum_freq);  // the auxiliary loss is a mean over groups, and parts have equally many
     if (out.aux.defined()) {
-      add_share(aux, out.aux, share);
+      add_share(losses.aux, out.aux, share);
       send(out.aux, full({}, share, out.aux.dtype(), out.aux.device()));
     }
-    merge_layers(report.layers, out.layers, share);
+    merge_layers(losses.layers, out.layers, share);
     out = ImageTextOutput();
     if (!outputs.empty()) { backward(outputs, gradients); }
   }
-  fill_report(report, c, aux);
+  losses.task = c.loss.detach();
+  losses.hits = c.hits;
+  return losses;
+}
+
+LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run) {
+  if (model.config().architecture == Architecture::classifier) {
+    REQUIRE(UsageError, batch.pixels.dim(0) % accum_freq == 0, "[train] the batch size must be a multiple of --accum-freq, got ", batch.pixels.dim(0),
+            " and ", accum_freq);
+    return classification_gradients(model, batch, accum_freq, run);
+  }
+  LossTensors losses = launch_gradients(model, step_input(model, batch, accum_freq, run.training), run);
+  // Read after the backward pass is under way, so that a CUDA device is never left without work.
+  const double pairs = double(batch.pixels.dim(0));
+  const std::vector<int64_t> hits = losses.hits.to_vector<int64_t>();
+  LossReport report;
+  report.task = losses.task.item();
+  report.aux = losses.aux.defined() ? losses.aux.item() : 0;
+  report.loss = report.task + report.aux;
+  report.image_to_text = double(hits[0]) / pairs;
+  report.text_to_image = double(hits[1]) / pairs;
+  report.layers = std::move(losses.layers);
   return report;
 }
 

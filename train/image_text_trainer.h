@@ -61,4 +61,19 @@ struct LossReport {
 };
 LossReport accumulate_gradients(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, const ImageTextRun& run);
 
+// The same of a contrastive model in two halves, so that a CUDA device need not be waited for: what is made of a batch on the CPU, and what is launched.
+struct StepInput {
+  std::vector<ImageTextInput> parts;   // microbatches, each with its layout
+  Tensor captions;                     // caption_groups()
+  std::vector<Tensor> tensors() const; // that the model's device reads
+  std::vector<int64_t> shape() const;  // of them all: launches depend on nothing else
+};
+// pad: captions as a whole to one of a few lengths, so that shapes come back from step to step.
+StepInput step_input(const ImageTextModel& model, const Batch& batch, int64_t accum_freq, bool training, bool pad = false);
+struct LossTensors {  // on the model's device
+  Tensor task, aux, hits;  // (); (), undefined: 0; i64 (2), see ContrastiveResult
+  std::vector<LayerReport> layers;
+};
+LossTensors launch_gradients(const ImageTextModel& model, const StepInput& input, const ImageTextRun& run);
+
 }  // namespace pumice

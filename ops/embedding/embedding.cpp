@@ -9,7 +9,8 @@ namespace pumice {
 Tensor embedding(const Tensor& ids_in, const Tensor& table) {
   require_float("embedding", "table", table);
   REQUIRE(ShapeError, table.rank() == 2, "[embedding] table must be (V, C), got ", table.shape());
-  Tensor weight = packed(table), ids = checked_rows("embedding", "ids", packed(ids_in).reshape({ids_in.size()}), 0, table.dim(0), table.device());
+  Tensor weight = packed(table);
+  Tensor ids = checked_rows("embedding", "ids", ids_in.rank() == 1 ? ids_in : packed(ids_in).reshape({ids_in.size()}), 0, table.dim(0), table.device());
   Shape shape = ids_in.shape();
   shape.push_back(table.dim(1));
   Tensor y = empty(shape, table.dtype(), table.device());

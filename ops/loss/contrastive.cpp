@@ -25,30 +25,18 @@ void require_operands(const Tensor& image, const Tensor& text, const Tensor& log
   require_parameter_dtype("contrastive_loss", "log_temperature", log_temperature, image.dtype());
   require_same_device("contrastive_loss", image, text);
   require_same_device("contrastive_loss", image, log_temperature);
-  if (!caption_ids.defined()) { return; }
+  if (!caption_ids.defined() || (caption_ids.dtype() == DType::i32 && caption_ids.shape() == Shape{2, image.dim(0)})) { return; }
   require_dtype("contrastive_loss", "caption_ids", caption_ids, DType::i64);
   REQUIRE(ShapeError, caption_ids.shape() == Shape{image.dim(0)}, "[contrastive_loss] caption_ids must be (B) = (", image.dim(0),
           ") for image ", image.shape(), ", got ", caption_ids.shape());
 }
 
-// Numbers the distinct ids 0, 1, ... in order of appearance. Returns (2, B) i32 on `device`: group and members of ContrastiveTargets.
+// caption_groups() on `device`.
 Tensor group_captions(const Tensor& caption_ids, int64_t B, Device device) {
+  if (caption_ids.defined()) { return to_device(caption_ids.dtype() == DType::i32 ? caption_ids : caption_groups(caption_ids), device); }
   Tensor t = empty({2, B}, DType::i32);
-  int32_t *group = t.data<int32_t>(), *members = group + B;
-  if (!caption_ids.defined()) {
-    for (int64_t i = 0; i < B; ++i) { group[i] = int32_t(i); }
-    fill(t.slice(0, 1, 2), 1);
-    return to_device(t, device);
-  }
-  std::unordered_map<int64_t, int32_t> numbers;
-  std::vector<int32_t> sizes;
-  std::vector<int64_t> ids = caption_ids.to_vector<int64_t>();
-  for (int64_t i = 0; i < B; ++i) {
-    group[i] = numbers.try_emplace(ids[i], int32_t(numbers.size())).first->second;
-    sizes.resize(numbers.size());
-    sizes[group[i]] += 1;
-  }
-  for (int64_t i = 0; i < B; ++i) { members[i] = sizes[group[i]]; }
+  for (int64_t i = 0; i < B; ++i) { t.data<int32_t>()[i] = int32_t(i); }
+  fill(t.slice(0, 1, 2), 1);
   return to_device(t, device);
 }
 
@@ -60,6 +48,22 @@ Tensor panel_scratch(const Tensor& features) {
 }
 
 }  // namespace
+
+Tensor caption_groups(const Tensor& caption_ids) {
+  const std::vector<int64_t> ids = caption_ids.to_vector<int64_t>();
+  const int64_t B = int64_t(ids.size());
+  Tensor t = empty({2, B}, DType::i32);
+  int32_t *group = t.data<int32_t>(), *members = group + B;
+  std::unordered_map<int64_t, int32_t> numbers;
+  std::vector<int32_t> sizes;
+  for (int64_t i = 0; i < B; ++i) {
+    group[i] = numbers.try_emplace(ids[i], int32_t(numbers.size())).first->second;
+    sizes.resize(numbers.size());
+    sizes[group[i]] += 1;
+  }
+  for (int64_t i = 0; i < B; ++i) { members[i] = sizes[group[i]]; }
+  return t;
+}
 
 ContrastiveResult contrastive_loss(const Tensor& image, const Tensor& text, const Tensor& log_temperature,
                                    const Tensor& caption_ids) {

@@ -3,6 +3,10 @@
 
 namespace pumice {
 
+// Which pairs of a batch have the same caption, as i32 (2, B) on the CPU: numbers 0, 1, ... in order of appearance, and how many share each. From ids
+// i64 (B); the losses take it in their place, for callers that send it to the device ahead.
+Tensor caption_groups(const Tensor& caption_ids);
+
 struct ContrastiveResult {
   Tensor loss;                     // () f32 (f64 for f64 features), with its graph
   Tensor hits;                     // i64 (2): images, and texts, whose best match in the batch is a right one
@@ -14,7 +18,7 @@ struct ContrastiveResult {
 
 // Softmax contrastive loss (InfoNCE, van den Oord et al. 2018, arXiv:1807.03748; both directions as in CLIP, Radford et al. 2021,
 // arXiv:2103.00020) over a whole batch, with a learned temperature and several right answers per row.
-//   image (B, C)   text (B, C)   log_temperature () f32   caption_ids i64 (B) or undefined   ->   loss ()
+//   image (B, C)   text (B, C)   log_temperature () f32   caption_ids i64 (B), caption_groups() of them, or undefined   ->   loss ()
 //   logits_ij = exp(log_temperature) * <image_i, text_j>          P(i) = the j with caption_ids_j = caption_ids_i
 //   loss = 1/2 mean_i( lse_j(logits_ij) - mean_{j in P(i)}(logits_ij) ) + 1/2 the same over the columns
 // Equal ids mean equal captions: pairs that cannot be told apart must not be pushed apart, and count as hits. Undefined ids are

@@ -13,6 +13,7 @@ int64_t debug();             // PUMICE_DEBUG: 1 ops, 2 + shapes and time, 3 + va
 bool profile();              // PUMICE_PROFILE: per-op table at the end of a command
 int64_t memory_limit_mib();  // PUMICE_MEMORY_LIMIT: MiB the allocator may hold; 0 = no limit
 std::string simt_order();    // PUMICE_SIMT_ORDER: in which order emulated CUDA threads run: ascending, descending, random
+bool cuda_graphs();          // PUMICE_CUDA_GRAPHS: training steps of a shape that has been seen are replayed on CUDA
 std::string sentencepiece();  // PUMICE_SENTENCEPIECE: the plug-in file for SentencePiece models; empty = looked for beside the program
 
 struct Flag {

@@ -7,6 +7,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/suggest.h"
 #include "pumice/train/image_text_options.h"
+#include "pumice/train/image_text_steps.h"
 #include "pumice/train/metrics.h"
 
 namespace pumice {
@@ -78,11 +79,14 @@ class Training {
 
   TrainOutcome train() {
     const auto write = [this](const std::string& directory) { write_image_text(directory, *model_, tokenizer_); };
-    while (run_.goes_on()) {
-      ImageTextMetrics m = one_step();
-      if (run_.logged(m.step)) { run_.log(metrics_line(m)); }
-      observer_.step(m);
-      run_.save_if_due(write);
+    if (t_.device.kind == Device::kCuda && model_->config().architecture != Architecture::classifier) {
+      train_without_waiting(write);
+    } else {
+      while (run_.goes_on()) {
+        ImageTextMetrics m = one_step();
+        tell(m);
+        run_.save_if_due(write);
+      }
     }
     const TrainOutcome outcome = run_.finish(write);
     for (const std::string& problem : loader_->report().first_problems) { observer_.message("left out: " + problem); }
@@ -116,6 +120,29 @@ class Training {
          "picture with another one, whose caption then counts as wrong; --dedupe-batch leaves them out");
   }
 
+  void tell(ImageTextMetrics& m) {
+    m.chance = chance_loss(model_->config(), t_.batch_size);
+    m.corrupt_samples = loader_->report().corrupt;
+    m.seconds_waited = loader_->seconds_waited();
+    if (run_.logged(m.step)) { run_.log(metrics_line(m)); }
+    observer_.step(m);
+  }
+
+  void train_without_waiting(const TrainingRun::WriteModel& write) {
+    ImageTextSteps steps(*model_, t_, run_);
+    bool prepared = false;
+    while (run_.goes_on()) {
+      if (!prepared) { steps.prepare(loader_->next()); }
+      steps.launch();
+      prepared = run_.step() < t_.schedule.steps;
+      if (prepared) { steps.prepare(loader_->next()); }
+      const bool save = run_.save_due();  // of weights that are known to be sound
+      steps.finish(save || run_.logged(run_.step()), [this](ImageTextMetrics& m) { tell(m); });
+      if (save) { run_.save_if_due(write); }
+    }
+    steps.finish(true, [this](ImageTextMetrics& m) { tell(m); });
+  }
+
   ImageTextMetrics one_step() {
     Batch batch = loader_->next();
     RandomScope scope(run_.randomness());
@@ -129,15 +156,12 @@ class Training {
     m.task = report.task;
     m.aux = report.aux;
     m.classifier = model_->config().architecture == Architecture::classifier;
-    m.chance = chance_loss(model_->config(), t_.batch_size);
     m.image_to_text = report.image_to_text;
     m.text_to_image = report.text_to_image;
     m.layers = std::move(report.layers);
-    m.corrupt_samples = loader_->report().corrupt;
     run_.update(m, batch.position, [&] { accumulate_gradients(*model_, batch, t_.accum_freq, pass); });
     if (!m.classifier) { m.temperature = std::exp(model_->log_temperature().item()); }
     m.pairs_per_second = double(t_.batch_size) / m.seconds;
-    m.seconds_waited = loader_->seconds_waited();
     return m;
   }
 

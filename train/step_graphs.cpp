@@ -1,0 +1,49 @@
+#include "pumice/train/step_graphs.h"
+
+#include "pumice/tensor/error.h"
+
+namespace pumice {
+namespace {
+
+constexpr size_t kMostShapes = 64;  // a run has a few; what it has seen of more is forgotten
+
+}  // namespace
+
+bool StepGraphs::record(Step& step, const std::function<void()>& work) {
+  cuda_device::begin_recording();
+  try {
+    work();
+    step.graph = cuda_device::end_recording();
+  } catch (const DeviceError&) {
+    cuda_device::abandon_recording();
+    step.refused = true;
+    return false;
+  } catch (...) {
+    cuda_device::abandon_recording();
+    throw;
+  }
+  step.blocks = memory_.blocks();
+  return true;
+}
+
+void StepGraphs::run(const std::vector<int64_t>& shape, bool replay, const std::function<void()>& work) {
+  if (steps_.size() >= kMostShapes && !steps_.count(shape)) { forget(); }
+  Step& step = steps_[shape];
+  const bool ready = step.graph && memory_.blocks() == step.blocks;
+  const StepMemory::Use use(memory_);
+  if (replay && (ready || (step.seen && !step.graph && !step.refused && record(step, work)))) { return step.graph->replay(); }
+  work();
+  step.seen = true;
+}
+
+void StepGraphs::forget() {
+  for (const auto& [shape, step] : steps_) {
+    if (step.graph) {  // one may be running
+      cuda_device::synchronize();
+      break;
+    }
+  }
+  steps_.clear();
+}
+
+}  // namespace pumice

@@ -216,7 +216,7 @@ template <class A> Plan plan_of(const Product& p, int64_t count, bool split) {
   constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
   Plan plan{};
   if (split) {
-    plan.splits = maximum(1, minimum(least, ceil_div(p.K, kSplitDepth)));
+    plan.splits = p.M && p.N ? maximum(1, minimum(least, ceil_div(p.K, kSplitDepth))) : 0;  // an expert without rows has nothing to do
     return plan;
   }
   plan.row_tasks = ceil_div(p.M, kRows);

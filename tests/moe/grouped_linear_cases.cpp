@@ -45,7 +45,14 @@ OpCase many_experts() {
   c.widen = 10;
   return c;
 }
-AddCases large({many_experts()});
+// Few rows of many features, which a CPU cuts by depth, and an expert without any.
+OpCase deep() {
+  OpCase c = grouped_case({0, 3, 3, 5, 9}, 1100, 5, true);
+  c.gradient = c.strided_inputs = false;
+  c.widen = 10;
+  return c;
+}
+AddCases large({many_experts(), deep()});
 
 }  // namespace
 }  // namespace pumice::testing

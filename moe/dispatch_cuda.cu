@@ -46,14 +46,15 @@ combine_rows_bwd_teams(T* dy, float* dgate, const T* dout, const T* y, const flo
   if (i >= choices) { return; }
   const bool first_thread = threadIdx.x % (Team::kBlock / Team::kTeams) == 0;
   if (dy && used && i < rows && i >= *used) {
-    Team::each(cols, [&](int, int64_t c) { simt::store_vector(dy + i * cols + c, simt::Vector<T, Team::kVector>{}); });
+    T* rest = dy + i * cols;
+    Team::each(cols, [&](int, int64_t c) { simt::store_vector(rest + c, simt::Vector<T, Team::kVector>{}); });
   }
   const int64_t r = row[i];
   if (r < 0) {
     if (dgate && first_thread) { dgate[i] = 0; }
     return;
   }
-  const simt::Row<T, Team> d(dout + i / K * cols, cols);
+  const simt::Row<T, Team> d(dout + int64_t(uint32_t(i) / uint32_t(K)) * cols, cols);  // row numbers are 32 bits, and so is this division
   if (dgate) {
     const simt::Row<T, Team> of_expert(y + r * cols, cols);
     const float dot = simt::row_sum(cols, [](int64_t, float v, float e) { return v * e; }, d, of_expert);

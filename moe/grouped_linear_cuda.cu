@@ -24,9 +24,10 @@ multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::E
   if (rows.empty()) { return; }
   const int64_t column = tile.column * Tile::kColumns;
   if (rows.segment == p.experts) {
-    const int64_t width = min(p.columns - column, int64_t(Tile::kColumns));
-    for (int64_t i = threadIdx.x; i < (rows.end - rows.start) * width; i += Tile::kThreads) {
-      c[(rows.start + i / width) * p.columns + column + i % width] = C(0.0f);
+    const int width = int(min(p.columns - column, int64_t(Tile::kColumns))), count = int(rows.end - rows.start);
+    C* from = c + rows.start * p.columns + column;
+    for (int i = int(threadIdx.x) / 32; i < count; i += Tile::kThreads / 32) {  // a warp per row
+      for (int j = int(threadIdx.x) % 32; j < width; j += 32) { from[i * p.columns + j] = C(0.0f); }
     }
     return;
   }

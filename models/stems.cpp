@@ -103,7 +103,7 @@ PoolLayout Pool::layout(const Tensor& sequences, const Tensor& rows, bool padded
   }
   const bool all = int64_t(tokens.size()) == o[sequences.size() - 1] && count + 1 == sequences.size();
   return {.rows = all ? Tensor() : from_values<int32_t>({int64_t(tokens.size())}, tokens),
-          .sequences = from_values<int32_t>({int64_t(offsets.size())}, offsets), .one_each = one_each(count), .padded = padded};
+          .sequences = from_values<int32_t>({int64_t(offsets.size())}, offsets), .one_each = even_offsets(count, 1), .padded = padded};
 }
 
 Tensor Pool::operator()(const Tensor& x, const Tensor& sequences, const PoolLayout& layout) const {
@@ -111,12 +111,6 @@ Tensor Pool::operator()(const Tensor& x, const Tensor& sequences, const PoolLayo
   if (kind_ == Pooling::token) { return gather_rows(x, layout.rows); }
   Tensor pooled = attention_(layout.rows.defined() ? gather_rows(x, layout.rows) : x, layout.sequences, layout.one_each);
   return layout.padded ? slice(pooled, 0, 0, pooled.dim(0) - 1) : pooled;
-}
-
-Tensor even_offsets(int64_t n, int64_t step) {
-  std::vector<int32_t> offsets;
-  for (int64_t i = 0; i <= n; ++i) { offsets.push_back(int32_t(i * step)); }
-  return from_values<int32_t>({n + 1}, offsets);
 }
 
 TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example, int64_t padding) {

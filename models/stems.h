@@ -64,8 +64,6 @@ class Pool {
 // 1 / 10000 (big_vision's sincos2d).
 Tensor sincos_positions(int64_t n, int64_t width);
 
-// 0, step, ..., n * step as i32 (n + 1): offsets of n sequences of that length.
-Tensor even_offsets(int64_t n, int64_t step);
 // Groups of whole examples in a stream of one modality. `offsets` i32 (B + 1).
 TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int64_t group_examples, int64_t first_example, int64_t padding = 0);
 // Throws ShapeError unless a part of a batch begins at the start of a routing group.

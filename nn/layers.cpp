@@ -80,10 +80,10 @@ AttentionPool::AttentionPool(const Scope& scope, int64_t width, int64_t heads, i
   REQUIRE(ShapeError, heads > 0 && width % heads == 0, "[", scope.path(), "] width must be a multiple of heads, got ", width, " and ", heads);
 }
 
-Tensor one_each(int64_t n) {
-  std::vector<int32_t> count(size_t(n) + 1);
-  for (size_t i = 0; i < count.size(); ++i) { count[i] = int32_t(i); }
-  return from_values<int32_t>({n + 1}, count);
+Tensor even_offsets(int64_t n, int64_t step) {
+  std::vector<int32_t> offsets;
+  for (int64_t i = 0; i <= n; ++i) { offsets.push_back(int32_t(i * step)); }
+  return from_values<int32_t>({n + 1}, offsets);
 }
 
 Tensor AttentionPool::operator()(const Tensor& x, const Tensor& sequences, const Tensor& queries) const {
@@ -91,7 +91,7 @@ Tensor AttentionPool::operator()(const Tensor& x, const Tensor& sequences, const
   Tensor q = expand(reshape(query(probe->value(x.dtype())), {1, heads, D}), {N, heads, D});
   Tensor both = reshape(kv(x), {T, 2, heads, D});
   Tensor k = reshape(slice(both, 1, 0, 1), {T, heads, D}), v = reshape(slice(both, 1, 1, 2), {T, heads, D});
-  Tensor a = out(reshape(cross_attention(q, k, v, queries.defined() ? queries : one_each(N), sequences), {N, C}));
+  Tensor a = out(reshape(cross_attention(q, k, v, queries.defined() ? queries : even_offsets(N, 1), sequences), {N, C}));
   return add(a, mlp(norm(a)));
 }
 

@@ -77,6 +77,6 @@ struct AttentionPool {
   // x (T, C), sequences i32 (N+1) -> (N, C). queries: 0, 1, ..., N as i32, from callers that have it
   Tensor operator()(const Tensor& x, const Tensor& sequences, const Tensor& queries = {}) const;
 };
-Tensor one_each(int64_t n);  // 0, 1, ..., n as i32 (n + 1)
+Tensor even_offsets(int64_t n, int64_t step);  // 0, step, ..., n step as i32 (n + 1)
 
 }  // namespace pumice

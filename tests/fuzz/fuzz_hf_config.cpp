@@ -4,6 +4,7 @@
 
 #include "pumice/data/picture_input.h"
 #include "pumice/models/hf/config.h"
+#include "pumice/models/hf/fields.h"
 #include "pumice/models/hf/llava.h"
 #include "pumice/models/hf/llava_layout.h"
 #include "pumice/models/hf/vision.h"
@@ -24,6 +25,11 @@ template <class F> void either(const F& f) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
+  try {
+    pumice::parse_hf_object(text, "fuzz");
+  } catch (const pumice::FormatError&) {  // what is no object is refused here by all of them: once is enough
+    return 0;
+  }
   either([&] {
     const pumice::DecoderConfig c = pumice::decoder_config_from_hf(text, "fuzz");
     const pumice::DecoderCost cost = pumice::cost_of(c);

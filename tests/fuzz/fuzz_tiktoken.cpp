@@ -3,6 +3,7 @@
 #include "pumice/data/tokenizer.h"
 #include "pumice/data/tokenizer/vocabularies.h"
 #include "pumice/tensor/error.h"
+#include "one_in.h"
 
 namespace {
 
@@ -22,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size > 0 && ranks[0] == '+') { ranks.replace(0, 1, bytes); }
     const pumice::Tokenizer t(pumice::parse_tiktoken(ranks, "qwen"));
     t.decode(t.encode("It's a d\xc3\xa9j\xc3\xa0-vu \xf0\x9f\x8d\x8e  42\n\xff<|im_end|>"));
-    if (size % 64 == 1) { pumice::Tokenizer::parse(t.file(), "round trip"); }
+    if (one_in(512, data, size)) { pumice::Tokenizer::parse(t.file(), "round trip"); }
   } catch (const pumice::FormatError&) {
   }
   return 0;

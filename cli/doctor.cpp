@@ -7,6 +7,7 @@
 #include "pumice/data/libraries.h"
 #include "pumice/data/scenes/scenes.h"
 #include "pumice/tensor/cuda_device.h"
+#include "pumice/tensor/cuda_libraries.h"
 #include "pumice/tensor/flags.h"
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/parallel.h"
@@ -33,6 +34,7 @@ class Doctor : public Command {
     print_line(format("  %d compute threads of %u cores, %s of memory", thread_count(), std::thread::hardware_concurrency(),
                       human_bytes(double(memory.totalram) * memory.mem_unit).c_str()));
     print_line("CUDA\n  " + cuda_device::describe());
+    if (cuda_device::built()) { print_line("  " + cuda_libraries::describe()); }
     print_line("Libraries");
     for (const auto& [library, version] : data_libraries()) { print_line(format("  %-22s %s", library.c_str(), version.c_str())); }
     std::string font = find_emoji_font("");

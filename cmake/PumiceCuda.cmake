@@ -1,5 +1,5 @@
-# CUDA kernels (*_cuda.cu) and the device they run on (tensor/cuda_device_*.cpp), by PUMICE_CUDA:
-#   off      neither
+# CUDA kernels (*_cuda.cu), host code that is of use with them only (*_cuda.cpp), and the device they run on (tensor/cuda_device_*.cpp), by PUMICE_CUDA:
+#   off      none of them
 #   on       nvcc compiles the kernels; cudart is linked statically, so that the program starts on machines without a driver
 #   emulate  the host compiler compiles the same files against tensor/simt/; PUMICE_SIMT_CHECK instruments every access
 if(NOT PUMICE_CUDA MATCHES "^(off|on|emulate)$")
@@ -36,11 +36,14 @@ set(PUMICE_CUDA_DEVICE_off off)
 set(PUMICE_CUDA_DEVICE_on card)
 set(PUMICE_CUDA_DEVICE_emulate emulated)
 
-# Keeps in the list `sources` the one cuda_device_*.cpp of this build, and the emulator if it is wanted.
+# Keeps in the list `sources` the one cuda_device_*.cpp of this build, and host code of CUDA and the emulator if they are wanted.
 macro(pumice_select_cuda_sources sources)
   list(FILTER ${sources} EXCLUDE REGEX "/cuda_device_(off|card|emulated)\\.cpp$")
   if(folder STREQUAL "tensor")
     list(APPEND ${sources} ${CMAKE_CURRENT_SOURCE_DIR}/tensor/cuda_device_${PUMICE_CUDA_DEVICE_${PUMICE_CUDA}}.cpp)
+  endif()
+  if(PUMICE_CUDA STREQUAL "off")
+    list(FILTER ${sources} EXCLUDE REGEX "_cuda\\.cpp$")
   endif()
   if(NOT PUMICE_CUDA STREQUAL "emulate")
     list(FILTER ${sources} EXCLUDE REGEX "/simt/")

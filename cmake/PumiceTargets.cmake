@@ -1,6 +1,6 @@
 # pumice_library(folder DEPENDS ...): one static library per folder from every .cpp below it. Files are globbed, so adding
 # an op or a layer edits nothing here. Files named *_cpu.cpp are kernels: they are compiled once per instruction-set level,
-# each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h. Files named *_cuda.cu are CUDA kernels (PumiceCuda.cmake).
+# each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h. Files named *_cuda.cu are CUDA kernels, those named *_cuda.cpp go with them (PumiceCuda.cmake).
 
 # "pumice/<folder>/..." is the include prefix everywhere, in the tree as after install.
 set(PUMICE_INCLUDE_ROOT ${CMAKE_CURRENT_BINARY_DIR}/include)

@@ -7,6 +7,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,6 +16,7 @@
 namespace pumice::cuda_device {
 
 bool built();              // whether this build has CUDA kernels
+bool emulated();           // whether they run on the CPU, under the SIMT emulator
 int count();               // cards that there are, of which cuda:0 is used; 0 without a card or driver. Never throws
 std::string describe();    // one line: the device, or why there is none
 size_t shared_memory();    // bytes that one block of a kernel may have: 227 KiB on an H100, 163 on an A100, 99 on a GeForce; 0 without a device
@@ -32,6 +34,10 @@ void copy_to_device(void* dst, const void* src, size_t bytes);
 void copy_to_host(void* dst, const void* src, size_t bytes);
 void copy_on_device(void* dst, const void* src, size_t bytes);
 void synchronize();        // returns when all work is done; throws DeviceError for an error of an earlier kernel
+
+// Calls `work` with the stream of the kernels (a cudaStream_t), in which a library puts kernels of its own. What is recorded calls it again when it is replayed,
+// or replays what it put there. Counts as one launch.
+void in_stream(std::function<void(void* stream)> work);
 
 // What the host has done since the process began. A training step in its stride adds nothing to waits and allocations.
 struct Counters {

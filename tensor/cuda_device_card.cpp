@@ -72,6 +72,7 @@ cudaStream_t make_stream() {
 }  // namespace
 
 bool built() { return true; }
+bool emulated() { return false; }
 int count() { return probe().devices; }
 std::string describe() { return probe().text; }
 size_t shared_memory() { return probe().shared_memory; }
@@ -158,6 +159,11 @@ void synchronize() {
   require_not_recording("waiting for the device");
   ++waits;
   check(cudaStreamSynchronize(stream()), "waiting for the device");
+}
+
+void in_stream(std::function<void(void*)> work) {
+  ++launches;
+  work(stream());
 }
 
 Counters counters() { return {waits, pauses, allocations, launches, replays}; }

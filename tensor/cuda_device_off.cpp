@@ -4,6 +4,7 @@
 namespace pumice::cuda_device {
 
 bool built() { return false; }
+bool emulated() { return false; }
 int count() { return 0; }
 std::string describe() { return "not in this build (PUMICE_CUDA=off)"; }
 size_t shared_memory() { return 0; }
@@ -18,6 +19,7 @@ void copy_to_device(void*, const void*, size_t) { require(Device::cuda()); }
 void copy_to_host(void*, const void*, size_t) { require(Device::cuda()); }
 void copy_on_device(void*, const void*, size_t) { require(Device::cuda()); }
 void synchronize() {}
+void in_stream(std::function<void(void*)>) { require(Device::cuda()); }
 Counters counters() { return {}; }
 void* allocate_pinned(size_t) { return nullptr; }
 void release_pinned(void*) noexcept {}

@@ -17,6 +17,7 @@ constexpr Flag kFlags[] = {
     {"PUMICE_SIMT_ORDER", "ascending", "order in which emulated CUDA threads run: ascending, descending or random"},
     {"PUMICE_SENTENCEPIECE", "", "file of the plug-in libpumice_sentencepiece.so; empty = looked for beside the program and in its library folder"},
     {"PUMICE_CUDA_GRAPHS", "1", "0 launches every kernel of a training step on CUDA, 1 replays steps of a shape that has been seen as a graph"},
+    {"PUMICE_CUBLASLT", "", "file of libcublasLt.so for products on CUDA, or off for our own kernels; empty = by its usual names"},
 };
 
 std::string text(int index) { return value_of(kFlags[index]); }
@@ -46,6 +47,7 @@ bool profile() { static const bool v = integer(3, 1) != 0; return v; }
 int64_t memory_limit_mib() { static const int64_t v = integer(4, int64_t(1) << 40); return v; }
 std::string simt_order() { return text(5); }
 std::string sentencepiece() { return text(6); }
+std::string cublaslt() { return text(8); }
 bool cuda_graphs() { return integer(7, 1) != 0; }
 
 }  // namespace pumice::flags

@@ -1,7 +1,8 @@
-// Dense products on the tiles of choose_tile_cuda.h: one block per tile of C. A small C over a long depth (weight gradients) is cut along depth as
+// Dense products by cuBLASLt where it is loaded (gemm_cublaslt_cuda.cpp), else our own, on the tiles of choose_tile_cuda.h: one block per tile of C. A small C over a long depth (weight gradients) is cut along depth as
 // well; the parts go to memory in f32 and are added in order, so that no atomics are needed and the bits are the same on every run.
 #include "pumice/ops/matmul/choose_tile_cuda.h"
 #include "pumice/ops/matmul/gemm.h"
+#include "pumice/ops/matmul/gemm_cublaslt_cuda.h"
 #include "pumice/tensor/simt/device_scratch.h"
 #include "pumice/tensor/simt/sum_columns.h"
 
@@ -124,7 +125,7 @@ template <class Tile, class C> void multiply_in_parts(const Product& p, int64_t 
 }  // namespace
 
 void gemm_batch(const GemmArgs& g) {
-  if (g.c.size() == 0) { return; }
+  if (g.c.size() == 0 || multiply_by_cublaslt(g)) { return; }
   const Product p = product_of(g);
   const int64_t count = g.c.size() / (p.rows * p.columns);
   with_tile(g.a.dtype, large_tiles(p.rows, p.columns, count), p.a, p.b, [&]<class Tile>() {

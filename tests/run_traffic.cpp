@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "pumice/autograd/autograd.h"
+#include "pumice/moe/assignment_kernels.h"
 #include "pumice/moe/dispatch_kernels.h"
 #include "pumice/moe/gating_kernels.h"
 #include "pumice/moe/grouped_linear_kernels.h"
+#include "pumice/moe/router_losses_kernels.h"
 #include "pumice/ops/attention/attention_kernels.h"
 #include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/elementwise/gelu.h"
@@ -28,6 +30,7 @@
 #include "pumice/ops/norm/rms_norm_kernels.h"
 #include "pumice/ops/random/dropout.h"
 #include "pumice/ops/reduce/reduce.h"
+#include "pumice/ops/reduce/segment_mean_kernels.h"
 #include "pumice/ops/reduce/softmax.h"
 #include "pumice/ops/reduce/softmax_kernels.h"
 #include "pumice/tensor/rng.h"
@@ -213,6 +216,73 @@ void attention(Cases& all) {
                  (12 + 8 * 512 / 64) * rows, backward(512)});
 }
 
+// One segment of T tokens. Sums over tokens are made in pieces of 256, in f64: written and read again, 16 bytes for each of their columns.
+void router_losses(Cases& all) {
+  const int64_t T = 4096, E = 64, K = 2;
+  const double probs_bytes = 4.0 * double(T * E), pieces = 16.0 * double(T) / 256;
+  const Tensor p = softmax(values({T, E})), logits = values({T, E}), noisy = values({T, E}), expert = numbers({T, K}, [](int64_t i) { return int32_t(i * 5 % 64); });
+  const Tensor lse = values({T}), entropy = values({T}), dlogits = empty({T, E}, DType::f32, kCuda), loss = empty({}, DType::f32, kCuda), dy = values({});
+  const auto doubles = [](const Shape& shape, double value) { return to_device(full(shape, value, DType::f64), kCuda); };
+  const Tensor c = doubles({1}, 1), v = doubles({1, E}, 0.5), value = doubles({1}, 0), tokens = doubles({1}, double(T)), share = doubles({1}, 1);
+  const Tensor offsets = to_device(from_values<int64_t>({2}, std::vector<int64_t>{0, T}), kCuda);
+  const Segments segments{.offsets = offsets, .tokens = tokens, .share = share, .count = 1, .experts = E, .wanted = 0};
+  const std::vector<Tensor> keep{offsets, tokens, share};
+  const auto one = [&](const char* name, const char* model, double bytes, double sector_use, std::function<void()> run) {
+    all.push_back({name, model, bytes, [keep, run = std::move(run)] { run(); }, sector_use});
+  };
+  // A warp asks for single numbers of its token and segment: each is a sector, which the next tokens find in the first-level cache.
+  constexpr double kScalars = 0.83;
+  const MeanProbsLoss mean{loss, c, v, value, p, expert, segments, K, 1.0};
+  const std::vector<Tensor> held{loss, c, v, value, p, expert, logits, noisy, lse, entropy, dlogits, dy};
+  one("importance loss", "4 T E + 16 E T/256", probs_bytes + pieces * E, 0.9, [=] { (void)held; importance_loss_fwd(kCuda, mean); });
+  one("global entropy loss", "4 T E + 16 E T/256", probs_bytes + pieces * E, 0.9, [=] { (void)held; global_entropy_loss_fwd(kCuda, mean); });
+  // as there; a token's first choice is asked for by the two warps of its columns that count choices
+  one("balance loss", "4 T E + 8 T + 32 E T/256", probs_bytes + 8.0 * T + 2 * pieces * E, 0.82, [=] { (void)held; balance_loss_fwd(kCuda, mean); });
+  one("local entropy loss", "8 T E + 12 T", 2 * probs_bytes + 12.0 * T, 0.9, [=] {
+    (void)held;
+    local_entropy_loss_fwd(kCuda, {loss, entropy, value, logits, lse, p, segments});
+  });
+  // as there: the last choice and its noisy logit, by two warps
+  one("load loss", "4 T E + 16 T + 16 E T/256", probs_bytes + 16.0 * T + pieces * E, 0.7, [=] {
+    (void)held;
+    load_loss_fwd(kCuda, {loss, c, v, value, logits, noisy, expert, segments, K, 0.1});
+  });
+  one("importance, balance, global entropy backward", "8 T E + 12 T, and 16 T E of v from the cache", 6 * probs_bytes + 12.0 * T, 0.9, [=] {
+    (void)held;
+    mean_probs_loss_bwd(kCuda, {dlogits, dy, c, v, p, segments});
+  });
+  one("load loss backward", "8 T E + 20 T, and 16 T E of g from the cache", 6 * probs_bytes + 20.0 * T, 0.9, [=] {
+    (void)held;
+    load_loss_bwd(kCuda, {dlogits, dy, c, v, logits, noisy, expert, segments, K, 0.1});
+  });
+  one("z loss backward", "8 T E + 24 T", 2 * probs_bytes + 24.0 * T, kScalars, [=] { (void)held; z_loss_bwd(kCuda, {dlogits, dy, lse, p, segments}); });
+  one("local entropy loss backward", "12 T E + 28 T", 3 * probs_bytes + 28.0 * T, kScalars, [=] {
+    (void)held;
+    local_entropy_loss_bwd(kCuda, {dlogits, dy, entropy, logits, lse, p, segments});
+  });
+}
+
+void segments_and_slots(Cases& all) {
+  {
+    const int64_t segments = 8;
+    const Tensor x = values({R, C}), y = values({segments, C}), dx = empty({R, C}, DType::f32, kCuda), offsets = numbers({segments + 1}, [](int64_t i) { return int32_t(i * R / 8); });
+    all.push_back({"segment_mean of 64 rows", "4 N + 4 N / 64", 4.0 * N * 65 / 64, [=] { segment_mean_fwd(kCuda, {y, x, offsets}); }});
+    all.push_back({"segment_mean backward", "4 N + 4 N / 64", 4.0 * N * 65 / 64, [=] { segment_mean_bwd(kCuda, {dx, y, offsets}); }});
+  }
+  // Per token: its key made (12), up to four passes that count digits (4) and move key and number (16), and 12 for each choice.
+  const int64_t T = 16384, E = 64, K = 2, G = 8;
+  const Tensor gate = to_device(random_uniform_tensor({T, K}, 0, 1, {.seed = 7, .site = 1}), kCuda), expert = numbers({T, K}, [](int64_t i) { return int32_t(i * 7 % 64); });
+  const Tensor slot = empty({T, K}, DType::i32, kCuda), claims = empty({G, E}, DType::i32, kCuda);
+  std::vector<int64_t> begins, places;
+  for (int64_t g = 0; g <= G; ++g) { begins.push_back(g * T / G); }
+  places.assign(size_t(G), 40);
+  const Tensor offsets = to_device(from_values<int64_t>({G + 1}, begins), kCuda), capacity = to_device(from_values<int64_t>({G}, places), kCuda);
+  all.push_back({"slots by batch priority", "(12 + 4 (4 + 16) + 12 K) T", double((12 + 4 * 20 + 12 * K) * T), [=] {
+    assign_slots_kernel(kCuda, {slot, claims, expert, gate, offsets, capacity, G, E, K, 0, Order::batch_priority, {}});
+  }});
+  all.back().sector_use = 0.29;  // a sort scatters: the lists of a group, 32 KiB here, stay in the first-level cache
+}
+
 void experts_and_embedding(Cases& all) {
   const int64_t T = 4096, E = 64, K = 2;
   auto over = [](int64_t rows, int64_t columns, DType dtype = DType::f32) { return empty({rows, columns}, dtype, kCuda); };
@@ -273,7 +343,7 @@ void products(Cases& all) {
 
 Cases cases() {
   Cases all;
-  for (auto add : {elementwise_and_rows, losses, optimizers, attention, experts_and_embedding, products}) { add(all); }
+  for (auto add : {elementwise_and_rows, losses, optimizers, attention, router_losses, segments_and_slots, experts_and_embedding, products}) { add(all); }
   return all;
 }
 

@@ -130,6 +130,7 @@ bool may_cache() {
 constexpr size_t kSmallCopy = size_t(64) << 10;  // as on a card, where a longer copy from memory that is not pinned waits
 
 void* allocate(size_t bytes) {
+  if (bytes / size_t(sysconf(_SC_PAGESIZE)) >= size_t(sysconf(_SC_PHYS_PAGES))) { return nullptr; }  // more than the machine has
   std::lock_guard lock(mutex);
   ++allocated;
   char* p = nullptr;

@@ -27,6 +27,7 @@ struct Block { size_t bytes; const char* tag; int part; };
 struct Part {
   std::unordered_map<size_t, std::vector<void*>> cached;  // by size class
   int64_t in_use = 0;                                     // blocks
+  std::function<void()> forget;                           // of a StepMemory
 };
 
 // Never destroyed: tensors in static storage may be freed after any destructor of ours has run.
@@ -113,6 +114,12 @@ void* allocate_bytes(size_t bytes, Device device) {
       release_cached(p);
       block = system_allocate(size, device);
     }
+    for (auto other = p.parts.begin(); !block && allowed && other != p.parts.end(); ++other) {
+      if (!other->second.forget) { continue; }
+      other->second.forget();
+      release_cached(p, other->first);
+      block = system_allocate(size, device);
+    }
     REQUIRE(OutOfMemory, block, "[memory] ", size >> 20, " MiB more are needed on ", device, " for ", current_tag, "; ",
             p.stats.in_use >> 20, " MiB are in use", limit ? concat_text(" of PUMICE_MEMORY_LIMIT=", limit >> 20, " MiB") : std::string(),
             ". Lower --batch-size or raise --accum-freq, or turn on --grad-checkpointing. In use:\n", table_of(p));
@@ -147,11 +154,11 @@ void free_bytes(void* ptr, Device device) noexcept {
 MemoryTag::MemoryTag(const char* what) : previous_(current_tag) { current_tag = what; }
 MemoryTag::~MemoryTag() { current_tag = previous_; }
 
-StepMemory::StepMemory() {
+StepMemory::StepMemory(std::function<void()> forget) {
   Pool& p = pool(Device::cuda());
   std::lock_guard lock(p.mutex);
   number_ = p.next_part++;
-  p.parts[number_];
+  p.parts[number_].forget = std::move(forget);
 }
 StepMemory::~StepMemory() {
   Pool& p = pool(Device::cuda());

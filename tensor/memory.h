@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "pumice/tensor/device.h"
@@ -25,11 +26,13 @@ class MemoryTag {
   const char* previous_;
 };
 
-// Device memory of recorded work (cuda_device.h): what is allocated while a Use lives on this thread comes from here, and stays here when it is freed
-// or memory runs out, so that nobody else writes where a replay works. Tensors made under a Use should be gone before a replay: blocks() tells.
+// Device memory of recorded work (cuda_device.h): what is allocated while a Use lives on this thread comes from here, and stays here when it is freed,
+// so that nobody else writes where a replay works. Tensors made under a Use should be gone before a replay: blocks() tells.
 class StepMemory {
  public:
-  StepMemory();
+  // `forget` is called when the device has no more memory: after it nothing may be replayed, and what is free here is given back. It may throw, and must
+  // not allocate.
+  explicit StepMemory(std::function<void()> forget);
   ~StepMemory();  // what is still in use is freed for everybody later
   StepMemory(const StepMemory&) = delete;
   StepMemory& operator=(const StepMemory&) = delete;

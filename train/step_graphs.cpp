@@ -1,5 +1,7 @@
 #include "pumice/train/step_graphs.h"
 
+#include <algorithm>
+
 #include "pumice/tensor/error.h"
 
 namespace pumice {
@@ -8,6 +10,13 @@ namespace {
 constexpr size_t kMostShapes = 64;  // a run has a few; what it has seen of more is forgotten
 
 }  // namespace
+
+// Out of memory. While a step is recorded the wait throws, so that the step is launched as ever: what it has freed so far, its graph would use.
+StepGraphs::StepGraphs()
+    : memory_([this] {
+        cuda_device::synchronize();
+        drop_graphs();
+      }) {}
 
 bool StepGraphs::record(Step& step, const std::function<void()>& work) {
   cuda_device::begin_recording();
@@ -36,13 +45,16 @@ void StepGraphs::run(const std::vector<int64_t>& shape, bool replay, const std::
   step.seen = true;
 }
 
+// Shapes stay known, so that the next step of each is recorded again.
+void StepGraphs::drop_graphs() {
+  for (auto& [shape, step] : steps_) { step.graph.reset(); }
+}
+
 void StepGraphs::forget() {
-  for (const auto& [shape, step] : steps_) {
-    if (step.graph) {  // one may be running
-      cuda_device::synchronize();
-      break;
-    }
+  if (std::any_of(steps_.begin(), steps_.end(), [](const auto& step) { return step.second.graph != nullptr; })) {
+    cuda_device::synchronize();  // one may be running
   }
+  drop_graphs();
   steps_.clear();
 }
 

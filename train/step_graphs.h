@@ -12,6 +12,7 @@ namespace pumice {
 
 class StepGraphs {
  public:
+  StepGraphs();
   // Runs `work`, or replays it: work of one `shape` must launch the same kernels on the same addresses, but for what StepMemory gives it, and leave
   // nothing allocated on the device the second time it runs. `replay` false: it is run whatever was recorded.
   // A shape is run as it is the first time, recorded the second time and replayed from then on.
@@ -24,6 +25,7 @@ class StepGraphs {
     std::unique_ptr<cuda_device::Graph> graph;
     int64_t blocks = 0;                  // of memory_ in use when it was recorded: no more may be when it is replayed
   };
+  void drop_graphs();
   bool record(Step& step, const std::function<void()>& work);
 
   StepMemory memory_;

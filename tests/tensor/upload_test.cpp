@@ -90,7 +90,7 @@ TEST_F(GraphTest, RefusesWhatAReplayWouldNotRepeat) {
 }
 
 TEST_F(StepMemoryTest, IsHandedOutToItsUsersAlone) {
-  StepMemory memory;
+  StepMemory memory([] {});
   void *mine = nullptr, *theirs = nullptr;
   {
     const StepMemory::Use use(memory);
@@ -110,6 +110,27 @@ TEST_F(StepMemoryTest, IsHandedOutToItsUsersAlone) {
     free_bytes(again, Device::cuda());
   }
   free_bytes(theirs, Device::cuda());
+}
+
+TEST_F(StepMemoryTest, IsGivenBackWhenTheDeviceHasNoMore) {
+  int forgotten = 0;
+  StepMemory memory([&] { ++forgotten; });
+  const int64_t before = memory_stats(Device::cuda()).reserved;
+  void *kept = nullptr, *freed = nullptr;
+  {
+    const StepMemory::Use use(memory);
+    kept = allocate_bytes(1000, Device::cuda());
+    freed = allocate_bytes(5000, Device::cuda());
+  }
+  free_bytes(freed, Device::cuda());
+  EXPECT_EQ(forgotten, 0);
+  EXPECT_THROW(allocate_bytes(size_t(1) << 50, Device::cuda()), OutOfMemory);
+  EXPECT_EQ(forgotten, 1);
+  const int64_t held = memory_stats(Device::cuda()).reserved - before;
+  EXPECT_GE(held, 1000);
+  EXPECT_LT(held, 5000);
+  EXPECT_EQ(memory.blocks(), 1);
+  free_bytes(kept, Device::cuda());
 }
 
 TEST_F(CountersTest, CountWaitsAndLaunches) {

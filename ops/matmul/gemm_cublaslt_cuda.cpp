@@ -151,7 +151,7 @@ class Plan {
     }
     return made;
   }
-  // Sums of parts are added in f32, in an order that does not change from run to run.
+  // Parts of a sum may be added in f32 only.
   void choose(const Problem& p) {
     CublasLt::Object wish = nullptr;
     require_done(lt_, lt_.preference_create(&wish), "choosing a kernel");

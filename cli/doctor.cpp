@@ -34,7 +34,9 @@ class Doctor : public Command {
     print_line(format("  %d compute threads of %u cores, %s of memory", thread_count(), std::thread::hardware_concurrency(),
                       human_bytes(double(memory.totalram) * memory.mem_unit).c_str()));
     print_line("CUDA\n  " + cuda_device::describe());
-    if (cuda_device::built()) { print_line("  " + cuda_libraries::describe()); }
+    if (cuda_device::built()) {
+      for (const std::string& library : cuda_libraries::describe()) { print_line("  " + library); }
+    }
     print_line("Libraries");
     for (const auto& [library, version] : data_libraries()) { print_line(format("  %-22s %s", library.c_str(), version.c_str())); }
     std::string font = find_emoji_font("");

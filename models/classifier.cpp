@@ -24,6 +24,7 @@ ImageTextLayout ImageClassifier::layout(const ImageTextInput& input, bool traini
   const int64_t B = input.pixels.dim(0);
   ImageTextLayout l;
   l.image.sequences = even_offsets(B, image_.tokens());
+  l.image.longest = image_.tokens();
   l.image.groups = groups_of_one_modality(l.image.sequences, Modality::image, config_.group_examples, input.first_example);
   encoder_.prepare(l.image.groups, training);
   l.image_pool = pool_.layout(l.image.sequences, even_offsets(B - 1, 1));
@@ -34,7 +35,7 @@ ImageTextOutput ImageClassifier::forward(const ImageTextInput& input, const Imag
   const auto l = input.layout ? input.layout : std::make_shared<const ImageTextLayout>(layout(input, false));
   ImageTextOutput out;
   std::vector<Tensor> aux;
-  Tensor y = encoder_({image_(input.pixels, run.dtype), l->image.sequences, l->image.groups}, run, out, aux);
+  Tensor y = encoder_({image_(input.pixels, run.dtype), l->image.sequences, l->image.groups, l->image.longest}, run, out, aux);
   Tensor pooled = pool_(y, l->image.sequences, l->image_pool);
   if (!run.training) { out.features = to_dtype(pooled.detach(), DType::f32); }
   out.logits = cast(classes_(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32);

@@ -9,8 +9,9 @@ namespace pumice {
 // Tokens of a batch, packed one sequence after the other.
 struct TokenStream {
   Tensor x;          // (T, C)
-  Tensor sequences;  // as in StreamLayout
+  Tensor sequences;  // this and the others as in StreamLayout
   TokenGroups groups;
+  int64_t longest = 0;
 };
 
 class Encoder {

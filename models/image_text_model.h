@@ -18,6 +18,7 @@ namespace pumice {
 struct StreamLayout {     // of the tokens that a tower sees
   Tensor sequences;       // i32 (N + 1): where each sequence begins
   TokenGroups groups;
+  int64_t longest = 0;    // no sequence of any batch of these shapes is longer, the padding included; 0: unknown
 };
 struct PoolLayout {       // of what is pooled; which are there depends on the kind of pooling
   Tensor rows;            // i32: sequences of the stream (mean), or tokens of it (token; map, undefined: all)

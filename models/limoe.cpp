@@ -58,6 +58,7 @@ ImageTextLayout Limoe::layout(const ImageTextInput& input, bool training) const 
   if (padding) { sequences.push_back(int32_t(order.size())); }
   encoder_.prepare(groups, training);
   l.image.sequences = from_values<int32_t>({int64_t(sequences.size())}, sequences);
+  l.image.longest = std::max(images ? n : 0, text ? longest_text(input, config_) : 0);
   if (images) { l.image_pool = image_pool_.layout(l.image.sequences, from_values<int32_t>({B}, image_rows)); }
   if (text) {
     l.text_pool = text_pool_.layout(l.image.sequences, from_values<int32_t>({B}, text_rows), padding > 0);
@@ -69,7 +70,7 @@ ImageTextLayout Limoe::layout(const ImageTextInput& input, bool training) const 
 
 ImageTextOutput Limoe::forward(const ImageTextInput& input, const ImageTextRun& run) const {
   const auto l = input.layout ? input.layout : std::make_shared<const ImageTextLayout>(layout(input, false));
-  TokenStream stream{.sequences = l->image.sequences, .groups = l->image.groups};
+  TokenStream stream{.sequences = l->image.sequences, .groups = l->image.groups, .longest = l->image.longest};
   {
     Tensor pictures = input.pixels.defined() ? image_(input.pixels, run.dtype) : Tensor();
     Tensor words = input.tokens.defined() ? text_(input.tokens, l->places, run.dtype) : Tensor();

@@ -20,7 +20,7 @@ RunTower::RunTower(const Scope& scope, const VisionConfig& config)
 Tensor RunTower::operator()(const Tensor& pixels, DType dtype, int64_t after) const {
   const int64_t last = layers_until(after, pixels), B = pixels.dim(0), T = config_.tokens();
   const Tensor sequences = even_offsets(B, T);
-  TokenStream stream{stem_.of_normalised(pixels, dtype), sequences, groups_of_one_modality(sequences, Modality::image, 1, 0)};
+  TokenStream stream{stem_.of_normalised(pixels, dtype), sequences, groups_of_one_modality(sequences, Modality::image, 1, 0), T};
   ImageTextOutput reports;
   std::vector<Tensor> aux;
   return reshape(encoder_.blocks(std::move(stream), last, {.dtype = dtype, .reports = false}, reports, aux), {B, T, config_.width});

@@ -128,4 +128,6 @@ void require_group_start(const ImageTextInput& input, const ImageTextConfig& con
           config.group_examples, " examples of a routing group, got ", input.first_example);
 }
 
+int64_t longest_text(const ImageTextInput& input, const ImageTextConfig& config) { return input.padding ? input.tokens.size() : config.text_length; }
+
 }  // namespace pumice

@@ -69,4 +69,7 @@ TokenGroups groups_of_one_modality(const Tensor& offsets, Modality modality, int
 // Throws ShapeError unless a part of a batch begins at the start of a routing group.
 void require_group_start(const ImageTextInput& input, const ImageTextConfig& config);
 
+// StreamLayout::longest of captions: with padding, which is one sequence, all of the tokens might be padding.
+int64_t longest_text(const ImageTextInput& input, const ImageTextConfig& config);
+
 }  // namespace pumice

@@ -33,11 +33,13 @@ ImageTextLayout TwoTower::layout(const ImageTextInput& input, bool training) con
   };
   if (input.pixels.defined()) {
     lay_out(l.image, l.image_pool, image_encoder_, image_pool_, even_offsets(input.pixels.dim(0), image_.tokens()), Modality::image, 0);
+    l.image.longest = image_.tokens();
   }
   if (input.tokens.defined()) {
     std::vector<int32_t> sequences = input.text_offsets.to_vector<int32_t>();
     if (input.padding) { sequences.push_back(sequences.back() + int32_t(input.padding)); }
     lay_out(l.text, l.text_pool, text_encoder_, text_pool_, from_values<int32_t>({int64_t(sequences.size())}, sequences), Modality::text, input.padding);
+    l.text.longest = longest_text(input, config_);
     l.places = text_.places(input.text_offsets, input.padding);
   }
   return l;
@@ -49,7 +51,7 @@ ImageTextOutput TwoTower::forward(const ImageTextInput& input, const ImageTextRu
   std::vector<Tensor> aux;
   auto embed = [&](const Encoder& encoder, const Pool& pool, const Linear& head, Tensor x, const StreamLayout& stream, const PoolLayout& pooling,
                    bool image) {
-    Tensor y = encoder({std::move(x), stream.sequences, stream.groups}, run, out, aux);
+    Tensor y = encoder({std::move(x), stream.sequences, stream.groups, stream.longest}, run, out, aux);
     Tensor pooled = pool(y, stream.sequences, pooling);
     if (!run.training && image) { out.features = to_dtype(pooled.detach(), DType::f32); }
     return l2_normalize(cast(head(pooled), run.dtype == DType::f64 ? DType::f64 : DType::f32));

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace pumice::cuda_libraries {
 
@@ -47,13 +48,49 @@ struct CublasLt {
   std::string file;
 };
 
-// The cuBLASLt in use, or null. The first call looks for it, as PUMICE_CUBLASLT says: by its usual names where there is a card (never under the
-// emulator), in a file, or not at all. Throws UsageError if that file cannot be used. What it returns stays valid.
+// cuDNN 9.15 and later, as far as attention needs it: an operation is described by objects with attributes, which are numbers with a type. Functions
+// give 0 or a status.
+struct Cudnn {
+  using Object = void*;
+  enum Kind { kEngineConfig = 3, kHeuristics = 4, kPlan = 5, kGraph = 15, kValues = 16, kTensor = 17, kAttentionForward = 41 };
+  enum Type { kHandle = 0, kDataType = 1, kBoolean = 2, kInt64 = 3, kPointer = 6, kHeuristicsMode = 8, kObject = 15 };
+  enum Attribute {
+    kHeuristicsModeOf = 200, kHeuristicsGraph = 201, kHeuristicsResults = 202,  // of a kHeuristics
+    kPlanHandle = 400, kPlanConfig = 401, kPlanWorkspace = 402,                 // of a kPlan
+    kGraphHandle = 800, kGraphOperations = 801,                                 // of a kGraph
+    kAlignment = 900, kElementType = 901, kDimensions = 902, kStrides = 903, kUniqueId = 906, kByValue = 908, kRaggedOffsets = 913,  // of a kTensor
+    kValuesIds = 1000, kValuesPointers = 1001, kValuesWorkspace = 1003,         // of a kValues
+    kQ = 2800, kK = 2801, kV = 2802, kOut = 2803, kLse = 2804, kScale = 2805, kLengthsQ = 2809, kLengthsK = 2810,  // of a kAttentionForward
+  };
+  static constexpr int kF32 = 0, kI32 = 4, kBf16 = 9;
+  static constexpr int kBestGuess = 3;  // a mode of kHeuristics
+  static constexpr size_t kOldest = 91500;  // the first with lengths of sequences in kAttentionForward
+
+  int (*create)(Object* handle);
+  int (*destroy)(Object handle);
+  int (*use_stream)(Object handle, void* stream);
+  int (*object_create)(int kind, Object* object);
+  int (*object_destroy)(Object object);
+  int (*object_set)(Object object, int attribute, int type, int64_t count, const void* values);
+  int (*object_get)(Object object, int attribute, int type, int64_t asked, int64_t* count, void* values);
+  int (*object_finish)(Object object);  // checks it; nothing can be set any more
+  int (*execute)(Object handle, Object plan, Object values);
+  const char* (*status_text)(int status);
+  size_t (*version)();  // 91900 is 9.19.0
+
+  std::string file;
+};
+
+// The library in use, or null. The first call looks for it, as PUMICE_CUBLASLT and PUMICE_CUDNN say: by its usual names where there is a card (never
+// under the emulator), in a file, or not at all, which is what an empty PUMICE_CUDNN means. Throws UsageError if that file cannot be used, or nothing
+// is found for PUMICE_CUDNN=on. What it returns stays valid.
 const CublasLt* cublaslt();
+const Cudnn* cudnn();
 
 // Uses the library in `file` from now on, or none if it is empty. Throws UsageError if it cannot be used; then nothing has changed.
 void use_cublaslt(const std::string& file);
+void use_cudnn(const std::string& file);
 
-std::string describe();  // one line for `pumice doctor`
+std::vector<std::string> describe();  // one line for each, for `pumice doctor`
 
 }  // namespace pumice::cuda_libraries

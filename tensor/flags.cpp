@@ -18,6 +18,7 @@ constexpr Flag kFlags[] = {
     {"PUMICE_SENTENCEPIECE", "", "file of the plug-in libpumice_sentencepiece.so; empty = looked for beside the program and in its library folder"},
     {"PUMICE_CUDA_GRAPHS", "1", "0 launches every kernel of a training step on CUDA, 1 replays steps of a shape that has been seen as a graph"},
     {"PUMICE_CUBLASLT", "", "file of libcublasLt.so for products on CUDA, or off for our own kernels; empty = by its usual names"},
+    {"PUMICE_CUDNN", "", "on, or file of libcudnn.so, for attention on CUDA where cuDNN can compute it; empty or off = our own kernels"},
 };
 
 std::string text(int index) { return value_of(kFlags[index]); }
@@ -48,6 +49,7 @@ int64_t memory_limit_mib() { static const int64_t v = integer(4, int64_t(1) << 4
 std::string simt_order() { return text(5); }
 std::string sentencepiece() { return text(6); }
 std::string cublaslt() { return text(8); }
+std::string cudnn() { return text(9); }
 bool cuda_graphs() { return integer(7, 1) != 0; }
 
 }  // namespace pumice::flags

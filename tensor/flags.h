@@ -15,6 +15,7 @@ int64_t memory_limit_mib();  // PUMICE_MEMORY_LIMIT: MiB the allocator may hold;
 std::string simt_order();    // PUMICE_SIMT_ORDER: in which order emulated CUDA threads run: ascending, descending, random
 bool cuda_graphs();          // PUMICE_CUDA_GRAPHS: training steps of a shape that has been seen are replayed on CUDA
 std::string cublaslt();      // PUMICE_CUBLASLT: file of the library, or off; empty = looked for where there is a card
+std::string cudnn();         // PUMICE_CUDNN: on, or file of the library; empty or off = not used
 std::string sentencepiece();  // PUMICE_SENTENCEPIECE: the plug-in file for SentencePiece models; empty = looked for beside the program
 
 struct Flag {

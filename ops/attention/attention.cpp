@@ -1,5 +1,6 @@
 #include "pumice/ops/attention/attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "pumice/autograd/autograd.h"
@@ -40,6 +41,19 @@ void require_operands(const Tensor& q, const Tensor& k, const Tensor& v) {
 void require_options(const AttentionOptions& options) {
   REQUIRE(UsageError, options.window >= 0 && (options.window == 0 || options.causal), "[attention] a window needs `causal` and is at least 0, got ",
           options.window);
+  REQUIRE(UsageError, options.longest >= 0, "[attention] longest must be at least 0, got ", options.longest);
+}
+
+// The most tokens of a sequence: as promised in `longest`, or counted where the host sees the offsets; 0: unknown.
+int64_t longest_of(const Tensor& q_offsets, const Tensor& k_offsets, int64_t longest) {
+  int64_t most = 0;
+  for (const Tensor& offsets : {q_offsets, k_offsets}) {
+    if (offsets.device().kind != Device::kCpu) { return longest; }
+    const int32_t* o = offsets.data<int32_t>();
+    for (int64_t n = 0; n + 1 < offsets.size(); ++n) { most = std::max(most, int64_t(o[n + 1]) - o[n]); }
+  }
+  REQUIRE(ShapeError, longest == 0 || most <= longest, "[attention] a sequence has ", most, " tokens, and options.longest says at most ", longest);
+  return longest ? longest : most;
 }
 
 void require_pairing(const Tensor& q_offsets, const Tensor& k_offsets, bool causal) {
@@ -67,12 +81,13 @@ Tensor cross_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_i
   require_offsets(q_offsets_in, "q_offsets", q_in.dim(0));
   require_offsets(k_offsets_in, "k_offsets", k_in.dim(0));
   require_pairing(q_offsets_in, k_offsets_in, options.causal);
+  const int64_t longest = longest_of(q_offsets_in, k_offsets_in, options.longest);
   Tensor q_offsets = to_device(q_offsets_in, q_in.device()), k_offsets = to_device(k_offsets_in, q_in.device());
   Tensor q = dense_rows(q_in), k = dense_rows(k_in), v = dense_rows(v_in);
   const double scale = scale_of(options, q.dim(2));
   Tensor out = empty(q.shape(), q.dtype(), q.device());
   Tensor lse = empty({q.dim(0), q.dim(1)}, q.dtype() == DType::f64 ? DType::f64 : DType::f32, q.device());
-  attention_fwd(q.device(), {out, lse, q, k, v, q_offsets, k_offsets, scale, options.causal, options.window});
+  attention_fwd(q.device(), {out, lse, q, k, v, q_offsets, k_offsets, scale, options.causal, options.window, longest});
 
   // p_ij = exp(scale <q_i, k_j> - lse_i)     dv_j = sum_i p_ij do_i     ds_ij = p_ij (<do_i, v_j> - <do_i, out_i>)
   // dq_i = scale sum_j ds_ij k_j     dk_j = scale sum_i ds_ij q_i
@@ -104,12 +119,13 @@ Tensor attention_qkv(const Tensor& qkv_in, const Tensor& offsets_in, const Atten
   require_operands(part(qkv, 0), part(qkv, 1), part(qkv, 2));
   require_options(options);
   require_offsets(offsets_in, "offsets", qkv.dim(0));
+  const int64_t longest = longest_of(offsets_in, offsets_in, options.longest);
   Tensor offsets = to_device(offsets_in, qkv.device());
   const double scale = scale_of(options, qkv.dim(3));
   Tensor out = empty({qkv.dim(0), qkv.dim(2), qkv.dim(3)}, qkv.dtype(), qkv.device());
   Tensor lse = empty({qkv.dim(0), qkv.dim(2)}, qkv.dtype() == DType::f64 ? DType::f64 : DType::f32, qkv.device());
   attention_fwd(qkv.device(), {out, lse, part(qkv, 0), part(qkv, 1), part(qkv, 2), offsets, offsets, scale, options.causal,
-                              options.window});
+                              options.window, longest});
 
   // as above, written into one gradient
   return record("attention_qkv", out, {qkv_in}, [qkv, out, lse, offsets, scale, part, causal = options.causal,

@@ -7,6 +7,7 @@ struct AttentionOptions {
   bool causal = false;  // a token attends to itself and to those before it
   double scale = 0;     // of the scores; 0 means 1 / sqrt(D)
   int64_t window = 0;   // with `causal`: a token sees itself and the window - 1 before it (Mistral: Jiang et al. 2023, arXiv:2310.06825); 0: all
+  int64_t longest = 0;  // no sequence is longer, now or when a recorded step is replayed; 0: unknown. On CUDA cuDNN, where it is chosen, needs to know
 };
 
 // Softmax attention inside each of N sequences that lie one after the other along T (Vaswani et al. 2017, arXiv:1706.03762).

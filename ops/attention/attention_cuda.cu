@@ -1,6 +1,7 @@
 // Attention over packed sequences whose offsets live on the device. The backward pass runs twice over the scores, once with blocks that own
 // queries and once with blocks that own keys: two products more than one pass with atomics, and the same bits on every run. A block that owns keys
 // goes through all heads of queries that share them, in order. With a window, blocks walk only over what some of their rows see.
+#include "pumice/ops/attention/attention_cudnn_cuda.h"
 #include "pumice/ops/attention/attention_fma_cuda.h"
 #include "pumice/ops/attention/attention_mma_bwd_cuda.h"
 #include "pumice/ops/attention/attention_mma_cuda.h"
@@ -97,7 +98,7 @@ template <class T, bool kOwnsKeys> void launch_backward(const AttentionBwd& a, c
 void attention_fwd(const AttentionFwd& a) {
   const AttentionShape s = shape_of(a);
   require_supported(s);
-  if (s.queries == 0 || s.heads == 0) { return; }
+  if (s.queries == 0 || s.heads == 0 || attend_by_cudnn(a)) { return; }
   simt::launch_typed(a.q.dtype, [&]<class T>() { launch_forward<T>(a, s); });
 }
 

@@ -10,7 +10,8 @@ struct AttentionFwd {
   View q, k, v, q_offsets, k_offsets;
   double scale;
   bool causal;
-  int64_t window;  // 0: none
+  int64_t window;   // 0: none
+  int64_t longest;  // no sequence has more queries or more keys; 0: unknown
 };
 struct AttentionBwd {
   View dq, dk, dv;

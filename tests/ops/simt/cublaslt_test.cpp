@@ -160,7 +160,7 @@ TEST_F(CublasLt, AFileThatIsNoCublasLtIsRefusedAndChangesNothing) {
   EXPECT_EQ(message_of<UsageError>([] { cuda_libraries::use_cublaslt("libz.so.1"); }),
             "[cuda] cuBLASLt cannot be used: libz.so.1 has no function cublasLtCreate and is not cuBLASLt 12 or 13. "
             "PUMICE_CUBLASLT is a file like libcublasLt.so.13, or off for our own kernels");
-  EXPECT_EQ(cuda_libraries::describe(), "cuBLASLt 13.1.0 from " PUMICE_CUBLASLT_STAND_IN);
+  EXPECT_EQ(cuda_libraries::describe()[0], "cuBLASLt 13.1.0 from " PUMICE_CUBLASLT_STAND_IN);
 }
 
 }  // namespace

@@ -44,8 +44,10 @@ void Encoder::prepare(TokenGroups& groups, bool training) const {
 std::vector<Tensor> Encoder::run_block(const Block& b, const Tensor& input, const TokenStream& stream, const ImageTextRun& run,
                                        LayerReport* report) const {
   double p = run.training ? dropout_ : 0;
-  Tensor x = add(input, dropout(b.attention(b.norm1(input), stream.sequences), p, b.attention_site));
-  if (!b.sparse) { return {add(x, dropout(b.mlp(b.norm2(x)), p, b.mlp_site))}; }
+  const bool drops = p > 0;  // else the residual goes into the last product
+  Tensor x = b.attention(b.norm1(input), stream.sequences, stream.longest, drops ? Tensor() : input);
+  if (drops) { x = add(input, dropout(x, p, b.attention_site)); }
+  if (!b.sparse) { return {drops ? add(x, dropout(b.mlp(b.norm2(x)), p, b.mlp_site)) : b.mlp(b.norm2(x), x)}; }
   Routing routing;
   Tensor y = b.moe(b.norm2(x), stream.groups, run.training, routing);
   x = add(x, dropout(y, p, b.mlp_site));

@@ -54,8 +54,8 @@ Tensor VisionTower::operator()(const Tensor& pixels, DType dtype, int64_t after)
     const Layer& l = layers_[size_t(i)];
     const auto heads = [&](const Tensor& t) { return reshape(t, {B * T, c.heads, C / c.heads}); };
     Tensor h = l.norm1(x);
-    x = add(x, l.out(reshape(attention(heads(l.q(h)), heads(l.k(h)), heads(l.v(h)), sequences), {B * T, C})));
-    x = add(x, l.mlp(l.norm2(x)));
+    x = l.out(reshape(attention(heads(l.q(h)), heads(l.k(h)), heads(l.v(h)), sequences, {.longest = T}), {B * T, C}), x);
+    x = l.mlp(l.norm2(x), x);
   }
   return reshape(x, {B, T, C});
 }

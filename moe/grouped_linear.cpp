@@ -2,6 +2,7 @@
 
 #include "pumice/autograd/saved.h"
 #include "pumice/moe/grouped_linear_kernels.h"
+#include "pumice/ops/elementwise/unary_kernels.h"
 #include "pumice/ops/require.h"
 
 namespace pumice {
@@ -13,54 +14,105 @@ PUMICE_DEFINE_KERNEL(grouped_bias, GroupedBias);
 
 namespace {
 
-void require_offsets(const Tensor& offsets, int64_t experts, int64_t rows) {
-  require_dtype("grouped_linear", "offsets", offsets, DType::i32);
-  REQUIRE(ShapeError, offsets.shape() == Shape{experts + 1}, "[grouped_linear] offsets must be (E + 1) = (", experts + 1, "), got ", offsets.shape());
+void require_offsets(const char* op, const Tensor& offsets, int64_t experts, int64_t rows) {
+  require_dtype(op, "offsets", offsets, DType::i32);
+  REQUIRE(ShapeError, offsets.shape() == Shape{experts + 1}, "[", op, "] offsets must be (E + 1) = (", experts + 1, "), got ", offsets.shape());
   if (offsets.device().kind != Device::kCpu) { return; }  // the kernels look, so that the host does not wait for the device
   const int32_t* o = offsets.data<int32_t>();
   bool ordered = o[0] == 0 && o[experts] == rows;
   for (int64_t e = 0; e < experts; ++e) { ordered &= o[e] <= o[e + 1]; }
-  REQUIRE(ShapeError, ordered, "[grouped_linear] offsets must rise from 0 to the ", rows, " rows of x, got ", o[0], " to ", o[experts]);
+  REQUIRE(ShapeError, ordered, "[", op, "] offsets must rise from 0 to the ", rows, " rows of x, got ", o[0], " to ", o[experts]);
 }
+
+void require_weights(const char* op, const char* name, const Tensor& x, int64_t in, const Tensor& w, const Tensor& b) {
+  REQUIRE(ShapeError, w.rank() == 3 && w.dim(2) == in, "[", op, "] x (R, in) and ", name, " (E, out, in) are required, got x ", x.shape(), " and ", name, " ",
+          w.shape());
+  require_dtype(op, name, w, x.dtype());
+  require_same_device(op, x, w);
+  REQUIRE(ShapeError, !b.defined() || b.shape() == (Shape{w.dim(0), w.dim(1)}), "[", op, "] the bias of ", name, " must be (E, out) = (", w.dim(0), ", ",
+          w.dim(1), "), got ", b.defined() ? b.shape() : Shape{});
+  if (b.defined()) { require_parameter_dtype(op, "bias", b, x.dtype()); }
+}
+
+// `x` (R, in) packed.
+void put_weight_gradient(GradSink& sink, const Tensor& w, const Tensor& dy, const Tensor& x, const Tensor& offsets) {
+  const bool leaf = sink.is_leaf();
+  Tensor dw = leaf ? sink.accumulator() : empty_like(w);
+  grouped_wgrad(dy.device(), {dw, dy, x, offsets, leaf ? 1 : 0});
+  if (!leaf) { sink.put(dw); }
+}
+void put_bias_gradient(GradSink& sink, const Tensor& w, const Tensor& dy, const Tensor& offsets) {
+  const bool leaf = sink.is_leaf();
+  Tensor db = leaf ? sink.accumulator() : zeros({w.dim(0), w.dim(1)}, dy.dtype() == DType::f64 ? DType::f64 : DType::f32, dy.device());
+  grouped_bias(dy.device(), {db, dy, offsets});
+  if (!leaf) { sink.put(db); }
+}
+
+Tensor bias_of(const Tensor& b) { return b.defined() ? packed(b) : Tensor(); }
 
 }  // namespace
 
 Tensor grouped_linear(const Tensor& input, const Tensor& w, const Tensor& b, const Tensor& row_offsets) {
   require_float("grouped_linear", "x", input);
-  require_dtype("grouped_linear", "w", w, input.dtype());
-  REQUIRE(ShapeError, input.rank() == 2 && w.rank() == 3 && input.dim(1) == w.dim(2),
-          "[grouped_linear] x (R, in) and w (E, out, in) are required, got x ", input.shape(), " and w ", w.shape());
-  REQUIRE(ShapeError, !b.defined() || b.shape() == (Shape{w.dim(0), w.dim(1)}), "[grouped_linear] b must be (E, out) = (", w.dim(0), ", ", w.dim(1),
-          "), got ", b.defined() ? b.shape() : Shape{});
-  if (b.defined()) { require_parameter_dtype("grouped_linear", "b", b, input.dtype()); }
-  require_same_device("grouped_linear", input, w);
+  REQUIRE(ShapeError, input.rank() == 2, "[grouped_linear] x must be (R, in), got ", input.shape());
+  require_weights("grouped_linear", "w", input, input.dim(1), w, b);
   Tensor offsets = packed(row_offsets), x = packed(input), weight = packed(w);
-  require_offsets(offsets, w.dim(0), x.dim(0));
+  require_offsets("grouped_linear", offsets, w.dim(0), x.dim(0));
   offsets = to_device(offsets, x.device());
   Tensor y = empty({x.dim(0), w.dim(1)}, x.dtype(), x.device());
-  grouped_forward(x.device(), {y, x, weight, b.defined() ? packed(b) : Tensor(), offsets});
+  grouped_forward(x.device(), {y, x, weight, bias_of(b), offsets});
 
   // per expert: dx = dy w     dw = dy^T x     db = sum over rows of dy
   Saved saved = needs_grad(w) ? Saved(input) : Saved();
   return record("grouped_linear", y, {input, w, b}, [saved, weight, offsets](const Tensor& grad, std::span<GradSink> dx) {
     Tensor dy = packed(grad);
-    if (dx[1].needed()) {  // before dx, so that what is made again for it is gone by then
-      const bool leaf = dx[1].is_leaf();
-      Tensor dw = leaf ? dx[1].accumulator() : empty_like(weight);
-      grouped_wgrad(dy.device(), {dw, dy, packed(saved.get()), offsets, leaf ? 1 : 0});
-      if (!leaf) { dx[1].put(dw); }
-    }
+    if (dx[1].needed()) { put_weight_gradient(dx[1], weight, dy, packed(saved.get()), offsets); }  // before dx, so that what is made again for it is gone by then
     if (dx[0].needed()) {
       Tensor dinput = empty({dy.dim(0), weight.dim(2)}, dy.dtype(), dy.device());
       grouped_dgrad(dy.device(), {dinput, dy, weight, offsets});
       dx[0].put(dinput);
     }
-    if (dx[2].needed()) {
-      const bool leaf = dx[2].is_leaf();
-      Tensor db = leaf ? dx[2].accumulator()
-                       : zeros({weight.dim(0), weight.dim(1)}, dy.dtype() == DType::f64 ? DType::f64 : DType::f32, dy.device());
-      grouped_bias(dy.device(), {db, dy, offsets});
-      if (!leaf) { dx[2].put(db); }
+    if (dx[2].needed()) { put_bias_gradient(dx[2], weight, dy, offsets); }
+  });
+}
+
+Tensor grouped_mlp(const Tensor& input, const Tensor& up_in, const Tensor& up_bias, const Tensor& down_in, const Tensor& down_bias, const Tensor& row_offsets,
+                   Gelu form) {
+  require_float("grouped_mlp", "x", input);
+  REQUIRE(ShapeError, input.rank() == 2, "[grouped_mlp] x must be (R, in), got ", input.shape());
+  require_weights("grouped_mlp", "up", input, input.dim(1), up_in, up_bias);
+  require_weights("grouped_mlp", "down", input, up_in.dim(1), down_in, down_bias);
+  REQUIRE(ShapeError, up_in.dim(0) == down_in.dim(0), "[grouped_mlp] up and down must have as many experts, got ", up_in.dim(0), " and ", down_in.dim(0));
+  Tensor offsets = packed(row_offsets), x = packed(input), up = packed(up_in), down = packed(down_in);
+  require_offsets("grouped_mlp", offsets, up.dim(0), x.dim(0));
+  offsets = to_device(offsets, x.device());
+  const int64_t rows = x.dim(0);
+  const Unary f = unary_of(form);
+  bool keeps = false;
+  for (const Tensor* t : {&input, &up_in, &up_bias, &down_in, &down_bias}) { keeps |= t->defined() && needs_grad(*t); }
+  Tensor h = empty({rows, up.dim(1)}, x.dtype(), x.device()), y = empty({rows, down.dim(1)}, x.dtype(), x.device());
+  {
+    Tensor g = keeps ? empty_like(h) : Tensor();
+    grouped_forward(x.device(), {h, x, up, bias_of(up_bias), offsets, {Epilogue::gelu, f, g}});
+    grouped_forward(x.device(), {y, keeps ? g : h, down, bias_of(down_bias), offsets});
+  }
+
+  // per expert, as of mlp()
+  Saved saved = needs_grad(up_in) ? Saved(input) : Saved();
+  return record("grouped_mlp", y, {input, up_in, up_bias, down_in, down_bias}, [saved, h, up, down, offsets, f](const Tensor& grad, std::span<GradSink> dx) {
+    Tensor dy = packed(grad), dh = h;  // a graph is run backward once, and nobody else has h
+    {
+      Tensor g = dx[3].needed() ? empty_like(h) : Tensor();
+      grouped_dgrad(dy.device(), {dh, dy, down, offsets, {Epilogue::gelu_backward, f, g}});
+      if (dx[3].needed()) { put_weight_gradient(dx[3], down, dy, g, offsets); }
+    }
+    if (dx[4].needed()) { put_bias_gradient(dx[4], down, dy, offsets); }
+    if (dx[1].needed()) { put_weight_gradient(dx[1], up, dh, packed(saved.get()), offsets); }
+    if (dx[2].needed()) { put_bias_gradient(dx[2], up, dh, offsets); }
+    if (dx[0].needed()) {
+      Tensor dinput = empty({dy.dim(0), up.dim(2)}, dy.dtype(), dy.device());
+      grouped_dgrad(dy.device(), {dinput, dh, up, offsets});
+      dx[0].put(dinput);
     }
   });
 }

@@ -14,10 +14,10 @@ struct Grouped {
 
 // c (rows, columns) = a (rows, depth) b[e] + bias[e], e the expert of the row; zeros in rows behind the last expert's, of which there are some where the
 // host takes the most rows that there can be. Grid: row blocks (segments.h) of experts + 1 * tiles of columns.
-template <class Tile, class C>
+template <class Tile, class C, Epilogue::Kind E>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
 multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets,
-              bool vector_stores) {
+              bool vector_stores, C* other, Unary f) {
   const int64_t tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x, gridDim.x / tile_columns, tile_columns);
   const auto rows = simt::segment_block<Tile::kRows, true>(offsets, p.experts, p.rows, tile.row);
@@ -25,14 +25,22 @@ multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::E
   const int64_t column = tile.column * Tile::kColumns;
   if (rows.segment == p.experts) {
     const int width = int(min(p.columns - column, int64_t(Tile::kColumns))), count = int(rows.end - rows.start);
-    C* from = c + rows.start * p.columns + column;
+    const int64_t first = rows.start * p.columns + column;
     for (int i = int(threadIdx.x) / 32; i < count; i += Tile::kThreads / 32) {  // a warp per row
-      for (int j = int(threadIdx.x) % 32; j < width; j += 32) { from[i * p.columns + j] = C(0.0f); }
+      for (int j = int(threadIdx.x) % 32; j < width; j += 32) {
+        c[first + i * p.columns + j] = C(0.0f);
+        if constexpr (E != Epilogue::none) {  // gelu(0) = 0
+          if (other) { other[first + i * p.columns + j] = C(0.0f); }
+        }
+      }
     }
     return;
   }
-  const Output<C> out{c + rows.start * p.columns + column, p.columns, 1, bias ? bias + rows.segment * p.columns + column : nullptr, 0,
-                      int(rows.end - rows.start), int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
+  const auto out = [&] {
+    const int64_t at = rows.start * p.columns + column;
+    return Output<C, E>{c + at, p.columns, 1, bias ? bias + rows.segment * p.columns + column : nullptr, 0, int(rows.end - rows.start),
+                        int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores, other ? other + at : nullptr, f};
+  };
   Tile::run(panel_of(a, p.a, rows.start, rows.end, Tile::kRows),
             panel_of(b + rows.segment * p.columns * p.depth, p.b, column, p.columns, Tile::kColumns), p.depth, out);
 }
@@ -46,8 +54,10 @@ multiply_depths(Grouped p, const typename Tile::Element* a, const typename Tile:
   const auto depths = simt::segment_of<true>(offsets, p.experts, blockIdx.x / (tile_rows * tile_columns), p.depth);
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns;
-  const Output<C> out{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta,
-                      int(min(p.rows - row, int64_t(Tile::kRows))), int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
+  const auto out = [&] {
+    return Output<C>{c + (depths.segment * p.rows + row) * p.columns + column, p.columns, 1, nullptr, beta, int(min(p.rows - row, int64_t(Tile::kRows))),
+                     int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores};
+  };
   Tile::run(panel_of(a + depths.begin * p.a.depth, p.a, row, p.rows, Tile::kRows),
             panel_of(b + depths.begin * p.b.depth, p.b, column, p.columns, Tile::kColumns), depths.end - depths.begin, out);
 }
@@ -76,16 +86,15 @@ sum_rows(const T* dy, float* db, const int32_t* offsets, int64_t experts, int64_
   }
 }
 
-template <bool kBDepthMajor> void by_rows(const Grouped& p, const View& a, const View& b, const View& c, const View& bias, const View& offsets) {
+template <bool kBDepthMajor, Epilogue::Kind E>
+void by_rows(const Grouped& p, const View& a, const View& b, const View& c, const View& bias, const View& offsets, const Epilogue& e) {
   if (p.rows == 0 || p.columns == 0) { return; }
   with_tile<true, kBDepthMajor>(a.dtype, large_tiles(p.rows / p.experts, p.columns, p.experts), [&]<class Tile>() {
-    simt::launch_typed(c.dtype, [&]<class C>() {
-      using T = typename Tile::Element;
-      const int64_t blocks = simt::segment_blocks(p.rows, p.experts + 1, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
-      simt::launch<multiply_rows<Tile, C>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(),
-                                           b.as<const T>(), c.as<C>(), bias.as<const float>(), offsets.as<const int32_t>(),
-                                           stores_vectors(c, p.columns, 1, true));
-    });
+    using T = typename Tile::Element;
+    const int64_t blocks = simt::segment_blocks(p.rows, p.experts + 1, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
+    const bool vector_stores = stores_vectors(c, p.columns, 1, true) && (!e.other || stores_vectors(e.other, p.columns, 1, true));
+    simt::launch<multiply_rows<Tile, T, E>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(),
+                                            b.as<const T>(), c.as<T>(), bias.as<const float>(), offsets.as<const int32_t>(), vector_stores, e.other.as<T>(), e.f);
   });
 }
 
@@ -93,12 +102,16 @@ template <bool kBDepthMajor> void by_rows(const Grouped& p, const View& a, const
 
 void grouped_forward(const GroupedForward& a) {
   const int64_t E = a.w.shape[0], out = a.w.shape[1], in = a.w.shape[2];
-  by_rows<true>({E, a.x.shape[0], out, in, layout_of(a.x, in, 1, true), layout_of(a.w, in, 1, true)}, a.x, a.w, a.y, a.b, a.offsets);
+  const Grouped p{E, a.x.shape[0], out, in, layout_of(a.x, in, 1, true), layout_of(a.w, in, 1, true)};
+  if (a.epilogue.kind == Epilogue::gelu) { return by_rows<true, Epilogue::gelu>(p, a.x, a.w, a.y, a.b, a.offsets, a.epilogue); }
+  by_rows<true, Epilogue::none>(p, a.x, a.w, a.y, a.b, a.offsets, {});
 }
 
 void grouped_dgrad(const GroupedDgrad& a) {
   const int64_t E = a.w.shape[0], out = a.w.shape[1], in = a.w.shape[2];
-  by_rows<false>({E, a.dy.shape[0], in, out, layout_of(a.dy, out, 1, true), layout_of(a.w, 1, in, true)}, a.dy, a.w, a.dx, {}, a.offsets);
+  const Grouped p{E, a.dy.shape[0], in, out, layout_of(a.dy, out, 1, true), layout_of(a.w, 1, in, true)};
+  if (a.epilogue.kind == Epilogue::gelu_backward) { return by_rows<false, Epilogue::gelu_backward>(p, a.dy, a.w, a.dx, {}, a.offsets, a.epilogue); }
+  by_rows<false, Epilogue::none>(p, a.dy, a.w, a.dx, {}, a.offsets, {});
 }
 
 void grouped_wgrad(const GroupedWgrad& a) {

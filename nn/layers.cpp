@@ -8,6 +8,7 @@
 #include "pumice/ops/embedding/embedding.h"
 #include "pumice/ops/index/view.h"
 #include "pumice/ops/matmul/linear.h"
+#include "pumice/ops/matmul/mlp.h"
 #include "pumice/ops/norm/layer_norm.h"
 #include "pumice/ops/norm/rms_norm.h"
 #include "pumice/tensor/error.h"
@@ -24,8 +25,8 @@ Linear::Linear(const Scope& scope, int64_t in, int64_t out, const Init& init, bo
     : weight(scope.parameter("weight", {out, in}, init, true)),
       bias(with_bias ? scope.parameter("bias", {out}, bias_init, false) : nullptr) {}
 
-Tensor Linear::operator()(const Tensor& x) const {
-  return linear(x, weight->value(x.dtype()), bias ? bias->value() : Tensor());
+Tensor Linear::operator()(const Tensor& x, const Tensor& residual) const {
+  return linear(x, weight->value(x.dtype()), bias ? bias->value() : Tensor(), residual);
 }
 
 LayerNorm::LayerNorm(const Scope& scope, int64_t width, double eps)
@@ -51,10 +52,10 @@ SelfAttention::SelfAttention(const Scope& scope, int64_t width, int64_t heads, b
   REQUIRE(ShapeError, heads > 0 && width % heads == 0, "[", scope.path(), "] width must be a multiple of heads, got ", width, " and ", heads);
 }
 
-Tensor SelfAttention::operator()(const Tensor& x, const Tensor& sequences) const {
+Tensor SelfAttention::operator()(const Tensor& x, const Tensor& sequences, int64_t longest, const Tensor& residual) const {
   int64_t T = x.dim(0), C = x.dim(1);
   Tensor packed_qkv = reshape(qkv(x), {T, 3, heads, C / heads});
-  return out(reshape(attention_qkv(packed_qkv, sequences, {.causal = causal}), {T, C}));
+  return out(reshape(attention_qkv(packed_qkv, sequences, {.causal = causal, .longest = longest}), {T, C}), residual);
 }
 
 Mlp::Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation, const Init& init)
@@ -62,7 +63,10 @@ Mlp::Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation, con
       down(scope / "down", hidden, width, init, true, kMlpBias),
       activation(activation) {}
 
-Tensor Mlp::operator()(const Tensor& x) const { return down(gelu(up(x), activation)); }
+Tensor Mlp::operator()(const Tensor& x, const Tensor& residual) const { 
+  const auto bias_of = [](const Linear& l) { return l.bias ? l.bias->value() : Tensor(); };
+  return mlp(x, up.weight->value(x.dtype()), bias_of(up), down.weight->value(x.dtype()), bias_of(down), activation, residual);
+}
 
 SwigluMlp::SwigluMlp(const Scope& scope, int64_t width, int64_t hidden, const Init& init)
     : gate(scope / "gate", width, hidden, init, false), up(scope / "up", width, hidden, init, false), down(scope / "down", hidden, width, init, false) {}
@@ -92,7 +96,7 @@ Tensor AttentionPool::operator()(const Tensor& x, const Tensor& sequences, const
   Tensor both = reshape(kv(x), {T, 2, heads, D});
   Tensor k = reshape(slice(both, 1, 0, 1), {T, heads, D}), v = reshape(slice(both, 1, 1, 2), {T, heads, D});
   Tensor a = out(reshape(cross_attention(q, k, v, queries.defined() ? queries : even_offsets(N, 1), sequences), {N, C}));
-  return add(a, mlp(norm(a)));
+  return mlp(norm(a), a);
 }
 
 }  // namespace pumice

@@ -12,7 +12,7 @@ struct Linear {
   Linear() = default;
   Linear(const Scope& scope, int64_t in, int64_t out, const Init& init = Init::xavier_uniform(), bool with_bias = true,
          const Init& bias_init = Init::zeros());
-  Tensor operator()(const Tensor& x) const;  // (..., in) -> (..., out), dtype of x
+  Tensor operator()(const Tensor& x, const Tensor& residual = {}) const;  // (..., in) -> (..., out), dtype of x; residual (..., out) is added
 };
 
 struct LayerNorm {
@@ -45,7 +45,8 @@ struct SelfAttention {
   bool causal = false;
   SelfAttention() = default;
   SelfAttention(const Scope& scope, int64_t width, int64_t heads, bool causal = false);
-  Tensor operator()(const Tensor& x, const Tensor& sequences) const;  // x (T, C), sequences i32 (N+1) offsets -> (T, C)
+  // x (T, C), sequences i32 (N+1) offsets -> (T, C); longest: AttentionOptions::longest; residual (T, C) is added
+  Tensor operator()(const Tensor& x, const Tensor& sequences, int64_t longest = 0, const Tensor& residual = {}) const;
 };
 
 struct Mlp {
@@ -53,7 +54,7 @@ struct Mlp {
   Gelu activation = Gelu::tanh;
   Mlp() = default;
   Mlp(const Scope& scope, int64_t width, int64_t hidden, Gelu activation = Gelu::tanh, const Init& init = Init::xavier_uniform());
-  Tensor operator()(const Tensor& x) const;  // (T, C) -> (T, C)
+  Tensor operator()(const Tensor& x, const Tensor& residual = {}) const;  // (T, C) -> (T, C); residual (T, C) is added
 };
 
 // down(silu(gate(x)) up(x)), no biases: the MLP of most language models.

@@ -24,6 +24,7 @@
 #include "pumice/ops/loss/contrastive_kernels.h"
 #include "pumice/ops/loss/cross_entropy_kernels.h"
 #include "pumice/ops/loss/sigmoid_cross_entropy_kernels.h"
+#include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/matmul/matmul.h"
 #include "pumice/ops/norm/l2_normalize.h"
 #include "pumice/ops/norm/layer_norm_kernels.h"
@@ -327,6 +328,14 @@ void experts_and_embedding(Cases& all) {
     all.push_back({"its dw, added", "2 R in out (1/64 + 1/64) + 8 E in out", product + 8.0 * double(experts * in * out), [=] {
       grouped_wgrad(kCuda, {dw, y, x, offsets, 1});
     }});
+    // GELU at the end of a product: h and gelu(h) are written; backward dy w gelu'(h) takes the place of h, and gelu(h) is written again
+    const Tensor h = over(R, out, DType::bf16), held = over(R, in, DType::bf16), g = over(R, in, DType::bf16);
+    all.push_back({"grouped_linear with gelu", "2 R in out (1/64 + 1/64) + 4 R out", product + 4.0 * double(R * out), [=] {
+      grouped_forward(kCuda, {y, x, w, {}, offsets, {Epilogue::gelu, Unary::gelu_tanh, h}});
+    }});
+    all.push_back({"its dx with gelu backward", "2 R in out (1/64 + 1/64) + 6 R in", product + 6.0 * double(R * in), [=] {
+      grouped_dgrad(kCuda, {held, y, w, offsets, {Epilogue::gelu_backward, Unary::gelu_tanh, g}});
+    }});
   }
 }
 
@@ -338,6 +347,12 @@ void products(Cases& all) {
     all.push_back({dtype == DType::bf16 ? "matmul bf16 512^3" : "matmul f32 256^3",
                    dtype == DType::bf16 ? "2 M N K (1/64 + 1/64) + 2 M N" : "4 M N K (1/64 + 1/64) + 4 M N",
                    double(bytes) * (double(M * M * M) * 2 / 64 + double(M * M)), [=] { matmul(a, b); }});
+    const Tensor c = empty({M, M}, dtype, kCuda), residual = values({M, M}, dtype);
+    all.push_back({dtype == DType::bf16 ? "matmul bf16 and a residual" : "matmul f32 and a residual",
+                   dtype == DType::bf16 ? "2 M N K (1/64 + 1/64) + 4 M N" : "4 M N K (1/64 + 1/64) + 8 M N",
+                   double(bytes) * (double(M * M * M) * 2 / 64 + 2 * double(M * M)), [=] {
+      gemm_batch(kCuda, {c, a, b.transpose(0, 1), {}, 0, {Epilogue::add, Unary::gelu_tanh, residual}});
+    }});
   }
 }
 

@@ -36,6 +36,8 @@ Tensor apply(const char* name, const Tensor& input, Unary f, Save save, double s
 
 }  // namespace
 
+Unary unary_of(Gelu form) { return form == Gelu::tanh ? Unary::gelu_tanh : form == Gelu::erf ? Unary::gelu_erf : Unary::gelu_quick; }
+
 Tensor scale(const Tensor& x, double s) { return apply("scale", x, Unary::affine, Save::nothing, s, 0); }
 Tensor add_scalar(const Tensor& x, double s) { return apply("add_scalar", x, Unary::affine, Save::nothing, 1, s); }
 Tensor neg(const Tensor& x) { return apply("neg", x, Unary::affine, Save::nothing, -1, 0); }
@@ -48,8 +50,7 @@ Tensor sigmoid(const Tensor& x) { return apply("sigmoid", x, Unary::sigmoid, Sav
 Tensor relu(const Tensor& x) { return apply("relu", x, Unary::relu, Save::x); }       // dx = dy [x > 0]
 Tensor silu(const Tensor& x) { return apply("silu", x, Unary::silu, Save::x); }       // s = sigmoid(x): dx = dy s (1 + x (1 - s))
 Tensor gelu(const Tensor& x, Gelu form) {
-  const Unary f = form == Gelu::tanh ? Unary::gelu_tanh : form == Gelu::erf ? Unary::gelu_erf : Unary::gelu_quick;
-  return apply("gelu", x, f, Save::x);
+  return apply("gelu", x, unary_of(form), Save::x);
 }
 
 }  // namespace pumice

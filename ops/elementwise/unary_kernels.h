@@ -5,6 +5,8 @@
 namespace pumice {
 
 enum class Unary : int32_t { affine, exp, log, sqrt, square, tanh, sigmoid, relu, silu, gelu_tanh, gelu_erf, gelu_quick };
+enum class Gelu;
+Unary unary_of(Gelu form);
 struct UnaryFwd {
   View y, x;
   Unary f;

@@ -72,8 +72,8 @@ template <int kSide> struct FmaTile {
     }
   }
 
-  // Called by the whole block, once.
-  template <class C> static __device__ __forceinline__ void run(const Panel<float>& a, const Panel<float>& b, int64_t depth, const Output<C>& out) {
+  // Called by the whole block, once. out(): the Output, made when it is wanted, so that it takes no registers before.
+  template <class Out> static __device__ __forceinline__ void run(const Panel<float>& a, const Panel<float>& b, int64_t depth, const Out& out) {
     SIMT_DYN_SHARED(float, shared);
     const int m0 = int(threadIdx.x) / 16 * 4, n0 = int(threadIdx.x) % 16 * 4;
     Four held_a[kChunks], held_b[kChunks];
@@ -105,7 +105,7 @@ template <int kSide> struct FmaTile {
       }
     }
     __syncthreads();
-    out.template store<kColumns, kThreads>(shared);
+    out().template store<kColumns, kThreads>(shared);
   }
 };
 

@@ -12,6 +12,7 @@
 //   by columns      for a few rows of A against rows of B^T, as in generation: B is read once where it lies, and nothing is packed
 #include "pumice/ops/matmul/gemm_cpu.h"
 
+#include "pumice/ops/elementwise/unary_math.h"
 #include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/matmul/microkernel.h"
 #include "pumice/tensor/isa.h"
@@ -140,8 +141,46 @@ template <class T, class P> void pack_b(const Product& p, int64_t k0, int64_t de
   pack<T, P, kTileCols<typename P::Sum>>(static_cast<const T*>(p.b) + k0 * p.b_row + j0 * p.b_col, p.b_col, p.b_row, width, depth, out);
 }
 
+// What follows a product, on rows [i0, i0 + height) and columns [j0, j0 + width) of C that have just been stored.
+template <class C> void finish(const Product& p, int64_t i0, int64_t height, int64_t j0, int64_t width) {
+  using A = Acc<C>;
+  for (int64_t i = i0; i < i0 + height; ++i) {
+    C *c = static_cast<C*>(p.c) + i * p.c_row + j0, *other = p.other ? static_cast<C*>(p.other) + i * p.c_row + j0 : c;
+    if (p.epilogue == Epilogue::add) {
+      for (int64_t j = 0; j < width; ++j) { c[j] = C(A(c[j]) + A(other[j])); }
+      continue;
+    }
+    with_gelu(p.f, [&]<Unary F>() {
+#pragma GCC ivdep  // other may be c
+      for (int64_t j = 0; j < width; ++j) { other[j] = C(unary_value<F>(A(c[j]), A(1), A(0))); }
+    });
+  }
+}
+
+// The finished sums of a block, times gelu' of what stands in C, into C; gelu of it into `other`.
+template <class A, class C> void store_gelu_backward(const Product& p, int64_t i0, int64_t height, int64_t j0, int64_t width, const A* tile, int64_t ld) {
+  for (int64_t i = 0; i < height; ++i) {
+    C *c = static_cast<C*>(p.c) + (i0 + i) * p.c_row + j0, *other = p.other ? static_cast<C*>(p.other) + (i0 + i) * p.c_row + j0 : nullptr;
+    const A* t = tile + i * ld;
+    with_gelu(p.f, [&]<Unary F>() {
+      if (other) {
+#pragma GCC ivdep
+        for (int64_t j = 0; j < width; ++j) {
+          const A x = A(c[j]);
+          other[j] = C(unary_value<F>(x, A(1), A(0)));
+          c[j] = C(A(C(t[j])) * unary_slope<F>(x));
+        }
+      } else {
+#pragma GCC ivdep
+        for (int64_t j = 0; j < width; ++j) { c[j] = C(A(C(t[j])) * unary_slope<F>(A(c[j]))); }
+      }
+    });
+  }
+}
+
 // The finished sums of a block, in `tile` (height, ld), into C with bias, beta and conversion.
 template <class A, class C> void store(const Product& p, int64_t i0, int64_t height, int64_t j0, int64_t width, const A* tile, int64_t ld) {
+  if (p.epilogue == Epilogue::gelu_backward) { return store_gelu_backward<A, C>(p, i0, height, j0, width, tile, ld); }
   const A* bias = static_cast<const A*>(p.bias);
   C* block = static_cast<C*>(p.c) + i0 * p.c_row + j0 * p.c_col;
   if (p.c_col == 1) {
@@ -159,6 +198,7 @@ template <class A, class C> void store(const Product& p, int64_t i0, int64_t hei
       for (int64_t i = 0; i < height; ++i) { c[i * p.c_row] = C((p.beta ? A(c[i * p.c_row]) : A(0)) + (tile[i * ld + j] + b)); }
     }
   }
+  if (p.epilogue) { finish<C>(p, i0, height, j0, width); }
 }
 
 // tile (+)= a block of A, MR rows, times a panel of B.
@@ -365,7 +405,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
 bool cut_by_columns(const Product* products, int64_t count) {
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    if (p.M > kFewRows || (p.b_row != 1 && p.K > 1) || p.N < 16) { return false; }
+    if (p.M > kFewRows || (p.b_row != 1 && p.K > 1) || p.N < 16 || p.epilogue == Epilogue::gelu_backward) { return false; }
   }
   return true;
 }
@@ -435,6 +475,7 @@ template <class T, class A, class C> void by_columns(const Product* products, in
           default: few_rows<4, T, A, C>(p, rows, i, begin, end);
         }
       }
+      if (p.epilogue) { finish<C>(p, 0, p.M, begin, end - begin); }
     });
   }
 }
@@ -455,7 +496,7 @@ bool cut_by_depth(const Product* products, int64_t count) {
 // at once is the narrow one.
 template <class A> Product turned(const Product& p) {
   const auto tiles = [](int64_t M, int64_t N) { return ceil_div(M, kTileRows) * ceil_div(N, kTileCols<A>); };
-  if (p.bias || p.a_row != 1 || p.b_col != 1 || p.K < kDepth || tiles(p.M, p.N) <= tiles(p.N, p.M)) { return p; }
+  if (p.bias || p.epilogue || p.a_row != 1 || p.b_col != 1 || p.K < kDepth || tiles(p.M, p.N) <= tiles(p.N, p.M)) { return p; }
   return {p.N, p.M, p.K, p.b, p.a, p.b_col, p.b_row, p.a_col, p.a_row, p.c, p.c_col, p.c_row, nullptr, p.beta};
 }
 

@@ -1,5 +1,6 @@
 // The gemm seam of the CPU: packed, blocked products that other kernels call. Declared once per instruction-set level.
 #pragma once
+#include "pumice/ops/matmul/epilogue.h"
 #include "pumice/tensor/dtype.h"
 
 namespace pumice::PUMICE_ISA {
@@ -14,6 +15,9 @@ struct Product {
   int64_t c_row, c_col;
   const void* bias;
   int beta;
+  Epilogue::Kind epilogue = Epilogue::none;  // with one: rows of C are packed, and of the type of A
+  Unary f = Unary::gelu_tanh;
+  void* other = nullptr;  // as C, row by row
 };
 
 // All products share their element types; they run side by side in one parallel region. Work is cut by shape alone, so the bits

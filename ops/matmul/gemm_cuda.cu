@@ -2,7 +2,9 @@
 // well; the parts go to memory in f32 and are added in order, so that no atomics are needed and the bits are the same on every run.
 #include "pumice/ops/matmul/choose_tile_cuda.h"
 #include "pumice/ops/matmul/gemm.h"
+#include "pumice/ops/elementwise/arithmetic_kernels.h"
 #include "pumice/ops/matmul/gemm_cublaslt_cuda.h"
+#include "pumice/tensor/cuda_libraries.h"
 #include "pumice/tensor/simt/device_scratch.h"
 #include "pumice/tensor/simt/sum_columns.h"
 
@@ -40,17 +42,20 @@ struct Product {
 };
 
 // Grid (tiles of C * batches, parts), tile by tile of a batch. Shared memory: Tile::kSharedBytes.
-template <class Tile, class C>
+template <class Tile, class C, Epilogue::Kind E = Epilogue::none>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
-multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias) {
+multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, C* other, Unary f) {
   const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   int64_t at_a, at_b, at_c;
   p.batches.offsets(blockIdx.x / (tile_rows * tile_columns), at_a, at_b, at_c);
   const int64_t row = tile.row * Tile::kRows, column = tile.column * Tile::kColumns, k = blockIdx.y * p.part_depth;
-  c += at_c + blockIdx.y * p.part_stride + row * p.c_row + column * p.c_column;
-  const Output<C> out{c, p.c_row, p.c_column, bias ? bias + column : nullptr, p.beta, int(min(p.rows - row, int64_t(Tile::kRows))),
-                      int(min(p.columns - column, int64_t(Tile::kColumns))), p.vector_stores};
+  const auto out = [&] {
+    const int64_t at = row * p.c_row + column * p.c_column;
+    return Output<C, E>{c + at_c + blockIdx.y * p.part_stride + at, p.c_row, p.c_column, bias ? bias + column : nullptr, p.beta,
+                        int(min(p.rows - row, int64_t(Tile::kRows))), int(min(p.columns - column, int64_t(Tile::kColumns))), p.vector_stores,
+                        other ? other + at : nullptr, f};
+  };
   Tile::run(panel_of(a + at_a + k * p.a.depth, p.a, row, p.rows, Tile::kRows),
             panel_of(b + at_b + k * p.b.depth, p.b, column, p.columns, Tile::kColumns), min(p.depth - k, p.part_depth), out);
 }
@@ -102,7 +107,7 @@ int64_t parts_of(const Product& p, int64_t tiles) {
 template <class Tile, class C> void launch_tiles(const Product& p, int64_t tiles, int64_t parts, const GemmArgs& g, C* c, const float* bias) {
   using T = typename Tile::Element;
   simt::launch<multiply_tiles<Tile, C>>({.grid = {unsigned(tiles), unsigned(parts)}, .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p,
-                                        g.a.as<const T>(), g.b.as<const T>(), c, bias);
+                                        g.a.as<const T>(), g.b.as<const T>(), c, bias, nullptr, g.epilogue.f);
 }
 
 // The parts of C as (parts, batches, rows, columns) in f32, then their sum.
@@ -122,10 +127,61 @@ template <class Tile, class C> void multiply_in_parts(const Product& p, int64_t 
   simt::launch<add_parts<C>>({.grid = simt::blocks_for(total, 256), .block = 256}, p, parts, total, sums.get(), g.c.as<C>(), g.bias.as<const float>());
 }
 
+// One matrix product with its epilogue in the tiles, or false where it has to run by itself: cuBLASLt makes the product, or so few tiles that it is cut.
+bool multiply_and_finish(const GemmArgs& g) {
+  const Product p = product_of(g);
+  if (cuda_libraries::cublaslt() || g.c.size() != p.rows * p.columns || !p.a.depth_major || p.c_column != 1) { return false; }
+  const bool vector = p.vector_stores && (!g.epilogue.other || stores_vectors(g.epilogue.other, p.c_row, 1, true));
+  bool done = false;
+  const auto launch = [&]<class Tile>() {
+    const int64_t tiles = tiles_of(p.rows, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
+    if (parts_of(p, tiles) > 1) { return; }
+    const auto with = [&]<Epilogue::Kind E>() {
+      using T = typename Tile::Element;
+      Product finished = p;
+      finished.vector_stores = vector;
+      simt::launch<multiply_tiles<Tile, T, E>>({.grid = unsigned(tiles), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, finished, g.a.as<const T>(),
+                                               g.b.as<const T>(), g.c.as<T>(), g.bias.as<const float>(), g.epilogue.other.as<T>(), g.epilogue.f);
+    };
+    switch (g.epilogue.kind) {
+      case Epilogue::gelu: with.template operator()<Epilogue::gelu>(); break;
+      case Epilogue::gelu_backward: with.template operator()<Epilogue::gelu_backward>(); break;
+      default: with.template operator()<Epilogue::add>();
+    }
+    done = true;
+  };
+  const bool large = large_tiles(p.rows, p.columns, 1);
+  if (p.b.depth_major) { with_tile<true, true>(g.a.dtype, large, launch); }
+  else { with_tile<true, false>(g.a.dtype, large, launch); }
+  return done;
+}
+
+// The product, then its epilogue as elementwise kernels.
+void multiply_then_finish(const GemmArgs& g) {
+  GemmArgs product = g;
+  product.epilogue = {};
+  const Epilogue& e = g.epilogue;
+  if (e.kind == Epilogue::gelu_backward) {
+    simt::DeviceScratch<char> v(g.c.size() * size_of(g.c.dtype));
+    product.c.data = v.get();
+    gemm_batch(product);
+    if (e.other) { unary_fwd({e.other, g.c, e.f, 1, 0}); }
+    return unary_bwd({g.c, product.c, g.c, e.f, 1});
+  }
+  gemm_batch(product);
+  if (e.kind == Epilogue::gelu) { unary_fwd({e.other ? e.other : g.c, g.c, e.f, 1, 0}); }
+  else { arithmetic({g.c, g.c, e.other, Arithmetic::add}); }
+}
+
 }  // namespace
 
 void gemm_batch(const GemmArgs& g) {
-  if (g.c.size() == 0 || multiply_by_cublaslt(g)) { return; }
+  if (g.c.size() == 0) { return; }
+  if (g.epilogue.kind) {
+    if (!multiply_and_finish(g)) { multiply_then_finish(g); }
+    return;
+  }
+  if (multiply_by_cublaslt(g)) { return; }
   const Product p = product_of(g);
   const int64_t count = g.c.size() / (p.rows * p.columns);
   with_tile(g.a.dtype, large_tiles(p.rows, p.columns, count), p.a, p.b, [&]<class Tile>() {

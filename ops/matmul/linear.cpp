@@ -4,11 +4,12 @@
 
 #include "pumice/autograd/saved.h"
 #include "pumice/ops/matmul/gemm.h"
+#include "pumice/ops/matmul/linear_parts.h"
 #include "pumice/ops/require.h"
 
 namespace pumice {
 
-Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
+Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b, const Tensor& residual) {
   require_float("linear", "x", input);
   REQUIRE(ShapeError, input.rank() >= 1 && w.rank() == 2 && input.dim(-1) == w.dim(1), "[linear] x (..., in) and w (out, in) are required, got x ",
           input.shape(), " and w ", w.shape());
@@ -22,32 +23,23 @@ Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b) {
   Shape out = input.shape();
   out[out.rank() - 1] = w.dim(0);
   Tensor y = empty(out, input.dtype(), input.device()), flat = y.reshape({x.dim(0), w.dim(0)});
-  gemm_batch(x.device(), {flat, x, w.transpose(0, 1), b.defined() ? packed(b) : Tensor(), 0});
+  gemm_batch(x.device(), {flat, x, w.transpose(0, 1), b.defined() ? packed(b) : Tensor(), 0, adding(packed_residual("linear", residual, y))});
 
   // dx = dy w     dw = dy^T x     db = sum over rows of dy
   const int64_t rows = x.dim(0);
   Saved saved = needs_grad(w) ? Saved(input) : Saved();
-  return record("linear", y, {input, w, b}, [saved, w = w.detach(), shape = input.shape(), rows](const Tensor& dy, std::span<GradSink> dx) {
+  return record("linear", y, {input, w, b, residual}, [saved, w = w.detach(), shape = input.shape(), rows](const Tensor& dy, std::span<GradSink> dx) {
     Tensor flat = packed(dy).reshape({rows, w.dim(0)});
     if (dx[1].needed()) {  // before dx, so that what is made again for it is gone by then
-      Tensor x = packed(saved.get()).reshape({rows, w.dim(1)});
-      if (dx[1].is_leaf()) { gemm_batch(x.device(), {dx[1].accumulator(), flat.transpose(0, 1), x, {}, 1}); }
-      else {
-        Tensor dw = empty(w.shape(), w.dtype(), w.device());
-        gemm_batch(x.device(), {dw, flat.transpose(0, 1), x, {}, 0});
-        dx[1].put(dw);
-      }
+      put_weight_gradient(dx[1], w, flat, packed(saved.get()).reshape({rows, w.dim(1)}));
     }
     if (dx[0].needed()) {
       Tensor dinput = empty(shape, w.dtype(), w.device());
       gemm_batch(w.device(), {dinput.reshape({rows, w.dim(1)}), flat, w, {}, 0});
       dx[0].put(dinput);
     }
-    if (dx[2].needed()) {
-      Tensor db = dx[2].is_leaf() ? dx[2].accumulator() : zeros({w.dim(0)}, w.dtype() == DType::f64 ? DType::f64 : DType::f32, w.device());
-      column_sums(w.device(), {db, flat});
-      if (!dx[2].is_leaf()) { dx[2].put(db); }
-    }
+    if (dx[2].needed()) { put_bias_gradient(dx[2], flat); }
+    if (dx[3].needed()) { dx[3].put(dy); }
   });
 }
 

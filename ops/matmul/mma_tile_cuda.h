@@ -65,8 +65,8 @@ template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaT
     }
   }
 
-  // Called by the whole block, once.
-  template <class C> static __device__ __forceinline__ void run(const Panel<bf16>& a, const Panel<bf16>& b, int64_t depth, const Output<C>& out) {
+  // Called by the whole block, once. out(): the Output, made when it is wanted, so that it takes no registers before.
+  template <class Out> static __device__ __forceinline__ void run(const Panel<bf16>& a, const Panel<bf16>& b, int64_t depth, const Out& out) {
     SIMT_DYN_SHARED(bf16, ring);
     const int warp = int(threadIdx.x) >> 5, lane = int(threadIdx.x) & 31;
     const int m0 = warp % 2 * kWarpRows, n0 = warp / 2 * kWarpColumns;
@@ -100,7 +100,7 @@ template <int Rows, int Columns, bool ADepthMajor, bool BDepthMajor> struct MmaT
       }
     }
     __syncthreads();
-    out.template store<kColumns, kThreads>(shared_sums);
+    out().template store<kColumns, kThreads>(shared_sums);
   }
 };
 

@@ -1,6 +1,8 @@
 // What the tiles of CUDA products share: operands as panels, the order of tiles, and the store of finished sums. gemm_cuda.cu and
 // moe/grouped_linear_cuda.cu differ only in how a block finds its panels.
 #pragma once
+#include "pumice/ops/elementwise/unary_math.h"
+#include "pumice/ops/matmul/epilogue.h"
 #include "pumice/tensor/simt/rows.h"
 #include "pumice/tensor/simt/simt.h"
 #include "pumice/tensor/view.h"
@@ -42,18 +44,40 @@ template <int kChunk, class T> __device__ __forceinline__ Chunk<T> chunk_of(cons
 // padding spreads the fragments of mma.sync over the banks.
 template <int kColumns> inline constexpr int kSumsStride = kColumns + 8;
 
-// c = beta c + sums + bias for the rows and columns that exist; data and bias start at the tile.
-template <class C> struct Output {
+// c = beta c + sums + bias for the rows and columns that exist, and what Epilogue E asks; data, other and bias start at the tile.
+template <class C, Epilogue::Kind E = Epilogue::none> struct Output {
   C* data;
   int64_t row, column;
   const float* bias;  // or null
   int beta, rows, columns;
   bool vector;        // 16-byte chunks of a row may be stored at once
+  C* other = nullptr;  // as data, row by row
+  Unary f = Unary::gelu_tanh;
 
   __device__ __forceinline__ C finished(float sum, int j, C before) const {
     if (bias) { sum += bias[j]; }
     return C(beta ? float(before) + sum : sum);
   }
+  // v: the finished number, which becomes c. x: what stood in c before, or the summand; it becomes f of it, or of v.
+  __device__ __forceinline__ void apply(C& v, C& x) const {
+    if constexpr (E == Epilogue::add) { v = C(float(v) + float(x)); }
+    if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
+      const float given = float(E == Epilogue::gelu ? v : x);
+      float value = 0, slope = 0;
+      switch (f) {
+        case Unary::gelu_erf: gelu<Unary::gelu_erf>(given, value, slope); break;
+        case Unary::gelu_quick: gelu<Unary::gelu_quick>(given, value, slope); break;
+        default: gelu<Unary::gelu_tanh>(given, value, slope);
+      }
+      x = C(value);
+      if constexpr (E == Epilogue::gelu_backward) { v = C(float(v) * slope); }
+    }
+  }
+  template <Unary F> static __device__ __forceinline__ void gelu(float x, float& value, float& slope) {
+    value = unary_value<F>(x, 1.0f, 0.0f);
+    if constexpr (E == Epilogue::gelu_backward) { slope = unary_slope<F>(x); }
+  }
+
   template <int kColumns, int kThreads> __device__ __forceinline__ void store(const float* sums) const {
     constexpr int kChunk = simt::kVectorOf<C>, kPerRow = kColumns / kChunk;
     for (int i = int(threadIdx.x); i < rows * kPerRow; i += kThreads) {
@@ -66,9 +90,33 @@ template <class C> struct Output {
         const auto sum = simt::load_vector<kChunk>(from);
         SIMT_UNROLL
         for (int e = 0; e < kChunk; ++e) { v.v[e] = finished(sum.v[e], j + e, v.v[e]); }
+        if constexpr (E != Epilogue::none) {
+          simt::Vector<C, kChunk> x = {};
+          C* at = other ? other + r * row + j : nullptr;
+          if constexpr (E == Epilogue::gelu_backward) { x = simt::load_vector<kChunk>(to); }
+          if constexpr (E == Epilogue::add) { x = simt::load_vector<kChunk>(at); }
+          SIMT_UNROLL
+          for (int e = 0; e < kChunk; ++e) { apply(v.v[e], x.v[e]); }
+          if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
+            if (at) { simt::store_vector(at, x); }
+            else if constexpr (E == Epilogue::gelu) { v = x; }
+          }
+        }
         simt::store_vector(to, v);
       } else {
-        for (int e = 0; e < kChunk && j + e < columns; ++e) { to[e * column] = finished(from[e], j + e, beta ? to[e * column] : C(0)); }
+        for (int e = 0; e < kChunk && j + e < columns; ++e) {
+          C v = finished(from[e], j + e, beta ? to[e * column] : C(0));
+          if constexpr (E != Epilogue::none) {
+            C* at = other ? other + r * row + j + e : nullptr;
+            C x = E == Epilogue::gelu_backward ? to[e] : E == Epilogue::add ? *at : C(0);
+            apply(v, x);
+            if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
+              if (at) { *at = x; }
+              else if constexpr (E == Epilogue::gelu) { v = x; }
+            }
+          }
+          to[e * column] = v;
+        }
       }
     }
   }

@@ -1,4 +1,7 @@
+#include <cmath>
+
 #include "pumice/moe/grouped_linear.h"
+#include "pumice/tensor/error.h"
 #include "../op_case.h"
 
 namespace pumice::testing {
@@ -53,6 +56,46 @@ OpCase deep() {
   return c;
 }
 AddCases large({many_experts(), deep()});
+
+OpCase grouped_mlp_case(std::vector<double> offsets, int64_t in, int64_t hidden, int64_t out, bool bias) {
+  const int64_t E = int64_t(offsets.size()) - 1, R = int64_t(offsets.back());
+  std::vector<Input> inputs = {{.shape = {R, in}}, {.shape = {E, hidden, in}}, {.shape = {E, out, hidden}},
+                               {.shape = {E + 1}, .dtype = DType::i32, .differentiable = false, .values = offsets}};
+  if (bias) {
+    inputs.push_back({.shape = {E, hidden}, .parameter = true});
+    inputs.push_back({.shape = {E, out}, .parameter = true});
+  }
+  auto reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    const double *x = t[0].data<double>(), *up = t[1].data<double>(), *down = t[2].data<double>();
+    std::vector<double> y(size_t(R * out)), g(static_cast<size_t>(hidden));
+    for (int64_t e = 0; e < E; ++e) {
+      for (int64_t r = int64_t(offsets[e]); r < int64_t(offsets[e + 1]); ++r) {
+        for (int64_t f = 0; f < hidden; ++f) {
+          double h = bias ? t[4].data<double>()[e * hidden + f] : 0;
+          for (int64_t i = 0; i < in; ++i) { h += x[r * in + i] * up[(e * hidden + f) * in + i]; }
+          g[f] = h / 2 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (h + 0.044715 * h * h * h)));
+        }
+        for (int64_t o = 0; o < out; ++o) {
+          double sum = bias ? t[5].data<double>()[e * out + o] : 0;
+          for (int64_t f = 0; f < hidden; ++f) { sum += g[f] * down[(e * out + o) * hidden + f]; }
+          y[r * out + o] = sum;
+        }
+      }
+    }
+    return {y};
+  };
+  return {.name = concat_text("grouped_mlp E=", E, " rows=", R, " in=", in, " hidden=", hidden, " out=", out, bias ? " bias" : ""),
+          .inputs = inputs,
+          .run = [bias](const std::vector<Tensor>& t) {
+            return std::vector{bias ? grouped_mlp(t[0], t[1], t[4], t[2], t[5], t[3]) : grouped_mlp(t[0], t[1], Tensor(), t[2], Tensor(), t[3])};
+          },
+          .reference = reference,
+          .bytes = 4.0 * double(R * (in + 2 * hidden + out) + E * hidden * (in + out)), .flops = 2.0 * double(R * hidden * (in + out)), .widen = 10,
+          .why_widened = "two sums of many products round more than one product"};
+}
+// as above: one expert, empty experts, no rows, more than one tile, odd sizes
+AddCases mlps({grouped_mlp_case({0, 3}, 5, 4, 2, true), grouped_mlp_case({0, 0, 4, 4, 9, 9}, 7, 33, 6, true), grouped_mlp_case({0, 0, 0}, 4, 3, 2, false),
+               grouped_mlp_case({0, 70, 71, 90}, 8, 16, 8, true)});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -33,6 +33,21 @@ OpCase linear_case(Shape x, int64_t out, bool bias) {
           .widen = deep ? 10.0 : 2.0, .why_widened = "a sum of many products rounds more than one product"};
 }
 
+OpCase residual_case(Shape x, int64_t out) {
+  OpCase c = linear_case(x, out, true);
+  Shape y = x;
+  y[y.rank() - 1] = out;
+  c.name += " residual";
+  c.inputs.push_back({y});
+  c.run = [](const std::vector<Tensor>& t) { return std::vector{linear(t[0], t[1], t[2], t[3])}; };
+  c.reference = [](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    std::vector<double> sum = reference({t[0], t[1], t[2]})[0];
+    for (size_t i = 0; i < sum.size(); ++i) { sum[i] += t[3].data<double>()[i]; }
+    return {sum};
+  };
+  return c;
+}
+
 // one row, one column, odd, around the register tile (14 x 32, 6 x 16, 4 x 8), more than one block of rows, of depth, and the cut
 // by depth of the weight gradient (more than 2048 rows), and the cut by columns for up to sixteen rows
 AddCases cases({linear_case({1, 1}, 1, true), linear_case({1, 7}, 3, true), linear_case({3, 5}, 4, false), linear_case({2, 3, 17}, 33, true),
@@ -42,7 +57,8 @@ AddCases cases({linear_case({1, 1}, 1, true), linear_case({1, 7}, 3, true), line
                 // rows long enough to be multiplied where they lie: whole tiles and some rows more, over several blocks of depth
                 linear_case({31, 1034}, 37, true), linear_case({17, 530}, 18, false),
                 // weight gradients that are fewer tiles as their transpose (15 x 14 ones of 14 x 32), cut by depth and by tiles
-                linear_case({2100, 14}, 15, true), linear_case({600, 14}, 15, false)});
+                linear_case({2100, 14}, 15, true), linear_case({600, 14}, 15, false),
+                residual_case({1, 1}, 1), residual_case({2, 3, 17}, 33), residual_case({70, 40}, 66), residual_case({4, 70}, 37)});
 
 }  // namespace
 }  // namespace pumice::testing

@@ -133,13 +133,13 @@ Tensor Decoder::rotate(const Tensor& x, const Pass& p) const {
   return concat(parts, 0);
 }
 
-Tensor Decoder::attend(const Layer& l, const Tensor& x, const Pass& p) const {
+Tensor Decoder::attend(const Layer& l, const Tensor& x, const Tensor& residual, const Pass& p) const {
   const int64_t T = x.dim(0), D = config_.head_width;
   const AttentionOptions options{.causal = true, .window = l.window};
   Tensor q = rotate(reshape(l.q(x), {T, config_.heads, D}), p);
   Tensor k = rotate(reshape(l.k(x), {T, config_.kv_heads, D}), p);
   Tensor v = reshape(l.v(x), {T, config_.kv_heads, D});
-  if (!p.run.cache) { return l.out(reshape(attention(q, k, v, p.sequences, options), {T, config_.heads * D})); }
+  if (!p.run.cache) { return l.out(reshape(attention(q, k, v, p.sequences, options), {T, config_.heads * D}), residual); }
 
   const std::vector<int32_t> begin = p.sequences.to_vector<int32_t>();
   std::vector<Tensor> parts;
@@ -149,28 +149,28 @@ Tensor Decoder::attend(const Layer& l, const Tensor& x, const Pass& p) const {
     const KvCache::Seen seen = p.run.cache->append(l.index, int64_t(n), own(k), own(v));
     parts.push_back(cross_attention(own(q), seen.k, seen.v, offsets_of({0, begin[n + 1] - begin[n]}), offsets_of({0, int32_t(seen.k.dim(0))}), options));
   }
-  return l.out(reshape(parts.size() == 1 ? parts[0] : concat(parts, 0), {T, config_.heads * D}));
+  return l.out(reshape(parts.size() == 1 ? parts[0] : concat(parts, 0), {T, config_.heads * D}), residual);
 }
 
-Tensor Decoder::feed_forward(const Layer& l, const Tensor& x, const Pass& p, Tensor& aux) const {
-  if (!l.sparse) { return l.mlp(x); }
+Tensor Decoder::feed_forward(const Layer& l, const Tensor& x, const Tensor& residual, const Pass& p, Tensor& aux) const {
+  if (!l.sparse) { return l.mlp(x, residual); }
   Routing routing;
   Tensor y = l.moe(x, p.groups, p.run.training, routing);
   if (p.run.routings) { p.run.routings->push_back(routing); }
   if (p.run.training) { aux = auxiliary_losses(routing, {.weight = config_.aux_weight, .losses = {AuxLoss::balance}}).total; }
-  if (!config_.residual_moe) { return y; }
+  if (!config_.residual_moe) { return add(residual, y); }
   Tensor c = softmax(l.coefficient(x));  // (T, 2)
-  return add(mul(y, slice(c, 1, 0, 1)), mul(l.mlp(x), slice(c, 1, 1, 2)));
+  return add(residual, add(mul(y, slice(c, 1, 0, 1)), mul(l.mlp(x), slice(c, 1, 1, 2))));
 }
 
 // Returns {x, auxiliary loss}, or {x} alone where there is none.
 std::vector<Tensor> Decoder::run_layer(const Layer& l, const Tensor& x, const Pass& p) const {
   Tensor aux, y, h = l.norm1(x);
   if (config_.parallel) {
-    y = add(add(x, attend(l, h, p)), feed_forward(l, h, p, aux));
+    y = feed_forward(l, h, attend(l, h, x, p), p, aux);
   } else {
-    y = add(x, attend(l, h, p));
-    y = add(y, feed_forward(l, l.norm2(y), p, aux));
+    y = attend(l, h, x, p);
+    y = feed_forward(l, l.norm2(y), y, p, aux);
   }
   return aux.defined() ? std::vector{y, aux} : std::vector{y};
 }

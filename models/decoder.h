@@ -76,7 +76,7 @@ class Decoder {
     std::optional<Mlp> gelu;
     FeedForward() = default;
     FeedForward(const Scope& scope, const DecoderConfig& config);
-    Tensor operator()(const Tensor& x) const { return swiglu ? (*swiglu)(x) : (*gelu)(x); }
+    Tensor operator()(const Tensor& x, const Tensor& residual = {}) const { return swiglu ? (*swiglu)(x, residual) : (*gelu)(x, residual); }
   };
   struct Layer {
     int64_t index = 0, window = 0;
@@ -97,8 +97,9 @@ class Decoder {
   };
   Pass pass_of(const DecoderInput& input, const DecoderRun& run) const;
   Tensor rotate(const Tensor& x, const Pass& pass) const;
-  Tensor attend(const Layer& layer, const Tensor& x, const Pass& pass) const;
-  Tensor feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, Tensor& aux) const;
+  // Both add `residual` to what they make of x.
+  Tensor attend(const Layer& layer, const Tensor& x, const Tensor& residual, const Pass& pass) const;
+  Tensor feed_forward(const Layer& layer, const Tensor& x, const Tensor& residual, const Pass& pass, Tensor& aux) const;
   std::vector<Tensor> run_layer(const Layer& layer, const Tensor& x, const Pass& pass) const;
 
   DecoderConfig config_;

@@ -93,7 +93,7 @@ Tensor grouped_mlp(const Tensor& input, const Tensor& up_in, const Tensor& up_bi
   Tensor h = empty({rows, up.dim(1)}, x.dtype(), x.device()), y = empty({rows, down.dim(1)}, x.dtype(), x.device());
   {
     Tensor g = keeps ? empty_like(h) : Tensor();
-    grouped_forward(x.device(), {h, x, up, bias_of(up_bias), offsets, {Epilogue::gelu, f, g}});
+    grouped_forward(x.device(), {h, x, up, bias_of(up_bias), offsets, {.kind = Epilogue::gelu, .f = f, .y = g}});
     grouped_forward(x.device(), {y, keeps ? g : h, down, bias_of(down_bias), offsets});
   }
 
@@ -103,7 +103,7 @@ Tensor grouped_mlp(const Tensor& input, const Tensor& up_in, const Tensor& up_bi
     Tensor dy = packed(grad), dh = h;  // a graph is run backward once, and nobody else has h
     {
       Tensor g = dx[3].needed() ? empty_like(h) : Tensor();
-      grouped_dgrad(dy.device(), {dh, dy, down, offsets, {Epilogue::gelu_backward, f, g}});
+      grouped_dgrad(dy.device(), {dh, dy, down, offsets, {.kind = Epilogue::gelu_backward, .f = f, .y = g}});
       if (dx[3].needed()) { put_weight_gradient(dx[3], down, dy, g, offsets); }
     }
     if (dx[4].needed()) { put_bias_gradient(dx[4], down, dy, offsets); }
@@ -112,6 +112,52 @@ Tensor grouped_mlp(const Tensor& input, const Tensor& up_in, const Tensor& up_bi
     if (dx[0].needed()) {
       Tensor dinput = empty({dy.dim(0), up.dim(2)}, dy.dtype(), dy.device());
       grouped_dgrad(dy.device(), {dinput, dh, up, offsets});
+      dx[0].put(dinput);
+    }
+  });
+}
+
+Tensor grouped_swiglu_mlp(const Tensor& input, const Tensor& gate_in, const Tensor& up_in, const Tensor& down_in, const Tensor& row_offsets) {
+  const char* op = "grouped_swiglu_mlp";
+  require_float(op, "x", input);
+  REQUIRE(ShapeError, input.rank() == 2, "[", op, "] x must be (R, in), got ", input.shape());
+  require_weights(op, "gate", input, input.dim(1), gate_in, Tensor());
+  require_weights(op, "up", input, input.dim(1), up_in, Tensor());
+  REQUIRE(ShapeError, gate_in.shape() == up_in.shape(), "[", op, "] gate and up must have one shape, got ", gate_in.shape(), " and ", up_in.shape());
+  require_weights(op, "down", input, up_in.dim(1), down_in, Tensor());
+  REQUIRE(ShapeError, up_in.dim(0) == down_in.dim(0), "[", op, "] up and down must have as many experts, got ", up_in.dim(0), " and ", down_in.dim(0));
+  Tensor offsets = packed(row_offsets), x = packed(input), gate = packed(gate_in), up = packed(up_in), down = packed(down_in);
+  require_offsets(op, offsets, up.dim(0), x.dim(0));
+  offsets = to_device(offsets, x.device());
+  const int64_t rows = x.dim(0);
+  bool keeps = false;
+  for (const Tensor* t : {&input, &gate_in, &up_in, &down_in}) { keeps |= needs_grad(*t); }
+  Tensor a = empty({rows, up.dim(1)}, x.dtype(), x.device()), b = empty_like(a), y = empty({rows, down.dim(1)}, x.dtype(), x.device());
+  {
+    Tensor g = keeps ? empty_like(b) : Tensor();
+    grouped_forward(x.device(), {a, x, gate, {}, offsets});
+    grouped_forward(x.device(), {b, x, up, {}, offsets, {.kind = Epilogue::swiglu, .y = g, .other = a}});
+    grouped_forward(x.device(), {y, keeps ? g : b, down, {}, offsets});
+  }
+
+  // per expert, as of swiglu_mlp()
+  Saved saved = needs_grad(gate_in) || needs_grad(up_in) ? Saved(input) : Saved();
+  return record(op, y, {input, gate_in, up_in, down_in}, [saved, a, b, gate, up, down, offsets](const Tensor& grad, std::span<GradSink> dx) {
+    Tensor dy = packed(grad), da = a, db = b;
+    {
+      Tensor g = dx[3].needed() ? empty_like(b) : Tensor();
+      grouped_dgrad(dy.device(), {db, dy, down, offsets, {.kind = Epilogue::swiglu_backward, .y = g, .other = da}});
+      if (dx[3].needed()) { put_weight_gradient(dx[3], down, dy, g, offsets); }
+    }
+    if (dx[1].needed() || dx[2].needed()) {
+      Tensor x = packed(saved.get());
+      if (dx[1].needed()) { put_weight_gradient(dx[1], gate, da, x, offsets); }
+      if (dx[2].needed()) { put_weight_gradient(dx[2], up, db, x, offsets); }
+    }
+    if (dx[0].needed()) {
+      Tensor dinput = empty({dy.dim(0), up.dim(2)}, dy.dtype(), dy.device()), of_gate = empty_like(dinput);
+      grouped_dgrad(dy.device(), {of_gate, da, gate, offsets});
+      grouped_dgrad(dy.device(), {dinput, db, up, offsets, {.kind = Epilogue::add, .other = of_gate}});
       dx[0].put(dinput);
     }
   });

@@ -16,4 +16,7 @@ Tensor grouped_linear(const Tensor& x, const Tensor& w, const Tensor& b, const T
 Tensor grouped_mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down, const Tensor& down_bias, const Tensor& offsets,
                    Gelu form = Gelu::tanh);
 
+// The same as swiglu_mlp(): y[r] = (silu(x[r] gate[e]^T) x[r] up[e]^T) down[e]^T.   gate, up (E, F, in)   down (E, out, F)
+Tensor grouped_swiglu_mlp(const Tensor& x, const Tensor& gate, const Tensor& up, const Tensor& down, const Tensor& offsets);
+
 }  // namespace pumice

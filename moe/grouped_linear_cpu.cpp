@@ -11,7 +11,8 @@ namespace {
 constexpr int kSlot = 5;  // the gemm uses 0 to 4
 
 PUMICE_INLINE char* at(const View& v, int64_t element) { return static_cast<char*>(v.data) + element * size_of(v.dtype); }
-PUMICE_INLINE void* other_at(const Epilogue& e, int64_t element) { return e.other.data ? at(e.other, element) : nullptr; }
+// From an element on, of a matrix that may be absent.
+PUMICE_INLINE void* beside(const View& v, int64_t element) { return v.data ? at(v, element) : nullptr; }
 PUMICE_INLINE int64_t accumulator_size(DType d) { return d == DType::f64 ? 8 : 4; }
 
 }  // namespace
@@ -24,7 +25,7 @@ void grouped_forward(const GroupedForward& a) {
     const int64_t first = offsets[e], rows = offsets[e + 1] - first;
     const void* bias = a.b ? static_cast<char*>(a.b.data) + e * out * accumulator_size(a.x.dtype) : nullptr;
     products[e] = {rows, out, in, at(a.x, first * in), at(a.w, e * out * in), in, 1, 1, in, at(a.y, first * out), out, 1, bias, 0,
-                   a.epilogue.kind, a.epilogue.f, other_at(a.epilogue, first * out)};
+                   a.epilogue.kind, a.epilogue.f, beside(a.epilogue.y, first * out), beside(a.epilogue.other, first * out)};
   }
   gemm(products, E, a.x.dtype, a.y.dtype);
 }
@@ -36,7 +37,7 @@ void grouped_dgrad(const GroupedDgrad& a) {
   for (int64_t e = 0; e < E; ++e) {
     const int64_t first = offsets[e], rows = offsets[e + 1] - first;
     products[e] = {rows, in, out, at(a.dy, first * out), at(a.w, e * out * in), out, 1, in, 1, at(a.dx, first * in), in, 1, nullptr, 0,
-                   a.epilogue.kind, a.epilogue.f, other_at(a.epilogue, first * in)};
+                   a.epilogue.kind, a.epilogue.f, beside(a.epilogue.y, first * in), beside(a.epilogue.other, first * in)};
   }
   gemm(products, E, a.dy.dtype, a.dx.dtype);
 }

@@ -17,7 +17,7 @@ struct Grouped {
 template <class Tile, class C, Epilogue::Kind E>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
 multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, const int32_t* offsets,
-              bool vector_stores, C* other, Unary f) {
+              bool vector_stores, C* y, C* other, Unary f) {
   const int64_t tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x, gridDim.x / tile_columns, tile_columns);
   const auto rows = simt::segment_block<Tile::kRows, true>(offsets, p.experts, p.rows, tile.row);
@@ -29,8 +29,9 @@ multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::E
     for (int i = int(threadIdx.x) / 32; i < count; i += Tile::kThreads / 32) {  // a warp per row
       for (int j = int(threadIdx.x) % 32; j < width; j += 32) {
         c[first + i * p.columns + j] = C(0.0f);
-        if constexpr (E != Epilogue::none) {  // gelu(0) = 0
-          if (other) { other[first + i * p.columns + j] = C(0.0f); }
+        if constexpr (E != Epilogue::none) {  // all that follows is zero as well
+          if (y) { y[first + i * p.columns + j] = C(0.0f); }
+          if (E == Epilogue::swiglu_backward) { other[first + i * p.columns + j] = C(0.0f); }
         }
       }
     }
@@ -39,7 +40,8 @@ multiply_rows(Grouped p, const typename Tile::Element* a, const typename Tile::E
   const auto out = [&] {
     const int64_t at = rows.start * p.columns + column;
     return Output<C, E>{c + at, p.columns, 1, bias ? bias + rows.segment * p.columns + column : nullptr, 0, int(rows.end - rows.start),
-                        int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores, other ? other + at : nullptr, f};
+                        int(min(p.columns - column, int64_t(Tile::kColumns))), vector_stores, y ? y + at : nullptr,
+                        other ? other + at : nullptr, f};
   };
   Tile::run(panel_of(a, p.a, rows.start, rows.end, Tile::kRows),
             panel_of(b + rows.segment * p.columns * p.depth, p.b, column, p.columns, Tile::kColumns), p.depth, out);
@@ -92,9 +94,11 @@ void by_rows(const Grouped& p, const View& a, const View& b, const View& c, cons
   with_tile<true, kBDepthMajor>(a.dtype, large_tiles(p.rows / p.experts, p.columns, p.experts), [&]<class Tile>() {
     using T = typename Tile::Element;
     const int64_t blocks = simt::segment_blocks(p.rows, p.experts + 1, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
-    const bool vector_stores = stores_vectors(c, p.columns, 1, true) && (!e.other || stores_vectors(e.other, p.columns, 1, true));
+    bool vector_stores = stores_vectors(c, p.columns, 1, true);
+    for (const View& v : {e.y, e.other}) { vector_stores &= !v || stores_vectors(v, p.columns, 1, true); }
     simt::launch<multiply_rows<Tile, T, E>>({.grid = unsigned(blocks), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p, a.as<const T>(),
-                                            b.as<const T>(), c.as<T>(), bias.as<const float>(), offsets.as<const int32_t>(), vector_stores, e.other.as<T>(), e.f);
+                                            b.as<const T>(), c.as<T>(), bias.as<const float>(), offsets.as<const int32_t>(), vector_stores, e.y.as<T>(),
+                                            e.other.as<T>(), e.f);
   });
 }
 
@@ -103,15 +107,24 @@ void by_rows(const Grouped& p, const View& a, const View& b, const View& c, cons
 void grouped_forward(const GroupedForward& a) {
   const int64_t E = a.w.shape[0], out = a.w.shape[1], in = a.w.shape[2];
   const Grouped p{E, a.x.shape[0], out, in, layout_of(a.x, in, 1, true), layout_of(a.w, in, 1, true)};
-  if (a.epilogue.kind == Epilogue::gelu) { return by_rows<true, Epilogue::gelu>(p, a.x, a.w, a.y, a.b, a.offsets, a.epilogue); }
-  by_rows<true, Epilogue::none>(p, a.x, a.w, a.y, a.b, a.offsets, {});
+  const auto run = [&]<Epilogue::Kind kind>() { by_rows<true, kind>(p, a.x, a.w, a.y, a.b, a.offsets, a.epilogue); };
+  switch (a.epilogue.kind) {
+    case Epilogue::gelu: return run.template operator()<Epilogue::gelu>();
+    case Epilogue::swiglu: return run.template operator()<Epilogue::swiglu>();
+    default: return run.template operator()<Epilogue::none>();
+  }
 }
 
 void grouped_dgrad(const GroupedDgrad& a) {
   const int64_t E = a.w.shape[0], out = a.w.shape[1], in = a.w.shape[2];
   const Grouped p{E, a.dy.shape[0], in, out, layout_of(a.dy, out, 1, true), layout_of(a.w, 1, in, true)};
-  if (a.epilogue.kind == Epilogue::gelu_backward) { return by_rows<false, Epilogue::gelu_backward>(p, a.dy, a.w, a.dx, {}, a.offsets, a.epilogue); }
-  by_rows<false, Epilogue::none>(p, a.dy, a.w, a.dx, {}, a.offsets, {});
+  const auto run = [&]<Epilogue::Kind kind>() { by_rows<false, kind>(p, a.dy, a.w, a.dx, {}, a.offsets, a.epilogue); };
+  switch (a.epilogue.kind) {
+    case Epilogue::gelu_backward: return run.template operator()<Epilogue::gelu_backward>();
+    case Epilogue::swiglu_backward: return run.template operator()<Epilogue::swiglu_backward>();
+    case Epilogue::add: return run.template operator()<Epilogue::add>();
+    default: return run.template operator()<Epilogue::none>();
+  }
 }
 
 void grouped_wgrad(const GroupedWgrad& a) {

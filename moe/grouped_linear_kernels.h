@@ -5,6 +5,7 @@
 
 namespace pumice {
 
+// Of the epilogues, forward takes gelu and swiglu, dgrad their backward passes and add; the matrices beside c have its rows.
 struct GroupedForward { View y, x, w, b, offsets; Epilogue epilogue = {}; };  // (R, out), (R, in), (E, out, in), (E, out) or absent, (E + 1)
 struct GroupedDgrad { View dx, dy, w, offsets; Epilogue epilogue = {}; };
 struct GroupedWgrad { View dw, dy, x, offsets; int beta; };  // dw (E, out, in) = beta dw + dy^T x; experts without rows: beta dw

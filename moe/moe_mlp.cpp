@@ -47,10 +47,11 @@ Tensor MoeMlp::operator()(const Tensor& x, const TokenGroups& groups, bool train
   Tensor logits = linear(cast(x, router->dtype()), router->value(), Tensor());  // (T, E) in f32
   routing = route(logits, groups, options, training, site);
   Tensor rows = dispatch(x, routing);                                           // (R, C), sorted by expert
-  if (!gate && !up->in_slices() && !down->in_slices()) {
-    const auto value_of = [&](const Parameter* p) { return p ? p->value(p->dtype()) : Tensor(); };
-    return combine(grouped_mlp(rows, up->value(x.dtype()), value_of(up_bias), down->value(x.dtype()), value_of(down_bias), routing.expert_offsets, activation),
-                   routing);
+  if (!up->in_slices() && !down->in_slices() && !(gate && gate->in_slices())) {  // as one op
+    const Tensor u = up->value(x.dtype()), d = down->value(x.dtype());
+    if (gate) { return combine(grouped_swiglu_mlp(rows, gate->value(x.dtype()), u, d, routing.expert_offsets), routing); }
+    const auto bias_of = [](const Parameter* b) { return b ? b->value() : Tensor(); };
+    return combine(grouped_mlp(rows, u, bias_of(up_bias), d, bias_of(down_bias), routing.expert_offsets, activation), routing);
   }
   Tensor hidden = experts_linear(rows, *up, up_bias, routing.expert_offsets);
   hidden = gate ? swiglu(experts_linear(rows, *gate, nullptr, routing.expert_offsets), hidden) : gelu(hidden, activation);

@@ -4,7 +4,6 @@
 
 #include "pumice/ops/attention/attention.h"
 #include "pumice/ops/elementwise/arithmetic.h"
-#include "pumice/ops/elementwise/swiglu.h"
 #include "pumice/ops/embedding/embedding.h"
 #include "pumice/ops/index/view.h"
 #include "pumice/ops/matmul/linear.h"
@@ -71,7 +70,10 @@ Tensor Mlp::operator()(const Tensor& x, const Tensor& residual) const {
 SwigluMlp::SwigluMlp(const Scope& scope, int64_t width, int64_t hidden, const Init& init)
     : gate(scope / "gate", width, hidden, init, false), up(scope / "up", width, hidden, init, false), down(scope / "down", hidden, width, init, false) {}
 
-Tensor SwigluMlp::operator()(const Tensor& x) const { return down(swiglu(gate(x), up(x))); }
+Tensor SwigluMlp::operator()(const Tensor& x, const Tensor& residual) const {
+  const auto value_of = [&](const Linear& l) { return l.weight->value(x.dtype()); };
+  return swiglu_mlp(x, value_of(gate), value_of(up), value_of(down), residual);
+}
 
 AttentionPool::AttentionPool(const Scope& scope, int64_t width, int64_t heads, int64_t hidden)
     : probe(scope.parameter("probe", {1, width}, Init::xavier_uniform(), false)),

@@ -62,7 +62,7 @@ struct SwigluMlp {
   Linear gate, up, down;  // (F, C), (F, C), (C, F)
   SwigluMlp() = default;
   SwigluMlp(const Scope& scope, int64_t width, int64_t hidden, const Init& init = Init::xavier_uniform());
-  Tensor operator()(const Tensor& x) const;  // (T, C) -> (T, C)
+  Tensor operator()(const Tensor& x, const Tensor& residual = {}) const;  // (T, C) -> (T, C); residual (T, C) is added
 };
 
 // One vector per sequence by attention from a learned probe, then an MLP around it: "MAP" of big_vision (Lee et al. 2019, arXiv:1810.00825).

@@ -331,10 +331,10 @@ void experts_and_embedding(Cases& all) {
     // GELU at the end of a product: h and gelu(h) are written; backward dy w gelu'(h) takes the place of h, and gelu(h) is written again
     const Tensor h = over(R, out, DType::bf16), held = over(R, in, DType::bf16), g = over(R, in, DType::bf16);
     all.push_back({"grouped_linear with gelu", "2 R in out (1/64 + 1/64) + 4 R out", product + 4.0 * double(R * out), [=] {
-      grouped_forward(kCuda, {y, x, w, {}, offsets, {Epilogue::gelu, Unary::gelu_tanh, h}});
+      grouped_forward(kCuda, {y, x, w, {}, offsets, {.kind = Epilogue::gelu, .y = h}});
     }});
     all.push_back({"its dx with gelu backward", "2 R in out (1/64 + 1/64) + 6 R in", product + 6.0 * double(R * in), [=] {
-      grouped_dgrad(kCuda, {held, y, w, offsets, {Epilogue::gelu_backward, Unary::gelu_tanh, g}});
+      grouped_dgrad(kCuda, {held, y, w, offsets, {.kind = Epilogue::gelu_backward, .y = g}});
     }});
   }
 }
@@ -351,7 +351,7 @@ void products(Cases& all) {
     all.push_back({dtype == DType::bf16 ? "matmul bf16 and a residual" : "matmul f32 and a residual",
                    dtype == DType::bf16 ? "2 M N K (1/64 + 1/64) + 4 M N" : "4 M N K (1/64 + 1/64) + 8 M N",
                    double(bytes) * (double(M * M * M) * 2 / 64 + 2 * double(M * M)), [=] {
-      gemm_batch(kCuda, {c, a, b.transpose(0, 1), {}, 0, {Epilogue::add, Unary::gelu_tanh, residual}});
+      gemm_batch(kCuda, {c, a, b.transpose(0, 1), {}, 0, {.kind = Epilogue::add, .other = residual}});
     }});
   }
 }

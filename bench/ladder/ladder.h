@@ -32,6 +32,7 @@ Ladder matmul_bf16(bool large);
 Ladder attention_bf16(bool large);
 Ladder layer_norm_f32(bool large);
 Ladder moe_f32(bool large);
+Ladder order_f32(bool large);
 
 // On the device, uniform in [-1, 1); another `site`, other numbers.
 Tensor values(const Shape& shape, DType dtype, uint32_t site);

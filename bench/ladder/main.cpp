@@ -1,4 +1,4 @@
-// ladder [--list] [--time] [--small | --large] [substring]: naive to shipping versions of matmul, attention, layer norm and the MoE path. Every rung is
+// ladder [--list] [--time] [--small | --large] [substring]: naive to shipping versions of matmul, attention, layer norm, the MoE path and the order of claims. Every rung is
 // compared with plain loops in f64, then measured: on a card by time, beside what the card reaches in a copy and in multiplications; under the emulator
 // by what it asks of memory, which is the same on every machine. Exits with 1 if a rung is wrong, with 77 without a device.
 //   --list        the rungs and what each changes
@@ -91,7 +91,7 @@ int run_program(const Options& o) {
                 roofs.copy / 1e9, roofs.multiply_f32 / 1e12, roofs.multiply_bf16 / 1e12);
   }
   bool good = true, any = false;
-  for (const Make make : {matmul_f32, matmul_bf16, attention_bf16, layer_norm_f32, moe_f32}) {
+  for (const Make make : {matmul_f32, matmul_bf16, attention_bf16, layer_norm_f32, moe_f32, order_f32}) {
     if (o.list) {
       const Ladder l = make(false);
       if (l.name.find(o.pick) == std::string::npos) { continue; }

@@ -8,13 +8,18 @@ namespace pumice {
 struct Epilogue {
   enum Kind : int32_t {
     none,
-    gelu,           // c = v          other = f(v)     without `other`: c = f(v)
-    gelu_backward,  // c = v f'(x)    other = f(x)     x: what stood in c before
-    add,            // c = v + other
+    gelu,             // c = v                 y = f(v)              without y: c = f(v)
+    gelu_backward,    // c = v f'(x)           y = f(x)              x: what stood in c before
+    add,              // c = v + other
+    swiglu,           // c = v                 y = silu(other) v     without y: c = silu(other) v
+    swiglu_backward,  // c = v silu(other)     y = silu(other) x     other = v x silu'(other)
   };
   Kind kind = none;
   Unary f = Unary::gelu_tanh;  // a form of gelu
-  View other = {};             // of c's type and shape, packed as c is
+  View y = {}, other = {};     // of c's type and shape, packed as c is; a backward pass needs no y
+
+  // Whether it reads what stands in c.
+  static constexpr bool reads_c(Kind kind) { return kind == gelu_backward || kind == swiglu_backward; }
 };
 
 // call.template operator()<F>() for a form of gelu. Host only, and always inlined: CPU kernels of every level include it.

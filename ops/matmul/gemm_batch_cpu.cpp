@@ -24,7 +24,7 @@ void gemm_batch(const GemmArgs& g) {
     auto at = [](const View& v, int64_t offset) { return static_cast<char*>(v.data) + offset * size_of(v.dtype); };
     products[n] = {g.c.shape[r - 2], g.c.shape[r - 1], g.a.shape[r - 1], at(g.a, a), at(g.b, b), g.a.stride[r - 2], g.a.stride[r - 1],
                    g.b.stride[r - 2], g.b.stride[r - 1], at(g.c, c), g.c.stride[r - 2], g.c.stride[r - 1], g.bias.data, g.beta,
-                   g.epilogue.kind, g.epilogue.f, g.epilogue.other.data};
+                   g.epilogue.kind, g.epilogue.f, g.epilogue.y.data, g.epilogue.other.data};
   }
   gemm(products, count, g.a.dtype, g.c.dtype);
 }

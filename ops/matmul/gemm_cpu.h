@@ -17,7 +17,7 @@ struct Product {
   int beta;
   Epilogue::Kind epilogue = Epilogue::none;  // with one: rows of C are packed, and of the type of A
   Unary f = Unary::gelu_tanh;
-  void* other = nullptr;  // as C, row by row
+  void *y = nullptr, *other = nullptr;  // as C, row by row
 };
 
 // All products share their element types; they run side by side in one parallel region. Work is cut by shape alone, so the bits

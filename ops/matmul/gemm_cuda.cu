@@ -1,8 +1,11 @@
 // Dense products by cuBLASLt where it is loaded (gemm_cublaslt_cuda.cpp), else our own, on the tiles of choose_tile_cuda.h: one block per tile of C. A small C over a long depth (weight gradients) is cut along depth as
 // well; the parts go to memory in f32 and are added in order, so that no atomics are needed and the bits are the same on every run.
+#include <optional>
+
 #include "pumice/ops/matmul/choose_tile_cuda.h"
 #include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/elementwise/arithmetic_kernels.h"
+#include "pumice/ops/elementwise/swiglu_kernels.h"
 #include "pumice/ops/matmul/gemm_cublaslt_cuda.h"
 #include "pumice/tensor/cuda_libraries.h"
 #include "pumice/tensor/simt/device_scratch.h"
@@ -44,7 +47,7 @@ struct Product {
 // Grid (tiles of C * batches, parts), tile by tile of a batch. Shared memory: Tile::kSharedBytes.
 template <class Tile, class C, Epilogue::Kind E = Epilogue::none>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerProcessor)
-multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, C* other, Unary f) {
+multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::Element* b, C* c, const float* bias, C* y, C* other, Unary f) {
   const int64_t tile_rows = (p.rows + Tile::kRows - 1) / Tile::kRows, tile_columns = (p.columns + Tile::kColumns - 1) / Tile::kColumns;
   const TilePlace tile = tile_place(blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
   int64_t at_a, at_b, at_c;
@@ -54,7 +57,7 @@ multiply_tiles(Product p, const typename Tile::Element* a, const typename Tile::
     const int64_t at = row * p.c_row + column * p.c_column;
     return Output<C, E>{c + at_c + blockIdx.y * p.part_stride + at, p.c_row, p.c_column, bias ? bias + column : nullptr, p.beta,
                         int(min(p.rows - row, int64_t(Tile::kRows))), int(min(p.columns - column, int64_t(Tile::kColumns))), p.vector_stores,
-                        other ? other + at : nullptr, f};
+                        y ? y + at : nullptr, other ? other + at : nullptr, f};
   };
   Tile::run(panel_of(a + at_a + k * p.a.depth, p.a, row, p.rows, Tile::kRows),
             panel_of(b + at_b + k * p.b.depth, p.b, column, p.columns, Tile::kColumns), min(p.depth - k, p.part_depth), out);
@@ -107,7 +110,7 @@ int64_t parts_of(const Product& p, int64_t tiles) {
 template <class Tile, class C> void launch_tiles(const Product& p, int64_t tiles, int64_t parts, const GemmArgs& g, C* c, const float* bias) {
   using T = typename Tile::Element;
   simt::launch<multiply_tiles<Tile, C>>({.grid = {unsigned(tiles), unsigned(parts)}, .block = Tile::kThreads, .smem = Tile::kSharedBytes}, p,
-                                        g.a.as<const T>(), g.b.as<const T>(), c, bias, nullptr, g.epilogue.f);
+                                        g.a.as<const T>(), g.b.as<const T>(), c, bias, nullptr, nullptr, g.epilogue.f);
 }
 
 // The parts of C as (parts, batches, rows, columns) in f32, then their sum.
@@ -131,21 +134,24 @@ template <class Tile, class C> void multiply_in_parts(const Product& p, int64_t 
 bool multiply_and_finish(const GemmArgs& g) {
   const Product p = product_of(g);
   if (cuda_libraries::cublaslt() || g.c.size() != p.rows * p.columns || !p.a.depth_major || p.c_column != 1) { return false; }
-  const bool vector = p.vector_stores && (!g.epilogue.other || stores_vectors(g.epilogue.other, p.c_row, 1, true));
+  const Epilogue& e = g.epilogue;
+  const auto vectors = [&](const View& v) { return !v || stores_vectors(v, p.c_row, 1, true); };
+  Product finished = p;
+  finished.vector_stores = p.vector_stores && vectors(e.y) && vectors(e.other);
   bool done = false;
   const auto launch = [&]<class Tile>() {
     const int64_t tiles = tiles_of(p.rows, Tile::kRows) * tiles_of(p.columns, Tile::kColumns);
     if (parts_of(p, tiles) > 1) { return; }
     const auto with = [&]<Epilogue::Kind E>() {
       using T = typename Tile::Element;
-      Product finished = p;
-      finished.vector_stores = vector;
       simt::launch<multiply_tiles<Tile, T, E>>({.grid = unsigned(tiles), .block = Tile::kThreads, .smem = Tile::kSharedBytes}, finished, g.a.as<const T>(),
-                                               g.b.as<const T>(), g.c.as<T>(), g.bias.as<const float>(), g.epilogue.other.as<T>(), g.epilogue.f);
+                                               g.b.as<const T>(), g.c.as<T>(), g.bias.as<const float>(), e.y.as<T>(), e.other.as<T>(), e.f);
     };
-    switch (g.epilogue.kind) {
+    switch (e.kind) {
       case Epilogue::gelu: with.template operator()<Epilogue::gelu>(); break;
       case Epilogue::gelu_backward: with.template operator()<Epilogue::gelu_backward>(); break;
+      case Epilogue::swiglu: with.template operator()<Epilogue::swiglu>(); break;
+      case Epilogue::swiglu_backward: with.template operator()<Epilogue::swiglu_backward>(); break;
       default: with.template operator()<Epilogue::add>();
     }
     done = true;
@@ -161,16 +167,20 @@ void multiply_then_finish(const GemmArgs& g) {
   GemmArgs product = g;
   product.epilogue = {};
   const Epilogue& e = g.epilogue;
-  if (e.kind == Epilogue::gelu_backward) {
-    simt::DeviceScratch<char> v(g.c.size() * size_of(g.c.dtype));
-    product.c.data = v.get();
-    gemm_batch(product);
-    if (e.other) { unary_fwd({e.other, g.c, e.f, 1, 0}); }
-    return unary_bwd({g.c, product.c, g.c, e.f, 1});
-  }
+  std::optional<simt::DeviceScratch<char>> v;
+  if (Epilogue::reads_c(e.kind)) { product.c.data = v.emplace(g.c.size() * size_of(g.c.dtype)).get(); }
   gemm_batch(product);
-  if (e.kind == Epilogue::gelu) { unary_fwd({e.other ? e.other : g.c, g.c, e.f, 1, 0}); }
-  else { arithmetic({g.c, g.c, e.other, Arithmetic::add}); }
+  switch (e.kind) {
+    case Epilogue::gelu: return unary_fwd({e.y ? e.y : g.c, g.c, e.f, 1, 0});
+    case Epilogue::swiglu: return swiglu_fwd({e.y ? e.y : g.c, e.other, g.c});
+    case Epilogue::gelu_backward:
+      if (e.y) { unary_fwd({e.y, g.c, e.f, 1, 0}); }
+      return unary_bwd({g.c, product.c, g.c, e.f, 1});
+    case Epilogue::swiglu_backward:
+      if (e.y) { swiglu_fwd({e.y, e.other, g.c}); }
+      return swiglu_bwd({e.other, g.c, product.c, e.other, g.c});  // each number is read before its place is taken
+    default: arithmetic({g.c, g.c, e.other, Arithmetic::add});
+  }
 }
 
 }  // namespace

@@ -13,4 +13,9 @@ namespace pumice {
 Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down, const Tensor& down_bias, Gelu form = Gelu::tanh,
            const Tensor& residual = {});
 
+// The same with the gated unit of most language models: y = (silu(x gate^T) x up^T) down^T.
+//   x (..., in)   gate, up (F, in)   down (out, F)   residual as above   ->   y (..., out)
+// The bits are those of linear, linear, swiglu and linear. Saves x and both products, whose places their gradients take. Throws as above.
+Tensor swiglu_mlp(const Tensor& x, const Tensor& gate, const Tensor& up, const Tensor& down, const Tensor& residual = {});
+
 }  // namespace pumice

@@ -44,38 +44,50 @@ template <int kChunk, class T> __device__ __forceinline__ Chunk<T> chunk_of(cons
 // padding spreads the fragments of mma.sync over the banks.
 template <int kColumns> inline constexpr int kSumsStride = kColumns + 8;
 
-// c = beta c + sums + bias for the rows and columns that exist, and what Epilogue E asks; data, other and bias start at the tile.
+// c = beta c + sums + bias for the rows and columns that exist, and what Epilogue E asks; data, y, other and bias start at the tile.
 template <class C, Epilogue::Kind E = Epilogue::none> struct Output {
   C* data;
   int64_t row, column;
   const float* bias;  // or null
   int beta, rows, columns;
   bool vector;        // 16-byte chunks of a row may be stored at once
-  C* other = nullptr;  // as data, row by row
+  C *y = nullptr, *other = nullptr;  // as data, row by row
   Unary f = Unary::gelu_tanh;
 
   __device__ __forceinline__ C finished(float sum, int j, C before) const {
     if (bias) { sum += bias[j]; }
     return C(beta ? float(before) + sum : sum);
   }
-  // v: the finished number, which becomes c. x: what stood in c before, or the summand; it becomes f of it, or of v.
-  __device__ __forceinline__ void apply(C& v, C& x) const {
-    if constexpr (E == Epilogue::add) { v = C(float(v) + float(x)); }
-    if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
-      const float given = float(E == Epilogue::gelu ? v : x);
-      float value = 0, slope = 0;
+  static constexpr bool kReadsOther = E == Epilogue::add || E == Epilogue::swiglu || E == Epilogue::swiglu_backward;
+  static constexpr bool kMakesY = E != Epilogue::none && E != Epilogue::add, kReadsC = Epilogue::reads_c(E);
+
+  // What the epilogue makes of one number. v: the finished one, which becomes c; x: what stood in c; o: the number of `other`, or of its gradient. Gives y.
+  __device__ __forceinline__ C apply(C& v, C x, C& o) const {
+    if constexpr (E == Epilogue::add) {
+      v = C(float(v) + float(o));
+    } else if constexpr (E == Epilogue::swiglu) {
+      return C(swish(float(o), 1.0f) * float(v));
+    } else if constexpr (E == Epilogue::swiglu_backward) {
+      const float gate = float(o), dy = float(v), silu = swish(gate, 1.0f);
+      o = C(dy * float(x) * swish_slope(gate, 1.0f));
+      v = C(dy * silu);
+      return C(silu * float(x));
+    } else if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
       switch (f) {
-        case Unary::gelu_erf: gelu<Unary::gelu_erf>(given, value, slope); break;
-        case Unary::gelu_quick: gelu<Unary::gelu_quick>(given, value, slope); break;
-        default: gelu<Unary::gelu_tanh>(given, value, slope);
+        case Unary::gelu_erf: return gelu<Unary::gelu_erf>(v, x);
+        case Unary::gelu_quick: return gelu<Unary::gelu_quick>(v, x);
+        default: return gelu<Unary::gelu_tanh>(v, x);
       }
-      x = C(value);
-      if constexpr (E == Epilogue::gelu_backward) { v = C(float(v) * slope); }
     }
+    return v;
   }
-  template <Unary F> static __device__ __forceinline__ void gelu(float x, float& value, float& slope) {
-    value = unary_value<F>(x, 1.0f, 0.0f);
-    if constexpr (E == Epilogue::gelu_backward) { slope = unary_slope<F>(x); }
+  template <Unary F> static __device__ __forceinline__ C gelu(C& v, C x) {
+    if constexpr (E == Epilogue::gelu_backward) {
+      v = C(float(v) * unary_slope<F>(float(x)));
+      return C(unary_value<F>(float(x), 1.0f, 0.0f));
+    } else {
+      return C(unary_value<F>(float(v), 1.0f, 0.0f));
+    }
   }
 
   template <int kColumns, int kThreads> __device__ __forceinline__ void store(const float* sums) const {
@@ -91,15 +103,16 @@ template <class C, Epilogue::Kind E = Epilogue::none> struct Output {
         SIMT_UNROLL
         for (int e = 0; e < kChunk; ++e) { v.v[e] = finished(sum.v[e], j + e, v.v[e]); }
         if constexpr (E != Epilogue::none) {
-          simt::Vector<C, kChunk> x = {};
-          C* at = other ? other + r * row + j : nullptr;
-          if constexpr (E == Epilogue::gelu_backward) { x = simt::load_vector<kChunk>(to); }
-          if constexpr (E == Epilogue::add) { x = simt::load_vector<kChunk>(at); }
+          const int64_t at = r * row + j;
+          simt::Vector<C, kChunk> x = {}, o = {}, made;
+          if constexpr (kReadsC) { x = simt::load_vector<kChunk>(to); }
+          if constexpr (kReadsOther) { o = simt::load_vector<kChunk>(other + at); }
           SIMT_UNROLL
-          for (int e = 0; e < kChunk; ++e) { apply(v.v[e], x.v[e]); }
-          if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
-            if (at) { simt::store_vector(at, x); }
-            else if constexpr (E == Epilogue::gelu) { v = x; }
+          for (int e = 0; e < kChunk; ++e) { made.v[e] = apply(v.v[e], x.v[e], o.v[e]); }
+          if constexpr (E == Epilogue::swiglu_backward) { simt::store_vector(other + at, o); }
+          if constexpr (kMakesY) {
+            if (y) { simt::store_vector(y + at, made); }
+            else if constexpr (!kReadsC) { v = made; }
           }
         }
         simt::store_vector(to, v);
@@ -107,12 +120,13 @@ template <class C, Epilogue::Kind E = Epilogue::none> struct Output {
         for (int e = 0; e < kChunk && j + e < columns; ++e) {
           C v = finished(from[e], j + e, beta ? to[e * column] : C(0));
           if constexpr (E != Epilogue::none) {
-            C* at = other ? other + r * row + j + e : nullptr;
-            C x = E == Epilogue::gelu_backward ? to[e] : E == Epilogue::add ? *at : C(0);
-            apply(v, x);
-            if constexpr (E == Epilogue::gelu || E == Epilogue::gelu_backward) {
-              if (at) { *at = x; }
-              else if constexpr (E == Epilogue::gelu) { v = x; }
+            const int64_t at = r * row + j + e;
+            C x = kReadsC ? to[e] : C(0), o = kReadsOther ? other[at] : C(0);
+            const C made = apply(v, x, o);
+            if constexpr (E == Epilogue::swiglu_backward) { other[at] = o; }
+            if constexpr (kMakesY) {
+              if (y) { y[at] = made; }
+              else if constexpr (!kReadsC) { v = made; }
             }
           }
           to[e * column] = v;

@@ -97,5 +97,36 @@ OpCase grouped_mlp_case(std::vector<double> offsets, int64_t in, int64_t hidden,
 AddCases mlps({grouped_mlp_case({0, 3}, 5, 4, 2, true), grouped_mlp_case({0, 0, 4, 4, 9, 9}, 7, 33, 6, true), grouped_mlp_case({0, 0, 0}, 4, 3, 2, false),
                grouped_mlp_case({0, 70, 71, 90}, 8, 16, 8, true)});
 
+OpCase grouped_swiglu_case(std::vector<double> offsets, int64_t in, int64_t hidden, int64_t out) {
+  OpCase c = grouped_mlp_case(offsets, in, hidden, out, false);
+  const int64_t E = int64_t(offsets.size()) - 1, R = int64_t(offsets.back());
+  c.name.replace(0, 8, "grouped_swiglu_");
+  c.inputs = {{.shape = {R, in}}, {.shape = {E, hidden, in}}, {.shape = {E, hidden, in}}, {.shape = {E, out, hidden}}, c.inputs[3]};
+  c.run = [](const std::vector<Tensor>& t) { return std::vector{grouped_swiglu_mlp(t[0], t[1], t[2], t[3], t[4])}; };
+  c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    const double *x = t[0].data<double>(), *gate = t[1].data<double>(), *up = t[2].data<double>(), *down = t[3].data<double>();
+    std::vector<double> y(size_t(R * out)), g(static_cast<size_t>(hidden));
+    for (int64_t e = 0; e < E; ++e) {
+      for (int64_t r = int64_t(offsets[e]); r < int64_t(offsets[e + 1]); ++r) {
+        for (int64_t f = 0; f < hidden; ++f) {
+          double a = 0, b = 0;
+          for (int64_t i = 0; i < in; ++i) {
+            a += x[r * in + i] * gate[(e * hidden + f) * in + i];
+            b += x[r * in + i] * up[(e * hidden + f) * in + i];
+          }
+          g[f] = a / (1 + std::exp(-a)) * b;
+        }
+        for (int64_t o = 0; o < out; ++o) {
+          for (int64_t f = 0; f < hidden; ++f) { y[r * out + o] += g[f] * down[(e * out + o) * hidden + f]; }
+        }
+      }
+    }
+    return {y};
+  };
+  return c;
+}
+AddCases gated({grouped_swiglu_case({0, 3}, 5, 4, 2), grouped_swiglu_case({0, 0, 4, 4, 9, 9}, 7, 33, 6), grouped_swiglu_case({0, 0, 0}, 4, 3, 2),
+                grouped_swiglu_case({0, 70, 71, 90}, 8, 16, 8)});
+
 }  // namespace
 }  // namespace pumice::testing

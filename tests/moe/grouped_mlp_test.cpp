@@ -3,6 +3,8 @@
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/moe/grouped_linear.h"
+#include "pumice/ops/elementwise/scalar.h"
+#include "pumice/ops/elementwise/swiglu.h"
 #include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/rng.h"
@@ -26,6 +28,20 @@ std::vector<std::vector<float>> results(const std::vector<int32_t>& begin, DType
   return all;
 }
 
+std::vector<std::vector<float>> gated_results(const std::vector<int32_t>& begin, DType dtype, Device device, bool fused) {
+  const int64_t E = int64_t(begin.size()) - 1, R = begin.back(), in = 24, hidden = 40, out = 16;
+  auto leaf = [&](const Shape& shape, uint32_t site) { return requires_grad(to_device(random(shape, site, dtype), device)); };
+  Tensor input = leaf({R, in}, 1), x = scale(input, 1);  // of its own type, as in a model: a leaf's two gradients are added in f32
+  Tensor gate = leaf({E, hidden, in}, 2), up = leaf({E, hidden, in}, 3), down = leaf({E, out, hidden}, 4);
+  Tensor dy = to_device(random({R, out}, 6, dtype), device), offsets = to_device(from_values<int32_t>({E + 1}, begin), device);
+  const auto part = [&](const Tensor& t, const Tensor& w) { return grouped_linear(t, w, Tensor(), offsets); };
+  Tensor y = fused ? grouped_swiglu_mlp(x, gate, up, down, offsets) : part(swiglu(part(x, gate), part(x, up)), down);
+  backward({&y, 1}, {&dy, 1});
+  std::vector<std::vector<float>> all;
+  for (const Tensor& t : {y, grad(input), grad(gate), grad(up), grad(down)}) { all.push_back(t.to_vector<float>()); }
+  return all;
+}
+
 TEST(GroupedMlp, HasTheBitsOfItsParts) {
   std::vector<Device> devices = {Device::cpu()};
   if (cuda_device::count() > 0) { devices.push_back(Device::cuda()); }
@@ -33,6 +49,7 @@ TEST(GroupedMlp, HasTheBitsOfItsParts) {
     for (DType dtype : {DType::f32, DType::bf16}) {
       for (const auto& offsets : std::vector<std::vector<int32_t>>{{0, 3, 3, 70, 75}, {0, 1}, {0, 0, 140, 300}}) {
         EXPECT_EQ(results(offsets, dtype, device, true), results(offsets, dtype, device, false)) << name(dtype) << " " << offsets.back();
+        EXPECT_EQ(gated_results(offsets, dtype, device, true), gated_results(offsets, dtype, device, false)) << "gated " << name(dtype) << " " << offsets.back();
       }
     }
   }

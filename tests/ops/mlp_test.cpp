@@ -1,9 +1,13 @@
 // One op for an MLP gives the bits of linear, gelu and linear, values and gradients, on every path of the products below it.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "pumice/autograd/autograd.h"
 #include "pumice/ops/elementwise/arithmetic.h"
 #include "pumice/ops/elementwise/gelu.h"
+#include "pumice/ops/elementwise/scalar.h"
+#include "pumice/ops/elementwise/swiglu.h"
 #include "pumice/ops/matmul/linear.h"
 #include "pumice/ops/matmul/mlp.h"
 #include "pumice/tensor/cuda_device.h"
@@ -28,6 +32,19 @@ std::vector<std::vector<float>> results(int64_t rows, int64_t in, int64_t hidden
   return all;
 }
 
+std::vector<std::vector<float>> gated_results(int64_t rows, int64_t in, int64_t hidden, DType dtype, Device device, bool fused) {
+  auto leaf = [&](const Shape& shape, uint32_t site) { return requires_grad(to_device(random(shape, site, dtype), device)); };
+  Tensor input = leaf({rows, in}, 1), x = scale(input, 1);  // of its own type, as in a model: a leaf's two gradients are added in f32
+  Tensor gate = leaf({hidden, in}, 2), up = leaf({hidden, in}, 3), down = leaf({in + 3, hidden}, 4), residual = leaf({rows, in + 3}, 5);
+  Tensor dy = to_device(random({rows, in + 3}, 6, dtype), device);
+  Tensor y = fused ? swiglu_mlp(x, gate, up, down, residual)
+                   : add(residual, linear(swiglu(linear(x, gate, Tensor()), linear(x, up, Tensor())), down, Tensor()));
+  backward({&y, 1}, {&dy, 1});
+  std::vector<std::vector<float>> all;
+  for (const Tensor& t : {y, grad(input), grad(gate), grad(up), grad(down), grad(residual)}) { all.push_back(t.to_vector<float>()); }
+  return all;
+}
+
 TEST(Mlp, HasTheBitsOfItsParts) {
   std::vector<Device> devices = {Device::cpu()};
   if (cuda_device::count() > 0) { devices.push_back(Device::cuda()); }
@@ -44,8 +61,22 @@ TEST(Mlp, HasTheBitsOfItsParts) {
   EXPECT_EQ(results(2500, 24, 40, DType::f32, Gelu::tanh, Device::cpu(), true), results(2500, 24, 40, DType::f32, Gelu::tanh, Device::cpu(), false));
 }
 
+TEST(SwigluMlp, HasTheBitsOfItsParts) {
+  std::vector<Device> devices = {Device::cpu()};
+  if (cuda_device::count() > 0) { devices.push_back(Device::cuda()); }
+  for (Device device : devices) {
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      for (auto [rows, in, hidden] : {std::array<int64_t, 3>{70, 24, 96}, {3, 17, 33}, {33, 1030, 70}}) {
+        EXPECT_EQ(gated_results(rows, in, hidden, dtype, device, true), gated_results(rows, in, hidden, dtype, device, false)) << name(dtype) << " " << rows;
+      }
+    }
+  }
+}
+
 TEST(Mlp, WithoutAGraphGivesTheSame) {
   const Tensor x = random({9, 16}, 1, DType::bf16), up = random({40, 16}, 2, DType::bf16), down = random({16, 40}, 3, DType::bf16);
+  EXPECT_EQ(swiglu_mlp(x, up, up, down).to_vector<float>(),
+            linear(swiglu(linear(x, up, Tensor()), linear(x, up, Tensor())), down, Tensor()).to_vector<float>());
   EXPECT_EQ(mlp(x, up, Tensor(), down, Tensor()).to_vector<float>(), linear(gelu(linear(x, up, Tensor())), down, Tensor()).to_vector<float>());
 }
 

@@ -56,5 +56,27 @@ AddCases cases({mlp_case({1, 1}, 1, 1, true, Gelu::tanh), mlp_case({3, 5}, 7, 4,
                 mlp_case({13, 16}, 31, 18, true, Gelu::tanh), mlp_case({70, 12}, 66, 20, true, Gelu::tanh), mlp_case({2100, 3}, 6, 4, true, Gelu::tanh),
                 mlp_case({130, 8}, 40, 8, false, Gelu::quick)});
 
+OpCase swiglu_case(Shape x, int64_t hidden, int64_t out, bool residual) {
+  OpCase c = mlp_case(x, hidden, out, false, Gelu::tanh);
+  const int64_t in = x.back();
+  Shape y = x;
+  y[y.rank() - 1] = out;
+  c.name = "swiglu_" + c.name + (residual ? " residual" : "");
+  c.inputs = {{x}, {.shape = {hidden, in}}, {.shape = {hidden, in}}, {.shape = {out, hidden}}};
+  if (residual) { c.inputs.push_back({y}); }
+  c.run = [=](const std::vector<Tensor>& t) { return std::vector{swiglu_mlp(t[0], t[1], t[2], t[3], residual ? t[4] : Tensor())}; };
+  c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
+    std::vector<double> a = linear_of(t[0].to_vector<double>(), t[1], nullptr), b = linear_of(t[0].to_vector<double>(), t[2], nullptr);
+    for (size_t i = 0; i < a.size(); ++i) { b[i] *= a[i] / (1 + std::exp(-a[i])); }
+    std::vector<double> sum = linear_of(b, t[3], nullptr);
+    for (size_t i = 0; residual && i < sum.size(); ++i) { sum[i] += t[4].data<double>()[i]; }
+    return {sum};
+  };
+  return c;
+}
+
+AddCases gated({swiglu_case({1, 1}, 1, 1, false), swiglu_case({2, 3, 9}, 33, 17, true), swiglu_case({13, 16}, 31, 18, false), swiglu_case({70, 12}, 66, 20, true),
+                swiglu_case({2100, 3}, 6, 4, false)});
+
 }  // namespace
 }  // namespace pumice::testing

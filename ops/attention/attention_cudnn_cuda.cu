@@ -56,7 +56,7 @@ void require_done(const Cudnn& dnn, int status, const char* what) {
           ". PUMICE_CUDNN=off uses our own kernels instead");
 }
 
-// An object of cuDNN's. Objects that refer to it may outlive it: cuDNN copies what it needs.
+// An object of cuDNN's. Those that refer to it must not outlive it.
 class Object {
  public:
   Object(const Cudnn& dnn, Cudnn::Kind kind) : dnn_(dnn) { require_done(dnn, dnn.object_create(kind, &object_), "describing attention"); }
@@ -97,16 +97,16 @@ enum Id : int64_t { kIdQ = 1, kIdK, kIdV, kIdOut, kIdLse, kIdScale, kIdQueryCoun
 class Plan {
  public:
   Plan(const Cudnn& dnn, std::shared_ptr<void> handle, const Problem& p) : dnn_(dnn), handle_(std::move(handle)) {
-    Object operation(dnn, Cudnn::kAttentionForward), graph(dnn, Cudnn::kGraph), guess(dnn, Cudnn::kHeuristics);
-    operation.set(Cudnn::kQ, *rows(kIdQ, p, p.heads, p.q, kPlaceQ));
-    operation.set(Cudnn::kK, *rows(kIdK, p, p.kv_heads, p.k, kPlaceK));
-    operation.set(Cudnn::kV, *rows(kIdV, p, p.kv_heads, p.v, kPlaceV));
-    operation.set(Cudnn::kOut, *rows(kIdOut, p, p.heads, p.out, kPlaceOut));
-    const auto lse_places = places(p, kPlaceLse);
-    operation.set(Cudnn::kLse, *tensor(kIdLse, Cudnn::kF32, 4, {p.sequences, p.heads, p.longest, 1}, {p.longest * p.heads, 1, p.heads, 1}, lse_places.get()));
-    operation.set(Cudnn::kScale, *tensor(kIdScale, Cudnn::kF32, 4, {1, 1, 1, 1}, {1, 1, 1, 1}, nullptr, true));
-    operation.set(Cudnn::kLengthsQ, *tensor(kIdQueryCounts, Cudnn::kI32, 4, {p.sequences, 1, 1, 1}, {1, 1, 1, 1}));
-    operation.set(Cudnn::kLengthsK, *tensor(kIdKeyCounts, Cudnn::kI32, 4, {p.sequences, 1, 1, 1}, {1, 1, 1, 1}));
+    Object &operation = object(Cudnn::kAttentionForward), &graph = object(Cudnn::kGraph), &guess = object(Cudnn::kHeuristics);
+    operation.set(Cudnn::kQ, rows(kIdQ, p, p.heads, p.q, kPlaceQ));
+    operation.set(Cudnn::kK, rows(kIdK, p, p.kv_heads, p.k, kPlaceK));
+    operation.set(Cudnn::kV, rows(kIdV, p, p.kv_heads, p.v, kPlaceV));
+    operation.set(Cudnn::kOut, rows(kIdOut, p, p.heads, p.out, kPlaceOut));
+    const Object& lse_places = places(p, kPlaceLse);
+    operation.set(Cudnn::kLse, tensor(kIdLse, Cudnn::kF32, 4, {p.sequences, p.heads, p.longest, 1}, {p.longest * p.heads, 1, p.heads, 1}, &lse_places));
+    operation.set(Cudnn::kScale, tensor(kIdScale, Cudnn::kF32, 4, {1, 1, 1, 1}, {1, 1, 1, 1}, nullptr, true));
+    operation.set(Cudnn::kLengthsQ, tensor(kIdQueryCounts, Cudnn::kI32, 4, {p.sequences, 1, 1, 1}, {1, 1, 1, 1}));
+    operation.set(Cudnn::kLengthsK, tensor(kIdKeyCounts, Cudnn::kI32, 4, {p.sequences, 1, 1, 1}, {1, 1, 1, 1}));
     operation.require_finished();
     graph.set(Cudnn::kGraphHandle, Cudnn::kHandle, handle_.get());
     graph.set(Cudnn::kGraphOperations, operation);
@@ -116,7 +116,13 @@ class Plan {
     if (guess.finish() == 0) { choose(guess); }
   }
 
-  bool usable() const { return bool(plan_); }
+  ~Plan() {
+    while (!objects_.empty()) { objects_.pop_back(); }  // newest first
+  }
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+
+  bool usable() const { return plan_ != nullptr; }
   int64_t workspace() const { return workspace_; }
 
   void run(const std::vector<int64_t>& ids, const std::vector<const void*>& pointers, void* workspace, void* stream) const {
@@ -130,47 +136,49 @@ class Plan {
   }
 
  private:
-  std::unique_ptr<Object> tensor(int64_t id, int type, int64_t alignment, std::vector<int64_t> dimensions, std::vector<int64_t> strides,
-                                 const Object* places = nullptr, bool by_value = false) const {
-    auto t = std::make_unique<Object>(dnn_, Cudnn::kTensor);
-    t->set(Cudnn::kElementType, Cudnn::kDataType, type);
-    t->set(Cudnn::kDimensions, Cudnn::kInt64, dimensions);
-    t->set(Cudnn::kStrides, Cudnn::kInt64, strides);
-    t->set(Cudnn::kUniqueId, Cudnn::kInt64, id);
-    t->set(Cudnn::kAlignment, Cudnn::kInt64, alignment);
-    if (by_value) { t->set(Cudnn::kByValue, Cudnn::kBoolean, true); }
-    if (places) { t->set(Cudnn::kRaggedOffsets, *places); }
-    t->require_finished();
+  Object& object(Cudnn::Kind kind) { return *objects_.emplace_back(std::make_unique<Object>(dnn_, kind)); }
+  Object& tensor(int64_t id, int type, int64_t alignment, std::vector<int64_t> dimensions, std::vector<int64_t> strides,
+                 const Object* places = nullptr, bool by_value = false) {
+    Object& t = object(Cudnn::kTensor);
+    t.set(Cudnn::kElementType, Cudnn::kDataType, type);
+    t.set(Cudnn::kDimensions, Cudnn::kInt64, dimensions);
+    t.set(Cudnn::kStrides, Cudnn::kInt64, strides);
+    t.set(Cudnn::kUniqueId, Cudnn::kInt64, id);
+    t.set(Cudnn::kAlignment, Cudnn::kInt64, alignment);
+    if (by_value) { t.set(Cudnn::kByValue, Cudnn::kBoolean, true); }
+    if (places) { t.set(Cudnn::kRaggedOffsets, *places); }
+    t.require_finished();
     return t;
   }
-  std::unique_ptr<Object> places(const Problem& p, Place place) const {
+  Object& places(const Problem& p, Place place) {
     return tensor(kIdOfPlaces + int64_t(place), Cudnn::kI32, 4, {p.sequences + 1, 1, 1, 1}, {1, 1, 1, 1});
   }
-  std::unique_ptr<Object> rows(int64_t id, const Problem& p, int64_t heads, const Problem::Layout& layout, Place place) const {
-    return tensor(id, Cudnn::kBf16, 16, {p.sequences, heads, p.longest, p.D}, {p.longest * layout.token, layout.head, layout.token, 1}, places(p, place).get());
+  Object& rows(int64_t id, const Problem& p, int64_t heads, const Problem::Layout& layout, Place place) {
+    return tensor(id, Cudnn::kBf16, 16, {p.sequences, heads, p.longest, p.D}, {p.longest * layout.token, layout.head, layout.token, 1}, &places(p, place));
   }
 
   // The first of cuDNN's candidates that it has a kernel for and that is content with our memory.
   void choose(const Object& guess) {
-    std::vector<std::unique_ptr<Object>> configs;
+    std::vector<Object*> configs;
     std::vector<Cudnn::Object> wanted;
-    for (int64_t i = 0; i < kCandidates; ++i) { wanted.push_back(configs.emplace_back(std::make_unique<Object>(dnn_, Cudnn::kEngineConfig))->get()); }
+    for (int64_t i = 0; i < kCandidates; ++i) { wanted.push_back(configs.emplace_back(&object(Cudnn::kEngineConfig))->get()); }
     int64_t found = 0;
     if (dnn_.object_get(guess.get(), Cudnn::kHeuristicsResults, Cudnn::kObject, kCandidates, &found, wanted.data())) { return; }
     for (int64_t i = 0; i < found && !plan_; ++i) {
-      auto plan = std::make_unique<Object>(dnn_, Cudnn::kPlan);
-      plan->set(Cudnn::kPlanHandle, Cudnn::kHandle, handle_.get());
-      plan->set(Cudnn::kPlanConfig, *configs[i]);
+      Object& plan = object(Cudnn::kPlan);
+      plan.set(Cudnn::kPlanHandle, Cudnn::kHandle, handle_.get());
+      plan.set(Cudnn::kPlanConfig, *configs[i]);
       int64_t one = 0;
-      if (plan->finish() == 0 && dnn_.object_get(plan->get(), Cudnn::kPlanWorkspace, Cudnn::kInt64, 1, &one, &workspace_) == 0 && workspace_ <= kMostWorkspace) {
-        plan_ = std::move(plan);
+      if (plan.finish() == 0 && dnn_.object_get(plan.get(), Cudnn::kPlanWorkspace, Cudnn::kInt64, 1, &one, &workspace_) == 0 && workspace_ <= kMostWorkspace) {
+        plan_ = &plan;
       }
     }
   }
 
   const Cudnn& dnn_;
   std::shared_ptr<void> handle_;
-  std::unique_ptr<Object> plan_;
+  std::vector<std::unique_ptr<Object>> objects_;  // all of the description
+  Object* plan_ = nullptr;
   int64_t workspace_ = 0;
 };
 

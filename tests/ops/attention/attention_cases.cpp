@@ -36,13 +36,23 @@ std::vector<double> reference(const double* q, const double* k, const double* v,
   return out;
 }
 
+// With the longest sequence stated, so that cuDNN may compute what it can where it is chosen: offsets lie on the device, where the host sees none.
+AttentionOptions options_of(bool causal, const std::vector<double>& q_offsets, const std::vector<double>& k_offsets) {
+  AttentionOptions options{.causal = causal};
+  for (const auto* offsets : {&q_offsets, &k_offsets}) {
+    for (size_t n = 0; n + 1 < offsets->size(); ++n) { options.longest = std::max(options.longest, int64_t((*offsets)[n + 1] - (*offsets)[n])); }
+  }
+  return options;
+}
+
 OpCase attention_case(std::vector<double> offsets, int64_t H, int64_t D, bool causal) {
+  const AttentionOptions options = options_of(causal, offsets, offsets);
   const int64_t T = int64_t(offsets.back()), N = int64_t(offsets.size());
   Input o{.shape = {N}, .dtype = DType::i32, .differentiable = false, .values = offsets};
   return {.name = "attention sequences=" + std::to_string(N - 1) + " T=" + std::to_string(T) + " H=" + std::to_string(H) + " D=" + std::to_string(D) +
                   (causal ? " causal" : ""),
           .inputs = {{.shape = {T, H, D}}, {.shape = {T, H, D}}, {.shape = {T, H, D}}, o},
-          .run = [causal](const std::vector<Tensor>& t) { return std::vector{attention(t[0], t[1], t[2], packed(t[3]), {.causal = causal})}; },
+          .run = [options](const std::vector<Tensor>& t) { return std::vector{attention(t[0], t[1], t[2], packed(t[3]), options)}; },
           .reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
             return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, offsets, offsets, H, D, causal)};
           },
@@ -54,7 +64,8 @@ OpCase qkv_case(std::vector<double> offsets, int64_t H, int64_t D, bool causal) 
   const int64_t T = int64_t(offsets.back());
   c.name.replace(0, 9, "attention_qkv");
   c.inputs = {{.shape = {T, 3, H, D}}, c.inputs[3]};
-  c.run = [causal](const std::vector<Tensor>& t) { return std::vector{attention_qkv(t[0], packed(t[1]), {.causal = causal})}; };
+  const AttentionOptions options = options_of(causal, offsets, offsets);
+  c.run = [options](const std::vector<Tensor>& t) { return std::vector{attention_qkv(t[0], packed(t[1]), options)}; };
   c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
     const double* x = t[0].data<double>();
     return {reference(x, x + H * D, x + 2 * H * D, 3 * H * D, offsets, offsets, H, D, causal)};
@@ -69,8 +80,9 @@ OpCase cross_case(std::vector<double> q_offsets, std::vector<double> k_offsets, 
   Input keys = c.inputs[3];
   keys.values = k_offsets;
   c.inputs = {{.shape = {Tq, H, D}}, {.shape = {Tk, H, D}}, {.shape = {Tk, H, D}}, c.inputs[3], keys};
-  c.run = [causal](const std::vector<Tensor>& t) {
-    return std::vector{cross_attention(t[0], t[1], t[2], packed(t[3]), packed(t[4]), {.causal = causal})};
+  const AttentionOptions options = options_of(causal, q_offsets, k_offsets);
+  c.run = [options](const std::vector<Tensor>& t) {
+    return std::vector{cross_attention(t[0], t[1], t[2], packed(t[3]), packed(t[4]), options)};
   };
   c.reference = [=](const std::vector<Tensor>& t) -> std::vector<std::vector<double>> {
     return {reference(t[0].data<double>(), t[1].data<double>(), t[2].data<double>(), H * D, q_offsets, k_offsets, H, D, causal)};

@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -18,6 +20,16 @@ enum Type { kHandle = 0, kDataType = 1, kBoolean = 2, kInt64 = 3, kPointer = 6, 
 
 int launched = 0, described = 0;
 bool fail_next = false;
+
+// A run that is meant to come here and does not must not pass.
+struct Expectation {
+  ~Expectation() {
+    if (std::getenv("STAND_IN_EXPECTS_CALLS") && launched == 0) {
+      std::fprintf(stderr, "the stand-in was not asked for attention once\n");
+      std::_Exit(1);
+    }
+  }
+} expectation;
 
 // The real library's functions for descriptions, if it is here. Never closed.
 struct Real {

@@ -46,6 +46,26 @@ __attribute__((target("avx512bf16,avx512f"))) inline float chains_avx512_bf16() 
   for (auto& s : sum) { all += _mm512_cvtss_f32(s); }
   return all;
 }
+// Matrix units with the loads that feed them: 32 x 32 of C by 32 steps of depth, four tiles loaded and four multiplied.
+inline constexpr int64_t kAmxRounds = kRounds / 64;
+__attribute__((target("amx-tile,amx-bf16"))) inline float chains_amx() {
+  struct { uint8_t palette = 1, start = 0, reserved[14] = {}; uint16_t row_bytes[16]; uint8_t rows[16]; } config;
+  for (int t = 0; t < 16; ++t) {
+    config.row_bytes[t] = t < 8 ? 64 : 0;
+    config.rows[t] = t < 8 ? 16 : 0;
+  }
+  alignas(64) char operands[4][1024] = {};
+  const int64_t stride = 64;
+  __asm__ volatile("ldtilecfg %0" : : "m"(config) : "memory");
+  __asm__ volatile("tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3" : :);
+  for (int64_t i = 0; i < kAmxRounds; ++i) {
+    __asm__ volatile("tileloadd (%0,%4,1), %%tmm4\n tileloadd (%1,%4,1), %%tmm6\n tileloadd (%2,%4,1), %%tmm7\n tdpbf16ps %%tmm6, %%tmm4, %%tmm0\n"
+                     "tileloadd (%3,%4,1), %%tmm5\n tdpbf16ps %%tmm7, %%tmm4, %%tmm1\n tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n tdpbf16ps %%tmm7, %%tmm5, %%tmm3"
+                     : : "r"(operands[0]), "r"(operands[1]), "r"(operands[2]), "r"(operands[3]), "r"(stride) : "memory");
+  }
+  __asm__ volatile("tilerelease" : :);
+  return 0;
+}
 __attribute__((target("avx2,fma"))) inline float chains_avx2() {
   __m256 sum[kChains], factor = _mm256_set1_ps(1.0001f), term = _mm256_set1_ps(1e-4f);
   for (auto& s : sum) { s = term; }
@@ -63,10 +83,11 @@ __attribute__((target("avx2,fma"))) inline float chains_avx2() {
 inline double multiply_roof(DType dtype) {
 #if defined(__x86_64__)
   const Isa isa = active_isa();
-  const bool pairs = dtype == DType::bf16 && isa == Isa::avx512_bf16;
-  float (*chains)() = pairs ? chains_avx512_bf16 : isa >= Isa::avx512 ? chains_avx512 : isa == Isa::avx2 ? chains_avx2 : nullptr;
+  const bool pairs = dtype == DType::bf16 && isa == Isa::avx512_bf16, tiles = dtype == DType::bf16 && isa == Isa::amx;
+  float (*chains)() = tiles ? chains_amx : pairs ? chains_avx512_bf16 : isa >= Isa::avx512 ? chains_avx512 : isa == Isa::avx2 ? chains_avx2 : nullptr;
   if (!chains) { return 0; }
-  const double flops = double(kRounds) * kChains * (pairs ? 64 : isa >= Isa::avx512 ? 32 : 16) * thread_count();
+  const double each = tiles ? 4.0 * 2 * 16 * 16 * 32 * kAmxRounds : double(kRounds) * kChains * (pairs ? 64 : isa >= Isa::avx512 ? 32 : 16);
+  const double flops = each * thread_count();
   double best = 0;
   for (int i = 0; i < 3; ++i) {
     const auto start = Clock::now();

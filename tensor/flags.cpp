@@ -10,7 +10,7 @@ namespace {
 
 constexpr Flag kFlags[] = {
     {"PUMICE_THREADS", "0", "compute threads; 0 = one per core"},
-    {"PUMICE_ISA", "", "instruction set of CPU kernels: portable, avx2 or avx512; empty = the best the machine has"},
+    {"PUMICE_ISA", "", "instruction set of CPU kernels: portable, avx2, avx512, avx512_bf16 or amx; empty = the best the machine has, of those that have been measured"},
     {"PUMICE_DEBUG", "0", "ladder: 1 prints each op, 2 + shapes and time, 3 + value statistics, 4 + synchronises each kernel"},
     {"PUMICE_PROFILE", "0", "1 prints a table of time per kernel at the end of a command"},
     {"PUMICE_MEMORY_LIMIT", "0", "MiB the allocator may hold before it reports out of memory; 0 = no limit"},

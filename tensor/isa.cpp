@@ -1,5 +1,11 @@
 #include "pumice/tensor/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <atomic>
 
 #include "pumice/tensor/error.h"
@@ -13,9 +19,21 @@ void require_usable(Isa isa) {
   REQUIRE(UsageError, machine_has(isa), "[isa] this CPU does not support ", name(isa), "; unset PUMICE_ISA to use the best level it has");
 }
 
+#if defined(__x86_64__)
+// AMX with bf16, and an operating system that lets this process have the tile registers.
+bool has_matrix_units() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16) == 0 || (d & kTile) == 0) { return false; }
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+}
+#endif
+
 bool worthwhile(Isa isa) {
 #if defined(__x86_64__)
-  return isa != Isa::avx512_bf16 || __builtin_cpu_is("amd");
+  return isa <= Isa::avx512 || (isa == Isa::avx512_bf16 && __builtin_cpu_is("amd"));
 #else
   return true;
 #endif
@@ -29,7 +47,7 @@ Isa choose() {
       return isa;
     }
   }
-  REQUIRE(UsageError, wanted.empty(), "[isa] PUMICE_ISA must be portable, avx2, avx512 or avx512_bf16, got '", wanted, "'");
+  REQUIRE(UsageError, wanted.empty(), "[isa] PUMICE_ISA must be portable, avx2, avx512, avx512_bf16, amx or amx_emulated, got '", wanted, "'");
   Isa best = Isa::portable;
   for (Isa isa : kAllIsas) {
     if (built_for(isa) && machine_has(isa) && worthwhile(isa)) { best = isa; }
@@ -47,6 +65,8 @@ const char* name(Isa isa) {
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
     case Isa::avx512_bf16: return "avx512_bf16";
+    case Isa::amx: return "amx";
+    case Isa::amx_emulated: return "amx_emulated";
   }
   return "?";
 }
@@ -57,7 +77,7 @@ bool built_for(Isa isa) {
     case Isa::avx2: return true;
 #endif
 #ifdef PUMICE_HAVE_AVX512
-    case Isa::avx512: case Isa::avx512_bf16: return true;
+    case Isa::avx512: case Isa::avx512_bf16: case Isa::amx: case Isa::amx_emulated: return true;
 #endif
     default: return isa == Isa::portable;
   }
@@ -66,6 +86,8 @@ bool built_for(Isa isa) {
 bool machine_has(Isa isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
+  if (isa == Isa::amx) { return has_matrix_units() && machine_has(Isa::avx512); }
+  if (isa == Isa::amx_emulated) { return machine_has(Isa::avx512); }
   if (isa == Isa::avx512_bf16) { return __builtin_cpu_supports("avx512bf16") && machine_has(Isa::avx512); }
   if (isa == Isa::avx512) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&

@@ -33,7 +33,7 @@ template <class Args> struct Kernel {
   Fn on(Device device) const {
     if (device.kind == Device::kCuda) { return cuda; }
     switch (active_isa()) {
-      case Isa::avx512_bf16: case Isa::avx512: if (avx512) { return avx512; } [[fallthrough]];
+      case Isa::amx_emulated: case Isa::amx: case Isa::avx512_bf16: case Isa::avx512: if (avx512) { return avx512; } [[fallthrough]];
       case Isa::avx2: if (avx2) { return avx2; } [[fallthrough]];
       default: return portable;
     }

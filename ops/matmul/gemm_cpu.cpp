@@ -15,6 +15,9 @@
 #include "pumice/ops/elementwise/unary_math.h"
 #include "pumice/ops/matmul/gemm.h"
 #include "pumice/ops/matmul/microkernel.h"
+#if defined(PUMICE_ISA_IS_avx512)
+#include "pumice/ops/matmul/amx_tile.h"
+#endif
 #include "pumice/tensor/isa.h"
 #include "pumice/tensor/math.h"
 #include "pumice/tensor/parallel.h"
@@ -43,8 +46,10 @@ PUMICE_INLINE Words load_rows(const float* p) { return Words(_mm512_maskz_loadu_
 PUMICE_INLINE Words load_rows(const bf16* p) { return Words(_mm512_maskz_cvtepu16_epi32(kRowMask, _mm256_maskz_loadu_epi16(kRowMask, p))); }
 #endif
 
-// How operands of T are packed: as numbers of the type that sums them.
+// How operands of T are packed: as numbers of the type that sums them. kRows: of C, that a tile holds; kTiles: rows of A stay rows when they are packed.
 template <class T> struct Numbers : Plain<Acc<T>> {
+  static constexpr int64_t kRows = kTileRows;
+  static constexpr bool kTiles = false;
   static constexpr bool kReady = __is_same(T, Acc<T>);  // rows that are dense along depth are words as they lie
   // Of the element p, whose neighbour in depth stands `deep` elements further, and with which `left` of the block are left in depth.
   static PUMICE_INLINE Acc<T> load(const T* p, int64_t, int64_t) { return Acc<T>(*p); }
@@ -58,12 +63,34 @@ template <class T> struct Numbers : Plain<Acc<T>> {
 
 #if defined(PUMICE_ISA_IS_avx512)
 struct Pairs : Paired {
+  static constexpr int64_t kRows = kTileRows;
+  static constexpr bool kTiles = false;
   static constexpr bool kReady = true;
   static PUMICE_INLINE Word load(const bf16* p, int64_t deep, int64_t left) { return p->bits | (left > 1 ? uint32_t(p[deep].bits) << 16 : 0); }
   static PUMICE_INLINE Four load_four(const bf16* p) { return *reinterpret_cast<const Four*>(p); }
   static PUMICE_INLINE Words load_step(const bf16* p, int64_t deep) { return load_rows(p) | load_rows(p + deep) << 16; }
 };
+
+// Pairs for tile registers.
+template <class Units> struct Tiles : Pairs {
+  static constexpr int64_t kRows = kAmxSide;
+  static constexpr bool kTiles = true;
+  template <bool kAccumulate> static PUMICE_INLINE void multiply(int64_t pairs, const char* a, int64_t row, const Word* b, float* c, int64_t ldc) {
+    micro_tile_amx<Units, kAccumulate>(pairs, a, row, b, c, ldc);
+  }
+};
 #endif
+
+// Rows of A for a tile of P: packed, or dense along depth where they lie, `row` bytes apart.
+struct TileRows { const char* p; int64_t row; };
+template <class P> PUMICE_INLINE auto packed_rows(const typename P::Word* p, int64_t deep) {
+  if constexpr (P::kTiles) { return TileRows{reinterpret_cast<const char*>(p), deep * int64_t(sizeof(*p))}; }
+  else { return Panel<typename P::Word, P::kRows>{p}; }
+}
+template <class P> PUMICE_INLINE auto dense_rows(const void* p, int64_t row) {
+  if constexpr (P::kTiles) { return TileRows{static_cast<const char*>(p), row}; }
+  else { return DenseRows<typename P::Word, P::kRows>(p, row); }
+}
 
 // Lines of elements that are dense along depth, into out[k * kWidth + line]: kWidth lines, of which `lines` are there and the others zero.
 template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T* from, int64_t stride, int64_t lines, int64_t depth, typename P::Word* out) {
@@ -133,6 +160,26 @@ void pack(const T* from, int64_t across, int64_t along, int64_t lines, int64_t d
         for (int64_t i = 0; i < kWidth; ++i) { out[k * kWidth + i] = i < n ? P::load(from + D * k * along + i * across, along, depth - D * k) : E(0); }
       }
     }
+  }
+}
+
+// Rows of A for tiles of P: `lines` of them, the last tile filled with zeros. What belongs to row i begins at out[i * words of depth] of every tile.
+template <class T, class P> void pack_a(const T* from, int64_t across, int64_t along, int64_t lines, int64_t depth, typename P::Word* out) {
+  if constexpr (P::kTiles) {
+    constexpr int64_t D = P::kDeep;
+    const int64_t deep = ceil_div(depth, D), padded = ceil_div(lines, P::kRows) * P::kRows;
+    if (across == 1) {  // as they lie in memory: all lines at one depth
+      for (int64_t k = 0; k < deep; ++k) {
+        for (int64_t i = 0; i < lines; ++i) { out[i * deep + k] = P::load(from + D * k * along + i, along, depth - D * k); }
+      }
+    } else {
+      for (int64_t i = 0; i < lines; ++i) {
+        for (int64_t k = 0; k < deep; ++k) { out[i * deep + k] = P::load(from + i * across + D * k * along, along, depth - D * k); }
+      }
+    }
+    for (int64_t i = lines * deep; i < padded * deep; ++i) { out[i] = 0; }
+  } else {
+    pack<T, P, P::kRows>(from, across, along, lines, depth, out);
   }
 }
 
@@ -218,8 +265,15 @@ template <class A, class C> void store(const Product& p, int64_t i0, int64_t hei
 template <class P, class Rows>
 PUMICE_INLINE void multiply_panel(bool accumulate, int64_t deep, const Rows& a, const typename P::Word* b, typename P::Sum* tile, int64_t ld) {
   constexpr int64_t NR = kTileCols<typename P::Sum>;
-  if (accumulate) { P::template tile<kTileRows, 2, true>(deep, a, b, NR, tile, ld); }
-  else { P::template tile<kTileRows, 2, false>(deep, a, b, NR, tile, ld); }
+  if constexpr (P::kTiles) {
+    static_assert(NR == P::kRows, "a square of C");
+    if (accumulate) { P::template multiply<true>(deep, a.p, a.row, b, tile, ld); }
+    else { P::template multiply<false>(deep, a.p, a.row, b, tile, ld); }
+  } else if (accumulate) {
+    P::template tile<P::kRows, 2, true>(deep, a, b, NR, tile, ld);
+  } else {
+    P::template tile<P::kRows, 2, false>(deep, a, b, NR, tile, ld);
+  }
 }
 
 // Rows of A that need no packing: dense along depth in whole words, and not so far apart that they share the lines of a first-level cache.
@@ -264,9 +318,9 @@ struct Plan {
   int64_t splits;               // tasks along K in the cut by depth
 };
 
-template <class A> Plan plan_of(const Product& p, int64_t count, bool split) {
+template <class P> Plan plan_of(const Product& p, int64_t count, bool split) {
   const int64_t least = ceil_div(kTasks, count);
-  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+  constexpr int64_t MR = P::kRows, NR = kTileCols<typename P::Sum>;
   Plan plan{};
   if (split) {
     plan.splits = p.M && p.N ? maximum(1, minimum(least, ceil_div(p.K, kSplitDepth))) : 0;  // an expert without rows has nothing to do
@@ -285,12 +339,12 @@ template <class A> Plan plan_of(const Product& p, int64_t count, bool split) {
 template <class T, class P, class C> void by_tiles(const Product* products, int64_t count) {
   using A = typename P::Sum;
   using E = typename P::Word;
-  constexpr int64_t MR = kTileRows, NR = kTileCols<A>, kBlock = kDepth * P::kDeep;
+  constexpr int64_t MR = P::kRows, NR = kTileCols<A>, kBlock = kDepth * P::kDeep;
   Plan* plans = scratch<Plan>(kScratchPlan, count);
   int64_t tasks = 0, packed = 0, panels = 0;
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    plans[g] = plan_of<A>(p, count, false);
+    plans[g] = plan_of<P>(p, count, false);
     plans[g].first_task = tasks;
     plans[g].packed_b = packed;
     tasks += plans[g].row_tasks * plans[g].col_tasks;
@@ -338,7 +392,7 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
           A* sums = tile + (once ? 0 : i * ld);
           Ahead next, out;
           if (j1 == 0) {
-            if (i >= whole) { pack<T, P, MR>(rows + i * p.a_row, p.a_row, p.a_col, strip, depth, packed_a + (i - whole) * deep); }
+            if (i >= whole) { pack_a<T, P>(rows + i * p.a_row, p.a_row, p.a_col, strip, depth, packed_a + (i - whole) * deep); }
             next = Ahead(rows + (i + MR) * p.a_row, p.a_row, p.a_col, minimum(MR, p.M - i0 - i - MR), depth, panels);
           }
           if (last) { out = Ahead(static_cast<const C*>(p.c) + (i0 + i) * p.c_row + (j0 + j1) * p.c_col, p.c_row, p.c_col, strip, columns, panels); }
@@ -346,8 +400,8 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
             const E* b = packed_b + plan.packed_b + (j0 + j) * words + k0 / P::kDeep * NR;
             next.read();
             out.write();
-            if (i < whole) { multiply_panel<P>(k0 > 0, deep, DenseRows<E, MR>(rows + i * p.a_row, p.a_row * int64_t(sizeof(T))), b, sums + j, ld); }
-            else { multiply_panel<P>(k0 > 0, deep, Panel<E, MR>{packed_a + (i - whole) * deep}, b, sums + j, ld); }
+            if (i < whole) { multiply_panel<P>(k0 > 0, deep, dense_rows<P>(rows + i * p.a_row, p.a_row * int64_t(sizeof(T))), b, sums + j, ld); }
+            else { multiply_panel<P>(k0 > 0, deep, packed_rows<P>(packed_a + (i - whole) * deep, deep), b, sums + j, ld); }
           }
           if (last) { store<A, C>(p, i0 + i, strip, j0 + j1, columns, sums + j1, ld); }
         }
@@ -359,13 +413,13 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
 template <class T, class P, class C> void by_depth(const Product* products, int64_t count) {
   using A = typename P::Sum;
   using E = typename P::Word;
-  constexpr int64_t MR = kTileRows, NR = kTileCols<A>;
+  constexpr int64_t MR = P::kRows, NR = kTileCols<A>;
   constexpr int64_t kBlock = 256 * P::kDeep;  // depth packed at once: both operands stay in the second-level cache
   Plan* plans = scratch<Plan>(kScratchPlan, count);
   int64_t tasks = 0, space = 0;
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
-    plans[g] = plan_of<A>(p, count, true);
+    plans[g] = plan_of<P>(p, count, true);
     plans[g].first_task = tasks;
     plans[g].packed_b = space;  // of its partial sums
     tasks += plans[g].splits;
@@ -386,7 +440,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
       E* a = scratch<E>(kScratchA, height * deep + kSlack);
       E* b = scratch<E>(kScratchTile, ld * deep);
       const T *from_a = static_cast<const T*>(p.a) + k0 * p.a_col, *from_b = static_cast<const T*>(p.b) + k0 * p.b_row;
-      pack<T, P, MR>(from_a, p.a_row, p.a_col, p.M, depth, a);
+      pack_a<T, P>(from_a, p.a_row, p.a_col, p.M, depth, a);
       pack<T, P, NR>(from_b, p.b_col, p.b_row, p.N, depth, b);
       const int64_t more = minimum(block, k_end - k0 - depth), parts = height / MR * (ld / NR);
       Ahead next_a(from_a + depth * p.a_col, p.a_row, p.a_col, p.M, more, parts);
@@ -395,7 +449,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
         for (int64_t i = 0; i < height; i += MR) {
           next_a.read();
           next_b.read();
-          multiply_panel<P>(!first, deep, Panel<E, MR>{a + i * deep}, b + j * deep, tile + i * ld + j, ld);
+          multiply_panel<P>(!first, deep, packed_rows<P>(a + i * deep, deep), b + j * deep, tile + i * ld + j, ld);
         }
       }
     }
@@ -507,8 +561,8 @@ bool cut_by_depth(const Product* products, int64_t count) {
 
 // A weight gradient as its transpose, C^T = B^T A^T, where that is fewer tiles: whole ones waste less, and the operand that is packed for all tasks
 // at once is the narrow one.
-template <class A> Product turned(const Product& p) {
-  const auto tiles = [](int64_t M, int64_t N) { return ceil_div(M, kTileRows) * ceil_div(N, kTileCols<A>); };
+template <class P> Product turned(const Product& p) {
+  const auto tiles = [](int64_t M, int64_t N) { return ceil_div(M, P::kRows) * ceil_div(N, kTileCols<typename P::Sum>); };
   if (p.bias || p.epilogue || p.a_row != 1 || p.b_col != 1 || p.K < kDepth || tiles(p.M, p.N) <= tiles(p.N, p.M)) { return p; }
   return {p.N, p.M, p.K, p.b, p.a, p.b_col, p.b_row, p.a_col, p.a_row, p.c, p.c_col, p.c_row, nullptr, p.beta};
 }
@@ -517,7 +571,7 @@ template <class T, class P, class C> void run(const Product* products, int64_t c
   using A = typename P::Sum;
   if (cut_by_columns(products, count)) { return by_columns<T, A, C>(products, count); }
   Product* ready = scratch<Product>(kScratchProducts, count);
-  for (int64_t g = 0; g < count; ++g) { ready[g] = turned<A>(products[g]); }
+  for (int64_t g = 0; g < count; ++g) { ready[g] = turned<P>(products[g]); }
   if (cut_by_depth(ready, count)) { by_depth<T, P, C>(ready, count); }
   else { by_tiles<T, P, C>(ready, count); }
 }
@@ -538,7 +592,12 @@ void gemm(const Product* products, int64_t count, DType ab, DType c) {
         if constexpr (__is_same(T, double) == __is_same(C, double)) {
 #if defined(PUMICE_ISA_IS_avx512)
           if constexpr (__is_same(T, bf16)) {
-            if (active_isa() == Isa::avx512_bf16) { return run<T, Pairs, C>(products + begin, end - begin); }
+            switch (active_isa()) {
+              case Isa::avx512_bf16: return run<T, Pairs, C>(products + begin, end - begin);
+              case Isa::amx: return run<T, Tiles<MatrixUnits>, C>(products + begin, end - begin);
+              case Isa::amx_emulated: return run<T, Tiles<PlainTiles>, C>(products + begin, end - begin);
+              default: break;
+            }
           }
 #endif
           run<T, Numbers<T>, C>(products + begin, end - begin);

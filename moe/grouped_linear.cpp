@@ -89,7 +89,7 @@ Tensor grouped_mlp(const Tensor& input, const Tensor& up_in, const Tensor& up_bi
   const int64_t rows = x.dim(0);
   const Unary f = unary_of(form);
   bool keeps = false;
-  for (const Tensor* t : {&input, &up_in, &up_bias, &down_in, &down_bias}) { keeps |= t->defined() && needs_grad(*t); }
+  for (const Tensor* t : {&input, &up_in, &up_bias, &down_in, &down_bias}) { keeps |= grad_enabled() && t->defined() && needs_grad(*t); }
   Tensor h = empty({rows, up.dim(1)}, x.dtype(), x.device()), y = empty({rows, down.dim(1)}, x.dtype(), x.device());
   {
     Tensor g = keeps ? empty_like(h) : Tensor();
@@ -131,7 +131,7 @@ Tensor grouped_swiglu_mlp(const Tensor& input, const Tensor& gate_in, const Tens
   offsets = to_device(offsets, x.device());
   const int64_t rows = x.dim(0);
   bool keeps = false;
-  for (const Tensor* t : {&input, &gate_in, &up_in, &down_in}) { keeps |= needs_grad(*t); }
+  for (const Tensor* t : {&input, &gate_in, &up_in, &down_in}) { keeps |= grad_enabled() && needs_grad(*t); }
   Tensor a = empty({rows, up.dim(1)}, x.dtype(), x.device()), b = empty_like(a), y = empty({rows, down.dim(1)}, x.dtype(), x.device());
   {
     Tensor g = keeps ? empty_like(b) : Tensor();

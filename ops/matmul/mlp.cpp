@@ -21,8 +21,9 @@ void require_layer(const char* op, const char* name, const Tensor& x, int64_t in
   require_parameter_dtype(op, "bias", b, x.dtype());
 }
 
-bool any_needs_grad(std::initializer_list<const Tensor*> tensors) {
-  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor* t) { return t->defined() && needs_grad(*t); });
+// Whether a backward pass will want what is between.
+bool will_be_asked(std::initializer_list<const Tensor*> tensors) {
+  return grad_enabled() && std::any_of(tensors.begin(), tensors.end(), [](const Tensor* t) { return t->defined() && needs_grad(*t); });
 }
 
 Shape with_last(Shape shape, int64_t n) {
@@ -42,7 +43,7 @@ Tensor mlp(const Tensor& input, const Tensor& up, const Tensor& up_bias, const T
   require_layer("mlp", "down", input, up.dim(0), down, down_bias);
   const int64_t in = up.dim(1), hidden = up.dim(0), rows = in ? input.size() / in : input.shape().elements();
   const Unary f = unary_of(form);
-  const bool keeps = any_needs_grad({&input, &up, &up_bias, &down, &down_bias});  // h, for a backward pass
+  const bool keeps = will_be_asked({&input, &up, &up_bias, &down, &down_bias});
   const Shape shape = with_last(input.shape(), down.dim(0));
   Tensor x = packed(input).reshape({rows, in}), h = empty({rows, hidden}, x.dtype(), x.device()), y = empty(shape, x.dtype(), x.device());
   {
@@ -83,7 +84,7 @@ Tensor swiglu_mlp(const Tensor& input, const Tensor& gate, const Tensor& up, con
   REQUIRE(ShapeError, gate.dim(0) == up.dim(0), "[swiglu_mlp] gate and up must have one shape, got ", gate.shape(), " and ", up.shape());
   require_layer("swiglu_mlp", "down", input, up.dim(0), down, Tensor());
   const int64_t in = up.dim(1), hidden = up.dim(0), rows = in ? input.size() / in : input.shape().elements();
-  const bool keeps = any_needs_grad({&input, &gate, &up, &down});
+  const bool keeps = will_be_asked({&input, &gate, &up, &down});
   Tensor x = packed(input).reshape({rows, in}), a = empty({rows, hidden}, x.dtype(), x.device()), b = empty_like(a);
   Tensor y = empty(with_last(input.shape(), down.dim(0)), x.dtype(), x.device());
   {

@@ -55,6 +55,20 @@ TEST(GroupedMlp, HasTheBitsOfItsParts) {
   }
 }
 
+TEST(GroupedMlp, WithoutAGraphGivesTheSame) {
+  NoGrad no_grad;
+  std::vector<Device> devices = {Device::cpu()};
+  if (cuda_device::count() > 0) { devices.push_back(Device::cuda()); }
+  for (Device device : devices) {
+    const auto weight = [&](const Shape& shape, uint32_t site) { return requires_grad(to_device(random(shape, site, DType::bf16), device)); };
+    const Tensor x = weight({9, 16}, 1), up = weight({2, 40, 16}, 2), gate = weight({2, 40, 16}, 3), down = weight({2, 16, 40}, 4), none;
+    const Tensor offsets = to_device(from_values<int32_t>({3}, {0, 4, 9}), device);
+    const auto part = [&](const Tensor& t, const Tensor& w) { return grouped_linear(t, w, none, offsets); };
+    EXPECT_EQ(grouped_mlp(x, up, none, down, none, offsets).to_vector<float>(), part(gelu(part(x, up)), down).to_vector<float>());
+    EXPECT_EQ(grouped_swiglu_mlp(x, gate, up, down, offsets).to_vector<float>(), part(swiglu(part(x, gate), part(x, up)), down).to_vector<float>());
+  }
+}
+
 TEST(GroupedMlp, RefusesWhatDoesNotFit) {
   const Tensor x = random({2, 4}, 1, DType::f32), up = random({3, 6, 4}, 2, DType::f32), offsets = from_values<int32_t>({4}, {0, 1, 1, 2});
   EXPECT_EQ(testing::message_of<ShapeError>([&] { grouped_mlp(x, up, Tensor(), random({2, 4, 6}, 3, DType::f32), Tensor(), offsets); }),

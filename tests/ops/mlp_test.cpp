@@ -74,10 +74,17 @@ TEST(SwigluMlp, HasTheBitsOfItsParts) {
 }
 
 TEST(Mlp, WithoutAGraphGivesTheSame) {
-  const Tensor x = random({9, 16}, 1, DType::bf16), up = random({40, 16}, 2, DType::bf16), down = random({16, 40}, 3, DType::bf16);
-  EXPECT_EQ(swiglu_mlp(x, up, up, down).to_vector<float>(),
-            linear(swiglu(linear(x, up, Tensor()), linear(x, up, Tensor())), down, Tensor()).to_vector<float>());
-  EXPECT_EQ(mlp(x, up, Tensor(), down, Tensor()).to_vector<float>(), linear(gelu(linear(x, up, Tensor())), down, Tensor()).to_vector<float>());
+  NoGrad no_grad;
+  std::vector<Device> devices = {Device::cpu()};
+  if (cuda_device::count() > 0) { devices.push_back(Device::cuda()); }
+  for (Device device : devices) {
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      const auto weight = [&](const Shape& shape, uint32_t site) { return requires_grad(to_device(random(shape, site, dtype), device)); };
+      const Tensor x = weight({9, 16}, 1), up = weight({40, 16}, 2), gate = weight({40, 16}, 3), down = weight({16, 40}, 4), none;
+      EXPECT_EQ(mlp(x, up, none, down, none).to_vector<float>(), linear(gelu(linear(x, up, none)), down, none).to_vector<float>());
+      EXPECT_EQ(swiglu_mlp(x, gate, up, down).to_vector<float>(), linear(swiglu(linear(x, gate, none), linear(x, up, none)), down, none).to_vector<float>());
+    }
+  }
 }
 
 TEST(Mlp, RefusesWhatDoesNotFit) {

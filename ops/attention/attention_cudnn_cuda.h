@@ -9,4 +9,16 @@ namespace pumice::cuda {
 // backward pass is always ours: it needs no more than the output and the log of the sums, and is the same on every run. Throws DeviceError if cuDNN fails.
 bool attend_by_cudnn(const AttentionFwd& a);
 
+// What cuDNN wants to know of N sequences, all on the device: where each begins in q, k, v, the output and lse, in elements (i32, N + 1), and how many queries
+// and keys it has (i32, N).
+enum Place { kPlaceQ, kPlaceK, kPlaceV, kPlaceOut, kPlaceLse, kPlaces };
+struct SequenceLists {
+  const int32_t *q_offsets, *k_offsets;
+  int64_t sequences, queries, keys, longest;
+  int64_t steps[kPlaces];  // elements from a token to the next
+  int32_t* places[kPlaces];
+  int32_t *query_counts, *key_counts;
+};
+void list_sequences(const SequenceLists& lists);
+
 }  // namespace pumice::cuda

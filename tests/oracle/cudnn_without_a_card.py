@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Asks NVIDIA's cuDNN, on a machine without a card, how many of its kernels would compute the operation that ops/attention/attention_cudnn_cuda.cu
+"""Asks NVIDIA's cuDNN, on a machine without a card, how many of its kernels would compute the operation that ops/attention/attention_cudnn_cuda.cpp
 describes: bf16 attention over N packed sequences.
 
 Usage: LD_LIBRARY_PATH=STUBS cudnn_without_a_card.py [libcudnn.so.9] [include directory]

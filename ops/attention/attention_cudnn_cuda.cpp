@@ -1,6 +1,7 @@
 // cuDNN sees a packing as N padded sequences, (N, H, longest, D), of which sequence n begins at a place of its own ("ragged offsets", in elements) and has a
-// length of its own. A small kernel makes these of our offsets, on the device. One operation of cuDNN's computes the output and the log of the sums. What it
+// length of its own. A small kernel makes these of our offsets, on the device (attention_cudnn_lists_cuda.cu). One operation of cuDNN's computes the output and the log of the sums. What it
 // chose for a shape is kept.
+#include <algorithm>
 #include <climits>
 #include <compare>
 #include <map>
@@ -9,7 +10,6 @@
 #include <vector>
 
 #include "pumice/ops/attention/attention_cudnn_cuda.h"
-#include "pumice/ops/attention/sequences_cuda.h"
 #include "pumice/tensor/cuda_device.h"
 #include "pumice/tensor/cuda_libraries.h"
 #include "pumice/tensor/error.h"
@@ -23,33 +23,6 @@ using cuda_libraries::Cudnn;
 constexpr size_t kMostPlans = 1024;             // then all are made anew
 constexpr int64_t kMostWorkspace = int64_t(256) << 20;
 constexpr int64_t kCandidates = 8;              // of cuDNN's, tried in the order of its guess
-
-// Five arrays (N + 1) of places and two (N) of lengths, one after the other.
-enum Place { kPlaceQ, kPlaceK, kPlaceV, kPlaceOut, kPlaceLse, kPlaces };
-struct Steps { int64_t of[kPlaces]; };  // elements from a token to the next
-struct Lists {
-  int32_t* memory;
-  int64_t sequences;
-
-  static int64_t size(int64_t sequences) { return kPlaces * (sequences + 1) + 2 * sequences; }
-  __host__ __device__ int32_t* places(int p) const { return memory + p * (sequences + 1); }
-  __host__ __device__ int32_t* query_counts() const { return places(kPlaces); }
-  __host__ __device__ int32_t* key_counts() const { return query_counts() + sequences; }
-};
-
-__global__ void __launch_bounds__(128) list_sequences(Lists to, Steps steps, const int32_t* q_offsets, const int32_t* k_offsets, int64_t queries, int64_t keys,
-                                                      int64_t longest) {
-  const int64_t n = int64_t(blockIdx.x) * 128 + threadIdx.x;
-  if (n > to.sequences) { return; }
-  const int32_t* const offsets[kPlaces] = {q_offsets, k_offsets, k_offsets, q_offsets, q_offsets};
-  SIMT_UNROLL for (int p = 0; p < kPlaces; ++p) { to.places(p)[n] = int32_t(offsets[p][n] * steps.of[p]); }
-  if (n == to.sequences) { return; }
-  const auto q = simt::segment_of(q_offsets, to.sequences, n, queries), k = simt::segment_of(k_offsets, to.sequences, n, keys);
-  const int64_t own = q.end - q.begin, other = k.end - k.begin;
-  if (max(own, other) > longest || (own > 0 && other < 1)) { __trap(); }
-  to.query_counts()[n] = int32_t(own);
-  to.key_counts()[n] = int32_t(other);
-}
 
 void require_done(const Cudnn& dnn, int status, const char* what) {
   REQUIRE(DeviceError, status == 0, "[cuda] ", what, " by cuDNN (", dnn.file, ") failed: ", dnn.status_text(status),
@@ -214,28 +187,36 @@ Plans& plans() {
 bool attend_by_cudnn(const AttentionFwd& a) {
   const Cudnn* dnn = cuda_libraries::cudnn();
   if (!dnn || a.q.dtype != DType::bf16 || a.causal || a.longest == 0) { return false; }
-  const AttentionShape s = shape_of(a);
-  const Heads<bf16> q = heads_of<bf16>(a.q), k = heads_of<bf16>(a.k), v = heads_of<bf16>(a.v), out = heads_of<bf16>(a.out);
-  const bool aligned = q.vector && k.vector && v.vector && out.vector && s.D % 8 == 0;
-  const Steps steps{{q.token, k.token, v.token, out.token, s.heads}};
-  const bool in_reach = s.queries * max(q.token, max(out.token, s.heads)) <= INT_MAX && s.keys * max(k.token, v.token) <= INT_MAX;
-  if (!aligned || !in_reach || s.sequences == 0 || s.keys == 0) { return false; }
-  const std::shared_ptr<Plan> plan = plans().of(*dnn, {.sequences = s.sequences, .longest = a.longest, .heads = s.heads, .kv_heads = s.kv_heads, .D = s.D,
-                                                       .q = {q.token, q.head}, .k = {k.token, k.head}, .v = {v.token, v.head}, .out = {out.token, out.head}});
+  const int64_t N = a.q_offsets.shape[0] - 1, queries = a.q.shape[0], keys = a.k.shape[0], heads = a.q.shape[1], kv_heads = a.k.shape[1], D = a.q.shape[2];
+  bool aligned = D % 8 == 0;
+  for (const View* v : {&a.q, &a.k, &a.v, &a.out}) {
+    aligned &= reinterpret_cast<uintptr_t>(v->data) % 16 == 0 && v->stride[0] % 8 == 0 && v->stride[1] % 8 == 0;
+  }
+  SequenceLists lists{.q_offsets = a.q_offsets.as<int32_t>(), .k_offsets = a.k_offsets.as<int32_t>(), .sequences = N, .queries = queries, .keys = keys,
+                      .longest = a.longest, .steps = {a.q.stride[0], a.k.stride[0], a.v.stride[0], a.out.stride[0], heads}};
+  const int64_t furthest = std::max(queries * std::max({a.q.stride[0], a.out.stride[0], heads}), keys * std::max(a.k.stride[0], a.v.stride[0]));
+  if (!aligned || furthest > INT_MAX || N == 0 || keys == 0) { return false; }
+  const auto layout = [](const View& v) { return Problem::Layout{v.stride[0], v.stride[1]}; };
+  const std::shared_ptr<Plan> plan = plans().of(*dnn, {.sequences = N, .longest = a.longest, .heads = heads, .kv_heads = kv_heads, .D = D, .q = layout(a.q),
+                                                       .k = layout(a.k), .v = layout(a.v), .out = layout(a.out)});
   if (!plan->usable()) { return false; }
 
-  simt::DeviceScratch<int32_t> memory(Lists::size(s.sequences));
+  simt::DeviceScratch<int32_t> memory(kPlaces * (N + 1) + 2 * N);
   simt::DeviceScratch<char> workspace(plan->workspace() + 1);
-  const Lists lists{memory.get(), s.sequences};
-  simt::launch<list_sequences>({.grid = unsigned(s.sequences / 128 + 1), .block = 128}, lists, steps, a.q_offsets.as<int32_t>(), a.k_offsets.as<int32_t>(),
-                               s.queries, s.keys, a.longest);
-  std::vector<int64_t> ids = {kIdQ, kIdK, kIdV, kIdOut, kIdLse, kIdQueryCounts, kIdKeyCounts, kIdScale};
-  std::vector<const void*> pointers = {q.data, k.data, v.data, out.data, a.lse.data, lists.query_counts(), lists.key_counts()};
-  for (int p = 0; p < kPlaces; ++p) { ids.push_back(kIdOfPlaces + p); }
-  cuda_device::in_stream([plan, ids, pointers, lists, scale = float(a.scale), room = workspace.get()](void* stream) {
+  for (int p = 0; p < kPlaces; ++p) { lists.places[p] = memory.get() + p * (N + 1); }
+  lists.query_counts = memory.get() + kPlaces * (N + 1);
+  lists.key_counts = lists.query_counts + N;
+  list_sequences(lists);
+  std::vector<int64_t> ids = {kIdQ, kIdK, kIdV, kIdOut, kIdLse, kIdQueryCounts, kIdKeyCounts};
+  std::vector<const void*> pointers = {a.q.data, a.k.data, a.v.data, a.out.data, a.lse.data, lists.query_counts, lists.key_counts};
+  for (int p = 0; p < kPlaces; ++p) {
+    ids.push_back(kIdOfPlaces + p);
+    pointers.push_back(lists.places[p]);
+  }
+  ids.push_back(kIdScale);
+  cuda_device::in_stream([plan, ids, pointers, scale = float(a.scale), room = workspace.get()](void* stream) {
     std::vector<const void*> all = pointers;
-    all.push_back(&scale);
-    for (int p = 0; p < kPlaces; ++p) { all.push_back(lists.places(p)); }
+    all.push_back(&scale);  // a number of the host
     std::lock_guard lock(plans().mutex);
     plan->run(ids, all, room, stream);
   });

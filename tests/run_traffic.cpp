@@ -329,7 +329,7 @@ void experts_and_embedding(Cases& all) {
       grouped_wgrad(kCuda, {dw, y, x, offsets, 1});
     }});
     // GELU at the end of a product: h and gelu(h) are written; backward dy w gelu'(h) takes the place of h, and gelu(h) is written again
-    const Tensor h = over(R, out, DType::bf16), held = over(R, in, DType::bf16), g = over(R, in, DType::bf16);
+    const Tensor h = over(R, out, DType::bf16), held = values({R, in}, DType::bf16), g = over(R, in, DType::bf16);
     all.push_back({"grouped_linear with gelu", "2 R in out (1/64 + 1/64) + 4 R out", product + 4.0 * double(R * out), [=] {
       grouped_forward(kCuda, {y, x, w, {}, offsets, {.kind = Epilogue::gelu, .y = h}});
     }});

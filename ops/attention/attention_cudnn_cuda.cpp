@@ -1,6 +1,6 @@
 // cuDNN sees a packing as N padded sequences, (N, H, longest, D), of which sequence n begins at a place of its own ("ragged offsets", in elements) and has a
-// length of its own. A small kernel makes these of our offsets, on the device (attention_cudnn_lists_cuda.cu). One operation of cuDNN's computes the output and the log of the sums. What it
-// chose for a shape is kept.
+// length of its own. A small kernel makes these of our offsets, on the device (attention_cudnn_lists_cuda.cu). One operation of cuDNN's computes the output and
+// the log of the sums. What it chose for a shape is kept.
 #include <algorithm>
 #include <climits>
 #include <compare>

@@ -1,6 +1,6 @@
 # pumice_library(folder DEPENDS ...): one static library per folder from every .cpp below it. Files are globbed, so adding
 # an op or a layer edits nothing here. Files named *_cpu.cpp are kernels: they are compiled once per instruction-set level,
-# each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h. Files named *_cuda.cu are CUDA kernels, those named *_cuda.cpp go with them (PumiceCuda.cmake).
+# each into its own namespace (PUMICE_ISA), and chosen at run time by tensor/isa.h. ONLY ...: no more than these of its files. Files named *_cuda.cu are CUDA kernels, those named *_cuda.cpp go with them (PumiceCuda.cmake).
 
 # "pumice/<folder>/..." is the include prefix everywhere, in the tree as after install.
 set(PUMICE_INCLUDE_ROOT ${CMAKE_CURRENT_BINARY_DIR}/include)
@@ -13,6 +13,8 @@ endif()
 set(PUMICE_ISA_FLAGS_portable "")
 set(PUMICE_ISA_FLAGS_avx2 -march=x86-64-v3)
 set(PUMICE_ISA_FLAGS_avx512 -march=x86-64-v4 -mprefer-vector-width=512)
+
+set(PUMICE_COLD $<$<CONFIG:Release>:-O1>)  # for code that waits for files and terminals: -O3 takes twice as long to compile
 
 find_package(Threads REQUIRED)
 
@@ -40,8 +42,12 @@ function(pumice_compile_options target)
 endfunction()
 
 function(pumice_library folder)
-  cmake_parse_arguments(arg "" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "DEPENDS;ONLY" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
+  if(arg_ONLY)
+    list(JOIN arg_ONLY "|" names)
+    list(FILTER sources INCLUDE REGEX "/${folder}/(${names})\\.cpp$")
+  endif()
   set(kernels ${sources})
   list(FILTER kernels INCLUDE REGEX "_cpu\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_cpu\\.cpp$")
@@ -78,6 +84,7 @@ function(pumice_program)
   add_executable(pumice_cli ${sources})
   set_target_properties(pumice_cli PROPERTIES OUTPUT_NAME pumice)
   pumice_compile_options(pumice_cli)
+  target_compile_options(pumice_cli PRIVATE ${PUMICE_COLD})
   target_link_libraries(pumice_cli PRIVATE pumice_train)
   if(PUMICE_SENTENCEPIECE)
     add_dependencies(pumice_cli pumice_sentencepiece)

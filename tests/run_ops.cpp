@@ -1,14 +1,19 @@
 // run_ops [test|cuda|perf|cuda-perf|list] [substring]
+// run_ops dump|compare FILE [substring]
 //   test   forward against the f64 reference in f64, f32 and bf16 at every instruction-set level of this machine; numeric
 //          gradcheck in f64; gradients of every element type and level against the f64 gradients; offset, transposed and expanded
 //          inputs; one and two threads give the same bits; no tensor leaks
 //   cuda   the same op on the CUDA device, a card or the SIMT emulator, f32 and bf16: forward, gradients, layouts. Cases
 //          that need a kernel defined without a CUDA form (PUMICE_DEFINE_CPU_KERNEL) are left out and counted
+//   dump   writes what the CUDA device gives, in f32 and bf16: outputs and gradients. compare runs the same cases and holds their results against
+//          such a file, for example the emulator's against a card's: where bits differ, by no more than the tolerance of the case
 //   perf   time per call, GB/s and GFLOP/s of the forward pass in f32; cuda-perf the same on the CUDA device, in f32 and bf16
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <set>
 
 #include "pumice/autograd/autograd.h"
@@ -20,6 +25,7 @@
 #include "pumice/tensor/parallel.h"
 #include "pumice/tensor/rng.h"
 #include "op_case.h"
+#include "op_results.h"
 
 namespace pumice::testing {
 
@@ -37,6 +43,12 @@ Tolerance tolerance_of(DType dtype) {
 }
 
 namespace {
+
+Tolerance case_tolerance(const OpCase& c, DType dtype) {
+  if (c.exact) { return {0, 0}; }
+  const Tolerance t = tolerance_of(dtype);
+  return {t.atol * c.widen, t.rtol * c.widen};
+}
 
 constexpr uint64_t kSeed = 20260601;
 
@@ -225,8 +237,7 @@ std::string test(const OpCase& c) {
   if (c.bf16) { dtypes.push_back(DType::bf16); }
   const Isa best = active_isa();
   for (DType dtype : dtypes) {
-    Tolerance t = tolerance_of(dtype);
-    t = c.exact ? Tolerance{0, 0} : Tolerance{t.atol * c.widen, t.rtol * c.widen};
+    const Tolerance t = case_tolerance(c, dtype);
     std::vector<Tensor> seen = rounded(c, inputs, dtype), given = converted(c, inputs, dtype);
     std::vector<std::vector<double>> want = c.reference(seen);
     Run exact = run(c, seen);  // f64 gradients, themselves checked numerically above
@@ -251,14 +262,57 @@ std::string test(const OpCase& c) {
   return "";
 }
 
+// What the case gives on the CUDA device from the inputs that every run of it has.
+Run run_on_cuda(const OpCase& c, DType dtype) {
+  std::vector<Tensor> inputs, given;
+  for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(make(c.inputs[i], i)); }
+  for (const Tensor& x : converted(c, inputs, dtype)) { given.push_back(to_device(x, Device::cuda())); }
+  return run(c, given);
+}
+
+OpResult result_of(const OpCase& c, DType dtype) {
+  Run r = run_on_cuda(c, dtype);
+  REQUIRE(Error, r.error.empty(), c.name, ": ", r.error);
+  OpResult result{c.name, dtype, std::move(r.outputs)};
+  result.arrays.insert(result.arrays.end(), r.gradients.begin(), r.gradients.end());
+  return result;
+}
+
+class Comparison {  // of this device's results with those of a file
+ public:
+  explicit Comparison(const std::vector<OpResult>& others) {
+    for (const OpResult& r : others) { others_[{r.name, r.dtype}] = &r; }
+  }
+  // Empty, or what is wrong.
+  std::string add(const OpCase& c, const OpResult& mine) {
+    const auto found = others_.find({c.name, mine.dtype});
+    if (found == others_.end()) { return "is not in the file"; }
+    const auto& theirs = found->second->arrays;
+    if (theirs.size() != mine.arrays.size()) { return concat_text("gives ", mine.arrays.size(), " tensors, in the file are ", theirs.size()); }
+    const Tolerance t = case_tolerance(c, mine.dtype);
+    bool same = true;
+    for (size_t k = 0; k < theirs.size(); ++k) {
+      const std::string e = compare(mine.arrays[k], theirs[k], t);
+      if (!e.empty()) { return concat_text("tensor ", k, " ", e); }
+      same &= mine.arrays[k] == theirs[k];
+    }
+    ++(same ? same_ : close_);
+    return "";
+  }
+  void print() const { std::printf("%d results have the bits of the file, %d are within the tolerance of their case\n", same_, close_); }
+
+ private:
+  std::map<std::pair<std::string, DType>, const OpResult*> others_;
+  int same_ = 0, close_ = 0;
+};
+
 // On the CUDA device, a card or the emulator: forward against the reference, gradients against those of the CPU in f64.
 std::string test_on_cuda(const OpCase& c) {
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(make(c.inputs[i], i)); }
   for (DType dtype : {DType::f32, DType::bf16}) {
     if (dtype == DType::bf16 && !c.bf16) { continue; }
-    Tolerance t = tolerance_of(dtype);
-    t = c.exact ? Tolerance{0, 0} : Tolerance{t.atol * c.widen, t.rtol * c.widen};
+    const Tolerance t = case_tolerance(c, dtype);
     std::vector<Tensor> seen = rounded(c, inputs, dtype), given;
     for (const Tensor& x : converted(c, inputs, dtype)) { given.push_back(to_device(x, Device::cuda())); }
     Run got = run(c, given);
@@ -302,51 +356,31 @@ void perf(const OpCase& c, Device device, DType dtype) {
   std::printf("%-48s %-4s %10.2f us %8.2f GB/s %8.2f GFLOP/s\n", c.name.c_str(), name(dtype), s * 1e6, bytes / s / 1e9, c.flops / s / 1e9);
 }
 
-}  // namespace
-
-int run_program(int argc, char** argv) {
-  std::string mode = argc > 1 ? argv[1] : "test", pick = argc > 2 ? argv[2] : "";
-  if (mode != "test" && mode != "list" && mode != "perf" && mode != "cuda" && mode != "cuda-perf") {
-    std::fprintf(stderr, "usage: run_ops [test|list|perf|cuda|cuda-perf] [part of a case's name], got %s\n", mode.c_str());
-    return 2;
-  }
-  int ran = 0, failed = 0;
-  if (mode == "test") { set_thread_count(1); }
-  const bool on_cuda = mode == "cuda", cuda_perf = mode == "cuda-perf";
-  if ((on_cuda || cuda_perf) && cuda_device::count() == 0) {
-    std::printf("no CUDA device (%s): nothing was run\n", cuda_device::describe().c_str());
-    return 77;  // CTest's SKIP_RETURN_CODE
-  }
+struct Totals {
+  int ran = 0, failed = 0, left_out = 0;
   std::set<std::string> missing;  // kernels that are defined without a CUDA form
-  int left_out = 0;
+};
+
+// Runs `check` on every case whose name holds `pick`; it gives an error or nothing.
+Totals check_all(const std::string& pick, bool on_cuda, const std::function<std::string(const OpCase&)>& check) {
+  Totals totals;
   for (const OpCase& c : op_cases()) {
     if (c.name.find(pick) == std::string::npos) { continue; }
-    if (mode == "list") { std::printf("%s\n", c.name.c_str()); continue; }
-    if (mode == "perf") { perf(c, Device::cpu(), DType::f32); continue; }
-    if (cuda_perf) {
-      try {
-        perf(c, Device::cuda(), DType::f32);
-        if (c.bf16) { perf(c, Device::cuda(), DType::bf16); }
-      } catch (const KernelMissing& e) {
-        std::printf("%-48s no CUDA kernel: %s\n", c.name.c_str(), e.kernel);
-      }
-      continue;
-    }
-    int64_t before = Tensor::live_count();
+    const int64_t before = Tensor::live_count();
     std::string error;
     try {
-      error = on_cuda ? test_on_cuda(c) : test(c);
+      error = check(c);
     } catch (const KernelMissing& e) {
-      missing.insert(e.kernel);
-      ++left_out;
+      totals.missing.insert(e.kernel);
+      ++totals.left_out;
       continue;
     } catch (const std::exception& e) {
       error = concat_text("threw: ", e.what());
     }
     if (error.empty() && Tensor::live_count() != before) { error = concat_text("leaked ", Tensor::live_count() - before, " tensors"); }
-    ++ran;
+    ++totals.ran;
     if (!error.empty()) {
-      ++failed;
+      ++totals.failed;
       std::printf("FAIL %s: %s\n", c.name.c_str(), error.c_str());
     }
     if (on_cuda && device_is_lost()) {
@@ -354,14 +388,98 @@ int run_program(int argc, char** argv) {
       break;
     }
   }
-  if (on_cuda) {
-    for (const std::string& n : missing) { std::printf("no CUDA kernel: %s\n", n.c_str()); }
-    if (left_out) { std::printf("%d cases left out for want of a kernel\n", left_out); }
+  for (const std::string& n : totals.missing) { std::printf("no CUDA kernel: %s\n", n.c_str()); }
+  if (totals.left_out) { std::printf("%d cases left out for want of a kernel\n", totals.left_out); }
+  std::printf("%d passed, %d failed (seed %llu)\n", totals.ran - totals.failed, totals.failed, static_cast<unsigned long long>(kSeed));
+  return totals;
+}
+
+void perf_all(const std::string& pick, Device device) {
+  for (const OpCase& c : op_cases()) {
+    if (c.name.find(pick) == std::string::npos) { continue; }
+    try {
+      perf(c, device, DType::f32);
+      if (c.bf16 && device == Device::cuda()) { perf(c, device, DType::bf16); }
+    } catch (const KernelMissing& e) {
+      std::printf("%-48s no CUDA kernel: %s\n", c.name.c_str(), e.kernel);
+    }
   }
-  if (mode == "test" || on_cuda) { std::printf("%d passed, %d failed (seed %llu)\n", ran - failed, failed, static_cast<unsigned long long>(kSeed)); }
-  return failed != 0 || ((mode == "test" || on_cuda) && ran == 0);
+}
+
+// f(dtype) for f32, and for bf16 where the case has it; the first error.
+std::string in_both_precisions(const OpCase& c, const std::function<std::string(DType)>& f) {
+  std::string e = f(DType::f32);
+  if (e.empty() && c.bf16) { e = f(DType::bf16); }
+  return e;
+}
+
+Totals dump(const std::string& path, const std::string& pick) {
+  ResultWriter file(path);
+  return check_all(pick, true, [&](const OpCase& c) {
+    return in_both_precisions(c, [&](DType dtype) {
+      file.write(result_of(c, dtype));
+      return std::string();
+    });
+  });
+}
+
+Totals compare_with(const std::string& path, const std::string& pick) {
+  const std::vector<OpResult> others = read_results(path);
+  Comparison comparison(others);
+  const Totals totals = check_all(pick, true, [&](const OpCase& c) {
+    return in_both_precisions(c, [&](DType dtype) {
+      const std::string e = comparison.add(c, result_of(c, dtype));
+      return e.empty() ? e : concat_text(name(dtype), ": ", e);
+    });
+  });
+  comparison.print();
+  return totals;
+}
+
+}  // namespace
+
+int run_program(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "test";
+  const bool with_file = mode == "dump" || mode == "compare";
+  const std::set<std::string> modes = {"test", "list", "perf", "cuda", "cuda-perf", "dump", "compare"};
+  if (!modes.count(mode) || (with_file && argc < 3)) {
+    std::fprintf(stderr, "usage: run_ops [test|list|perf|cuda|cuda-perf] [part of a case's name], or run_ops dump|compare FILE [part], got %s\n", mode.c_str());
+    return 2;
+  }
+  const std::string pick = argc > 2 + with_file ? argv[2 + with_file] : "";
+  if ((mode.starts_with("cuda") || with_file) && cuda_device::count() == 0) {
+    std::printf("no CUDA device (%s): nothing was run\n", cuda_device::describe().c_str());
+    return 77;  // CTest's SKIP_RETURN_CODE
+  }
+  if (mode == "list") {
+    for (const OpCase& c : op_cases()) {
+      if (c.name.find(pick) != std::string::npos) { std::printf("%s\n", c.name.c_str()); }
+    }
+    return 0;
+  }
+  if (mode == "perf" || mode == "cuda-perf") {
+    perf_all(pick, mode == "perf" ? Device::cpu() : Device::cuda());
+    return 0;
+  }
+  Totals totals;
+  if (mode == "test") {
+    set_thread_count(1);
+    totals = check_all(pick, false, test);
+  } else if (mode == "cuda") {
+    totals = check_all(pick, true, test_on_cuda);
+  } else {
+    totals = mode == "dump" ? dump(argv[2], pick) : compare_with(argv[2], pick);
+  }
+  return totals.failed != 0 || totals.ran == 0;
 }
 
 }  // namespace pumice::testing
 
-int main(int argc, char** argv) { return pumice::testing::run_program(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return pumice::testing::run_program(argc, argv);
+  } catch (const pumice::Error& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    return 1;
+  }
+}

@@ -154,7 +154,7 @@ class CudaSteps : public Steps {
 };
 
 void measure(const Settings& s) {
-  cuda_device::require(s.device);
+  if (s.device != Device::cpu()) { cuda_device::require(s.device); }
   Limoe model(s.config, 1, DType::f32, s.device);
   AdamW optimizer(model.parameters(), {});
   const Batch batch = random_batch(s);

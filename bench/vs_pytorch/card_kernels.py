@@ -9,6 +9,7 @@ program itself, under the emulator."""
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import time
@@ -18,8 +19,8 @@ import torch.nn.functional as F
 
 
 class Ours:
-    def __init__(self, program, small):
-        self.process = subprocess.Popen([program] + ["--small"] * small, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, small, **environment):
+        self.process = subprocess.Popen([program] + ["--small"] * small, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
     def ask(self, line):
         self.process.stdin.write(line + "\n")
@@ -200,6 +201,8 @@ def main():
     roof = {k: max(own[k], their[k]) for k in their}
     print("| kernel | shape | Pumice ms (min-max) | of the floor | PyTorch ms (min-max) | PyTorch / Pumice |" + (" compiled ms | compiled / Pumice |" if a.compile else "")
           + "\n" + "|---" * (8 if a.compile else 6) + "|", flush=True)
+    own_products = Ours(a.program, a.small, PUMICE_CUBLASLT="off")
+    by_cudnn = Ours(a.program, a.small, PUMICE_CUDNN="on") if a.device == "cuda" else None
     left = []
     for k in ours.kernels():
         if time.monotonic() - start > a.seconds:
@@ -207,10 +210,16 @@ def main():
             continue
         f, run = rivals.make(k["name"], k["shape"])
         compiled = torch.compile(f) if a.compile and f else None
-        mine, eager, fused = [], [], []
+        sides = {k["name"]: ours}
+        if k["name"].startswith(("linear", "mlp")):
+            sides[f"{k['name']}; our own product"] = own_products
+        if k["name"].startswith("attention") and by_cudnn:
+            sides[f"{k['name']}; by cuDNN"] = by_cudnn
+        mine, eager, fused = {side: [] for side in sides}, [], []
         try:
             for _ in range(a.rounds):
-                mine.append(float(ours.ask(k["name"])))
+                for side, process in sides.items():
+                    mine[side].append(float(process.ask(k["name"])))
                 eager.append(1e3 * rivals.seconds(lambda: run(f)))
                 if compiled:
                     fused.append(1e3 * rivals.seconds(lambda: run(compiled)))
@@ -218,12 +227,13 @@ def main():
             print(f"| {k['name']} | {k['shape']} | PyTorch failed: {str(e).splitlines()[0]} |", flush=True)
             continue
         spread = lambda x: f"{statistics.median(x):.3f} ({min(x):.3f}-{max(x):.3f})"
-        ms = statistics.median(mine)
         floor = 1e3 * max(k["bytes"] / roof["copy"], k["flops"] / roof["f32" if "f32" in k["name"] or "contrastive" in k["name"] else "bf16"])
-        row = f"| {k['name']} | {k['shape']} | {spread(mine)} | {100 * floor / ms:.0f} % | {spread(eager)} | {statistics.median(eager) / ms:.2f} |"
-        if a.compile:
-            row += f" {spread(fused)} | {statistics.median(fused) / ms:.2f} |" if fused else " - | - |"
-        print(row, flush=True)
+        for side, times in mine.items():
+            ms = statistics.median(times)
+            row = f"| {side} | {k['shape']} | {spread(times)} | {100 * floor / ms:.0f} % | {spread(eager)} | {statistics.median(eager) / ms:.2f} |"
+            if a.compile:
+                row += f" {spread(fused)} | {statistics.median(fused) / ms:.2f} |" if fused else " - | - |"
+            print(row, flush=True)
     if left:
         print(f"\nnot measured, for want of time: {', '.join(left)}")
 

@@ -195,7 +195,7 @@ def compare(a, preset, precision):
     m, t = statistics.median(mine), statistics.median(theirs)
     digits = 1 if preset == "micro" or a.device == "cuda" else 0
     print(f"| {preset}{', dense' if a.dense else ''} | {precision} | {m:.{digits}f} ({min(mine):.{digits}f}-{max(mine):.{digits}f}) | {t:.{digits}f} "
-          f"({min(theirs):.{digits}f}-{max(theirs):.{digits}f}) | {t / m:.2f} | {r['gflop'] / m:.1f} | {memory:.0f} | {rival.activation_mib():.0f} |", flush=True)
+          f"({min(theirs):.{digits}f}-{max(theirs):.{digits}f}) | {t / m:.2f} | {r['gflop'] / m:.2f} | {memory:.0f} | {rival.activation_mib():.0f} |", flush=True)
 
 
 def main():

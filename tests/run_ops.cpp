@@ -262,16 +262,12 @@ std::string test(const OpCase& c) {
 }
 
 // What the case gives on the CUDA device from the inputs that every run of it has.
-Run run_on_cuda(const OpCase& c, DType dtype) {
+OpResult result_of(const OpCase& c, DType dtype) {
   std::vector<Tensor> inputs, given;
   for (size_t i = 0; i < c.inputs.size(); ++i) { inputs.push_back(make(c.inputs[i], i)); }
   for (const Tensor& x : converted(c, inputs, dtype)) { given.push_back(to_device(x, Device::cuda())); }
-  return run(c, given);
-}
-
-OpResult result_of(const OpCase& c, DType dtype) {
-  Run r = run_on_cuda(c, dtype);
-  REQUIRE(Error, r.error.empty(), c.name, ": ", r.error);
+  Run r = run(c, given);
+  REQUIRE(Error, r.error.empty(), r.error);
   OpResult result{c.name, dtype, std::move(r.outputs)};
   result.arrays.insert(result.arrays.end(), r.gradients.begin(), r.gradients.end());
   return result;

@@ -31,7 +31,7 @@ constexpr int64_t kRows = 112;            // of a task's block of A, about
 constexpr int64_t kTasks = 16;            // of a product at least, where it has the rows
 constexpr int64_t kSplitDepth = 512;      // of a task in the cut by depth
 constexpr int64_t kResident = 512 << 10;  // bytes of packed B that stay in the second-level cache
-constexpr int64_t kSlack = 16;            // words that packing may write past A
+constexpr int64_t kTogether = 8;          // panels packed side by side where their lines share cache lines
 constexpr int kScratchB = 0, kScratchA = 1, kScratchTile = 2, kScratchPartial = 3, kScratchPlan = 4, kScratchProducts = 6;
 
 PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -118,27 +118,33 @@ template <class T, class P, int64_t kWidth> PUMICE_INLINE void transpose(const T
   }
 }
 
-// Lines of elements that are dense across depth: out[k * kWidth + i], of which `count` are there and the others zero.
-template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const T* from, int64_t stride, int64_t count, int64_t depth, typename P::Word* out) {
+// Lines of elements that are dense across depth, into panels of kWidth lines, the last one filled with zeros: all panels at one depth, then at the next.
+template <class T, class P, int64_t kWidth> PUMICE_INLINE void interleave(const T* from, int64_t stride, int64_t lines, int64_t depth, typename P::Word* out) {
   using E = typename P::Word;
   constexpr int64_t D = P::kDeep;
   const int64_t deep = ceil_div(depth, D);
-  for (int64_t k = 0; k < deep; ++k, out += kWidth) {
-    const T* line = from + D * k * stride;
-    const int64_t left = depth - D * k;
+  for (int64_t k = 0; k < deep; ++k) {
+    const T* step = from + D * k * stride;
+    const int64_t left = depth - D * k, whole = left >= D ? lines / kWidth * kWidth : 0;
+    E* to = out + k * kWidth;
+    int64_t line = 0;
 #if defined(PUMICE_ISA_IS_avx512)
     if constexpr (kWidth == kTileRows && sizeof(E) == 4) {  // in one store, whose last words the next step's take the place of
-      if (count == kWidth && left >= D) {
-        _mm512_storeu_si512(out, __m512i(P::load_step(line, stride)));
-        continue;
+      if (k + 1 < deep) {
+        for (; line < whole; line += kWidth, to += deep * kWidth) { _mm512_storeu_si512(to, __m512i(P::load_step(step + line, stride))); }
       }
     }
 #endif
-    if (count == kWidth && left >= D) {
+    for (; line < whole; line += kWidth, to += deep * kWidth) {
+      if constexpr (__is_same(T, E)) {
+        std::memcpy(to, step + line, kWidth * sizeof(E));
+      } else {
 #pragma GCC unroll 1
-      for (int64_t i = 0; i < kWidth; ++i) { out[i] = P::load(line + i, stride, D); }
-    } else {
-      for (int64_t i = 0; i < kWidth; ++i) { out[i] = i < count ? P::load(line + i, stride, left) : E(0); }
+        for (int64_t i = 0; i < kWidth; ++i) { to[i] = P::load(step + line + i, stride, D); }
+      }
+    }
+    for (; line < lines; line += kWidth, to += deep * kWidth) {
+      for (int64_t i = 0; i < kWidth; ++i) { to[i] = line + i < lines ? P::load(step + line + i, stride, left) : E(0); }
     }
   }
 }
@@ -149,8 +155,9 @@ void pack(const T* from, int64_t across, int64_t along, int64_t lines, int64_t d
   using E = typename P::Word;
   constexpr int64_t D = P::kDeep;
   const int64_t deep = ceil_div(depth, D);
-  for (int64_t line = 0; line < lines; line += kWidth, from += kWidth * across, out += deep * kWidth) {
-    const int64_t n = minimum(kWidth, lines - line);
+  const int64_t step = across == 1 ? kTogether * kWidth : kWidth;
+  for (int64_t line = 0; line < lines; line += step, from += step * across, out += step * deep) {
+    const int64_t n = minimum(step, lines - line);
     if (across == 1) {
       interleave<T, P, kWidth>(from, along, n, depth, out);
     } else if (along == 1) {
@@ -283,22 +290,28 @@ template <class T, class P> bool lies_ready(const Product& p) {
 
 // Asks memory for a block of a matrix before it is packed or stored to, a part at a time.
 struct Ahead {
-  const char* from = nullptr;
-  int64_t stride = 0, lines = 1, all = 0, part = 0, done = 0;  // cache lines: of a row of memory, of the block, of a part, asked for so far
+  const char* row = nullptr;
+  int64_t stride = 0, lines = 1, line = 0, left = 0, part = 0;  // cache lines: of a row of memory, asked for of this row, left of the block, of a part
   Ahead() = default;
   // `count` lines of `depth` elements with strides `across` and `along`, in `parts` parts. Nothing is asked for where neither is 1.
   template <class T>
-  Ahead(const T* p, int64_t across, int64_t along, int64_t count, int64_t depth, int64_t parts) : from(reinterpret_cast<const char*>(p)) {
+  Ahead(const T* p, int64_t across, int64_t along, int64_t count, int64_t depth, int64_t parts) : row(reinterpret_cast<const char*>(p)) {
     if (count <= 0 || depth <= 0 || (across != 1 && along != 1)) { return; }
     const bool dense = along == 1;
     stride = (dense ? across : along) * int64_t(sizeof(T));
     lines = ceil_div((dense ? depth : count) * int64_t(sizeof(T)), 64);
-    all = (dense ? count : depth) * lines;
-    part = ceil_div(all, parts);
+    left = (dense ? count : depth) * lines;
+    part = ceil_div(left, parts);
   }
   template <bool kToWrite> PUMICE_INLINE void ask() {
-    for (const int64_t end = minimum(all, done + part); done < end; ++done) {
-      __builtin_prefetch(from + done / lines * stride + done % lines * 64, kToWrite, 2);
+    const int64_t now = minimum(left, part);
+    left -= now;
+    for (int64_t i = 0; i < now; ++i) {
+      __builtin_prefetch(row + line * 64, kToWrite, 2);
+      if (++line == lines) {
+        line = 0;
+        row += stride;
+      }
     }
   }
   PUMICE_INLINE void read() { ask<false>(); }
@@ -375,6 +388,7 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     int64_t height = minimum(plan.rows, p.M - i0), width = minimum(plan.cols, p.N - j0);
     int64_t padded_height = ceil_div(height, MR) * MR, ld = ceil_div(width, NR) * NR;
     const int64_t whole = lies_ready<T, P>(p) ? height / MR * MR : 0;  // rows that are read where they are
+    const int64_t group = p.a_row == 1 && whole == 0 ? kTogether * MR : MR;  // rows that are packed at once
     const int64_t words = ceil_div(p.K, P::kDeep);  // of the whole depth
     const int64_t resident = maximum(kResident / (minimum(kDepth, words + 1) * NR * int64_t(sizeof(E))), 1) * NR;  // columns of B
     const bool once = p.K <= kBlock;  // else sums wait in `tile` for the next block of depth
@@ -384,16 +398,20 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
       const int64_t depth = minimum(block, p.K - k0), deep = ceil_div(depth, P::kDeep);
       const bool last = k0 + depth == p.K;
       const T* rows = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
-      E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep + kSlack);
+      E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep);
       for (int64_t j1 = 0; j1 < ld; j1 += resident) {
         const int64_t j2 = minimum(ld, j1 + resident), panels = (j2 - j1) / NR, columns = minimum(j2, width) - j1;
+        Ahead next;
         for (int64_t i = 0; i < padded_height; i += MR) {
           const int64_t strip = minimum(MR, height - i);
           A* sums = tile + (once ? 0 : i * ld);
-          Ahead next, out;
-          if (j1 == 0) {
-            if (i >= whole) { pack_a<T, P>(rows + i * p.a_row, p.a_row, p.a_col, strip, depth, packed_a + (i - whole) * deep); }
-            next = Ahead(rows + (i + MR) * p.a_row, p.a_row, p.a_col, minimum(MR, p.M - i0 - i - MR), depth, panels);
+          Ahead out;
+          if (j1 == 0 && i % group == 0) {
+            const int64_t now = minimum(group, height - i), after = i + now;
+            if (i >= whole) { pack_a<T, P>(rows + i * p.a_row, p.a_row, p.a_col, now, depth, packed_a + (i - whole) * deep); }
+            const bool deeper = after == height && !last;  // what is packed next: the first rows of the next block of depth, or further rows
+            next = Ahead(deeper ? rows + depth * p.a_col : rows + after * p.a_row, p.a_row, p.a_col, minimum(group, deeper ? height : p.M - i0 - after),
+                         deeper ? minimum(block, p.K - k0 - depth) : depth, panels * ceil_div(now, MR));
           }
           if (last) { out = Ahead(static_cast<const C*>(p.c) + (i0 + i) * p.c_row + (j0 + j1) * p.c_col, p.c_row, p.c_col, strip, columns, panels); }
           for (int64_t j = j1; j < j2; j += NR) {
@@ -437,7 +455,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
     const int64_t block = even_block(k_end - s * length, kBlock, P::kDeep);
     for (int64_t k0 = s * length; k0 < k_end; k0 += block, first = false) {
       const int64_t depth = minimum(block, k_end - k0), deep = ceil_div(depth, P::kDeep);
-      E* a = scratch<E>(kScratchA, height * deep + kSlack);
+      E* a = scratch<E>(kScratchA, height * deep);
       E* b = scratch<E>(kScratchTile, ld * deep);
       const T *from_a = static_cast<const T*>(p.a) + k0 * p.a_col, *from_b = static_cast<const T*>(p.b) + k0 * p.b_row;
       pack_a<T, P>(from_a, p.a_row, p.a_col, p.M, depth, a);
@@ -563,7 +581,9 @@ bool cut_by_depth(const Product* products, int64_t count) {
 // at once is the narrow one.
 template <class P> Product turned(const Product& p) {
   const auto tiles = [](int64_t M, int64_t N) { return ceil_div(M, P::kRows) * ceil_div(N, kTileCols<typename P::Sum>); };
-  if (p.bias || p.epilogue || p.a_row != 1 || p.b_col != 1 || p.K < kDepth || tiles(p.M, p.N) <= tiles(p.N, p.M)) { return p; }
+  const int64_t tiles_here = tiles(p.M, p.N), tiles_turned = tiles(p.N, p.M);
+  const bool better = tiles_turned < tiles_here || (tiles_turned == tiles_here && p.M < p.N);
+  if (p.bias || p.epilogue || p.a_row != 1 || p.b_col != 1 || p.K < kDepth || !better) { return p; }
   return {p.N, p.M, p.K, p.b, p.a, p.b_col, p.b_row, p.a_col, p.a_row, p.c, p.c_col, p.c_row, nullptr, p.beta};
 }
 

@@ -39,7 +39,7 @@ combine_vectors(T* out, const T* y, const float* gate, const int32_t* row, int64
 
 // A team per choice: dgate is a dot product over its row, dy a scaled copy of dout. dy or dgate may be null. There are at least as many choices as rows:
 // teams also clear the rows of dy behind the *used ones; null: all are used.
-template <class T, class Team> __global__ void __launch_bounds__(Team::kBlock)
+template <class T, class Team> __global__ void __launch_bounds__(Team::kBlock, 1)
 combine_rows_bwd_teams(T* dy, float* dgate, const T* dout, const T* y, const float* gate, const int32_t* row, int64_t choices, int64_t K,
                        int64_t cols, const int32_t* used, int64_t rows) {
   const int64_t i = Team::number();

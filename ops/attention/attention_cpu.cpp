@@ -17,7 +17,6 @@ constexpr int64_t kFew = 4;        // queries that are not worth packing keys fo
 constexpr int kPlan = 7;           // scratch slot of the calling thread; 0 to 6 belong to tasks
 
 template <class A> PUMICE_INLINE int64_t padded(int64_t n) { return (n + kVector<A> - 1) / kVector<A> * kVector<A>; }
-PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 template <class P> PUMICE_INLINE int64_t words(int64_t n) { return (n + P::kDeep - 1) / P::kDeep; }
 
 template <class T> PUMICE_INLINE T* row_of(const View& x, int64_t row, int64_t h) { return x.as<T>() + row * x.stride[0] + h * x.stride[1]; }

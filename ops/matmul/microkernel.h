@@ -9,6 +9,10 @@
 
 namespace pumice::PUMICE_ISA {
 
+PUMICE_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+PUMICE_INLINE int64_t maximum(int64_t a, int64_t b) { return a < b ? b : a; }
+PUMICE_INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
+
 #if defined(PUMICE_ISA_IS_avx512)
 inline constexpr int kVectorBytes = 64;
 #elif defined(PUMICE_ISA_IS_avx2)

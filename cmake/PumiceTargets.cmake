@@ -14,6 +14,11 @@ set(PUMICE_ISA_FLAGS_portable "")
 set(PUMICE_ISA_FLAGS_avx2 -march=x86-64-v3)
 set(PUMICE_ISA_FLAGS_avx512 -march=x86-64-v4 -mprefer-vector-width=512)
 
+if(PUMICE_SANITIZE OR PUMICE_SIMT_CHECK)
+  set(PUMICE_HOT -O1)  # instrumented kernels take three to four times as long to compile at -O3
+else()
+  set(PUMICE_HOT -O3)
+endif()
 set(PUMICE_COLD $<$<CONFIG:Release>:-O1>)  # for code that waits for files and terminals: -O3 takes twice as long to compile
 
 find_package(Threads REQUIRED)
@@ -36,7 +41,8 @@ function(pumice_compile_options target)
     target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)  # a fuzzer steers by the coverage of the parsers, not of its own few lines
   endif()
   if(PUMICE_SANITIZE)
-    target_compile_options(${target} PUBLIC -fsanitize=${PUMICE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
+    # Null pointers are AddressSanitizer's anyway, and nothing here is cast down: three checks less compile a fifth faster.
+    target_compile_options(${target} PUBLIC -fsanitize=${PUMICE_SANITIZE} -fno-sanitize=null,vptr,object-size -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
     target_link_options(${target} PUBLIC -fsanitize=${PUMICE_SANITIZE})
   endif()
 endfunction()
@@ -72,7 +78,7 @@ function(pumice_library folder)
       add_library(${object} OBJECT ${kernels})
       pumice_compile_options(${object})
       target_compile_definitions(${object} PRIVATE PUMICE_ISA=${level} PUMICE_ISA_IS_${level}=1)
-      target_compile_options(${object} PRIVATE -O3 -fno-math-errno -fno-trapping-math ${PUMICE_ISA_FLAGS_${level}})
+      target_compile_options(${object} PRIVATE ${PUMICE_HOT} -fno-math-errno -fno-trapping-math ${PUMICE_ISA_FLAGS_${level}})
       target_sources(pumice_${folder} PRIVATE $<TARGET_OBJECTS:${object}>)
     endforeach()
   endif()

@@ -15,7 +15,7 @@ inline constexpr int64_t kTogether = 8;  // panels packed side by side where the
 #if defined(PUMICE_ISA_IS_avx512)
 // kTileRows neighbours, zeros after them.
 typedef uint32_t Words __attribute__((vector_size(64)));
-constexpr uint16_t kRowMask = (1 << kTileRows) - 1;
+inline constexpr uint16_t kRowMask = (1 << kTileRows) - 1;
 PUMICE_INLINE Words load_rows(const float* p) { return Words(_mm512_maskz_loadu_epi32(kRowMask, p)); }
 PUMICE_INLINE Words load_rows(const bf16* p) { return Words(_mm512_maskz_cvtepu16_epi32(kRowMask, _mm256_maskz_loadu_epi16(kRowMask, p))); }
 #endif

@@ -6,6 +6,7 @@
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {
@@ -89,7 +90,7 @@ std::vector<Assignment> read_flags(const Command& command, OptionTable& options,
 
 std::string preset_in(const std::string& json, const std::string& source) {
   try {
-    auto j = nlohmann::json::parse(json, nullptr, true, true);
+    auto j = parse_json_with_comments(json);
     return j.is_object() && j.contains("preset") && j["preset"].is_string() ? j["preset"].get<std::string>() : "";
   } catch (const nlohmann::json::exception& e) {
     throw FormatError(concat_text(source, " is not valid JSON: ", e.what()), __FILE__, __LINE__);

@@ -13,6 +13,7 @@
 #include "pumice/cli/terminal.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -43,7 +44,7 @@ class AnswerFile {
   AnswerFile& operator=(const AnswerFile&) = delete;
 
   void add(const PromptLine& prompt, const std::string& answer, const AnswerReport& report) {
-    nlohmann::ordered_json line = nlohmann::ordered_json::parse(prompt.fields);
+    nlohmann::ordered_json line = parse_ordered_json(prompt.fields);
     line["answer"] = answer;
     line["prompt_tokens"] = report.prompt_tokens;
     line["tokens"] = report.new_tokens;

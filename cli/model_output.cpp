@@ -13,6 +13,7 @@
 #include "pumice/models/hf/projector.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 
@@ -172,7 +173,7 @@ void copy(const fs::path& file, const std::string& to) {
 
 void copy_companions(const std::string& from, const std::string& to) {
   const std::string config = from + "/config.json";
-  const bool runs_python = fs::is_regular_file(config) && nlohmann::json::parse(read_file(config), nullptr, false).contains("auto_map");
+  const bool runs_python = fs::is_regular_file(config) && parse_json_or_discard(read_file(config)).contains("auto_map");
   for (const auto& entry : fs::directory_iterator(from)) {
     const std::string name = entry.path().filename().string();
     const bool belongs = is_setting(name) || is_licence(name) || (runs_python && name.ends_with(".py"));

@@ -7,7 +7,7 @@ list(TRANSFORM folders PREPEND pumice_ OUTPUT_VARIABLE libraries)
 foreach(folder IN LISTS folders)
   set_target_properties(pumice_${folder} PROPERTIES EXPORT_NAME ${folder})
   install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/pumice FILES_MATCHING PATTERN *.h
-    PATTERN strict_json.h EXCLUDE PATTERN json_part.h EXCLUDE PATTERN document.h EXCLUDE)  # name nlohmann-json, which users need not have
+    PATTERN json.h EXCLUDE PATTERN json_part.h EXCLUDE PATTERN document.h EXCLUDE)  # name nlohmann-json, which users need not have
 endforeach()
 install(TARGETS ${libraries} pumice EXPORT pumice ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT pumice NAMESPACE pumice:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/pumice)

@@ -23,7 +23,28 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT CMAKE_CXX_FLAGS_RELEASE MATCH
 else()
   set(PUMICE_HOT -O3)
 endif()
-set(PUMICE_COLD $<$<CONFIG:Release>:-O1>)  # for code that waits for files and terminals: -O3 takes twice as long to compile
+# For code that waits for files and terminals: -O3 takes twice as long to compile, -O1 under sanitizers again two to
+# three times as long as -O0.
+if(PUMICE_SANITIZE)
+  set(PUMICE_COLD -O0)
+else()
+  set(PUMICE_COLD $<$<CONFIG:Release>:-O1>)
+endif()
+
+# pumice_precompile(target [REUSE other | ALSO header...]): with PUMICE_PCH, the widest used headers are parsed once for `target` and for those that
+# reuse its, which must be of its optimization level. Every file includes what it uses all the same: most builds go without.
+function(pumice_precompile target)
+  cmake_parse_arguments(arg "" "REUSE" "ALSO" ${ARGN})
+  if(PUMICE_PCH AND arg_REUSE)
+    target_precompile_headers(${target} REUSE_FROM ${arg_REUSE})
+  elseif(PUMICE_PCH)
+    if(NOT PUMICE_TESTS STREQUAL "ops")
+      list(APPEND arg_ALSO <nlohmann/json.hpp>)
+    endif()
+    target_precompile_headers(${target} PRIVATE <algorithm> <cmath> <cstdint> <cstdio> <cstring> <filesystem> <functional> <map> <memory> <optional> <set>
+      <sstream> <string> <string_view> <unordered_map> <vector> ${arg_ALSO})
+  endif()
+endfunction()
 
 find_package(Threads REQUIRED)
 
@@ -62,7 +83,7 @@ function(pumice_library folder)
   list(FILTER kernels INCLUDE REGEX "_cpu\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "_cpu\\.cpp$")
   if(PUMICE_TESTS STREQUAL "ops")
-    list(FILTER sources EXCLUDE REGEX "/tensor/(options|safetensors|strict_json|torch_file|weight_files|weight_writer)\\.cpp$")  # parse JSON, with a library that run_ops does without
+    list(FILTER sources EXCLUDE REGEX "/tensor/(json|options|safetensors|torch_file|weight_files|weight_writer)\\.cpp$")  # parse JSON, with a library that run_ops does without
   endif()
   pumice_select_cuda_sources(sources)
   if(NOT sources)
@@ -72,6 +93,16 @@ function(pumice_library folder)
   add_library(pumice_${folder} STATIC ${sources})
   add_library(pumice::${folder} ALIAS pumice_${folder})
   pumice_compile_options(pumice_${folder})
+  set(precompiled pumice_tensor)
+  if(PUMICE_SANITIZE AND NOT folder STREQUAL "tensor")  # the emulator of CUDA devices is there, and the thread pool
+    target_compile_options(pumice_${folder} PRIVATE ${PUMICE_COLD})
+    set(precompiled pumice_autograd)
+  endif()
+  if(precompiled STREQUAL "pumice_${folder}")
+    pumice_precompile(pumice_${folder})
+  else()
+    pumice_precompile(pumice_${folder} REUSE ${precompiled})
+  endif()
   target_link_libraries(pumice_${folder} PUBLIC Threads::Threads)
   foreach(dep IN LISTS arg_DEPENDS)
     target_link_libraries(pumice_${folder} PUBLIC pumice_${dep})
@@ -95,6 +126,7 @@ function(pumice_program)
   set_target_properties(pumice_cli PROPERTIES OUTPUT_NAME pumice)
   pumice_compile_options(pumice_cli)
   target_compile_options(pumice_cli PRIVATE ${PUMICE_COLD})
+  pumice_precompile(pumice_cli)
   target_link_libraries(pumice_cli PRIVATE pumice_train)
   if(PUMICE_SENTENCEPIECE)
     add_dependencies(pumice_cli pumice_sentencepiece)

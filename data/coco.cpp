@@ -7,7 +7,7 @@
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file_kind.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {

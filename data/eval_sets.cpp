@@ -15,6 +15,7 @@
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -105,7 +106,7 @@ LabelledSet from_csv(const std::string& path, const EvalFiles& options) {
 
 std::vector<std::string> captions_of(const WebDataset& data, int64_t i) {
   if (auto json = data.find(i, "json")) {
-    auto j = nlohmann::json::parse(*json, nullptr, false);
+    auto j = parse_json_or_discard(*json);
     if (j.is_object() && j.contains("captions") && j["captions"].is_array()) {
       std::vector<std::string> captions;
       for (const auto& c : j["captions"]) {

@@ -7,7 +7,7 @@
 #include "pumice/tensor/file_kind.h"
 #include "pumice/data/text.h"
 #include "pumice/tensor/error.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {

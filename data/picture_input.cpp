@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/error.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {

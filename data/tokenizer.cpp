@@ -7,6 +7,7 @@
 #include "pumice/data/tokenizer/impl.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 
@@ -54,7 +55,7 @@ void Tokenizer::save(const std::string& directory) const {
   write_file_atomic(directory + "/" + impl_->file_name(), impl_->file());
   nlohmann::json config;
   if (!impl_->eos.empty()) { config["eos_token"] = impl_->eos; }
-  if (!impl_->added.empty()) { config["added_tokens_decoder"] = nlohmann::json::parse(impl_->added); }
+  if (!impl_->added.empty()) { config["added_tokens_decoder"] = parse_json(impl_->added); }
   if (!impl_->legacy) { config["legacy"] = false; }
   if (!config.is_null()) { write_file_atomic(directory + "/tokenizer_config.json", config.dump(1) + "\n"); }
 }

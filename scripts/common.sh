@@ -28,8 +28,8 @@ need_packages() {
 configure() {
   build=$1
   shift
-  launcher=""
-  command -v ccache > /dev/null && launcher="-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"
+  launcher="-DPUMICE_PCH=ON"
+  command -v ccache > /dev/null && launcher="-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"  # which sees no further than a precompiled header
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release $launcher "$@" > "$build.log" 2>&1 || { cat "$build.log"; exit 1; }
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {
@@ -59,9 +60,9 @@ const char* must_be(const Option& option) {
 Json json_value(const Option& option) {
   std::string text = option.get();
   switch (option.type) {
-    case Option::kInteger: case Option::kNumber: return Json::parse(text);
+    case Option::kInteger: case Option::kNumber: return parse_json(text);
     case Option::kBoolean: return text == "true";
-    case Option::kIntegers: return Json::parse("[" + text + "]");
+    case Option::kIntegers: return parse_json("[" + text + "]");
     case Option::kTexts: return split(text);
     case Option::kText: break;
   }
@@ -217,7 +218,7 @@ std::string OptionTable::to_json(const std::vector<std::string>& leave_out) cons
 void OptionTable::set_from_json(const std::string& text, const std::string& source) {
   Json j;
   try {
-    j = Json::parse(text, nullptr, true, true);
+    j = parse_json_with_comments(text);
   } catch (const Json::exception& e) {
     throw FormatError(concat_text(source, " is not valid JSON: ", e.what()), __FILE__, __LINE__);
   }

@@ -8,7 +8,7 @@
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/mapped_tensor.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {

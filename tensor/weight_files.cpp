@@ -9,7 +9,7 @@
 #include "pumice/tensor/file.h"
 #include "pumice/tensor/file_kind.h"
 #include "pumice/tensor/safetensors.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/suggest.h"
 #include "pumice/tensor/torch_file.h"
 

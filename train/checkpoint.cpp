@@ -7,6 +7,7 @@
 
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/tensor/suggest.h"
 
@@ -38,7 +39,7 @@ std::vector<std::pair<std::string, Tensor>> as_parameters(const Tensor& flat, co
 
 std::string to_json(const TrainState& s) {
   return Json{{"step", s.step}, {"loader_position", s.loader_position}, {"metrics_bytes", s.metrics_bytes}, {"seed", s.seed},
-              {"data", s.data}, {"options", Json::parse(s.options)}}.dump(2) + "\n";
+              {"data", s.data}, {"options", parse_json(s.options)}}.dump(2) + "\n";
 }
 
 void remove_quietly(const fs::path& path) {
@@ -130,7 +131,7 @@ void require_complete(const std::string& checkpoint, const std::vector<std::stri
 TrainState load_state(const std::string& checkpoint) {
   const std::string file = checkpoint + "/state.json";
   try {
-    Json j = Json::parse(read_file(file));
+    Json j = parse_json(read_file(file));
     TrainState s;
     s.step = j.at("step").get<int64_t>();
     s.loader_position = j.at("loader_position").get<int64_t>();

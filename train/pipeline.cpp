@@ -5,12 +5,13 @@
 #include "pumice/data/image.h"
 #include "pumice/data/loader.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 
 ImageTextPipeline::ImageTextPipeline(const std::string& path, DType precision, Weights weights, Device device)
     : loaded_(load_image_text(path, weights, device)), run_{.dtype = precision, .reports = false} {
-  const auto options = nlohmann::json::parse(loaded_.state.options, nullptr, false);
+  const auto options = parse_json_or_discard(loaded_.state.options);
   decoding_.exif_orientation = options.is_object() && options.value("exif-orientation", nlohmann::json()) == true;
 }
 

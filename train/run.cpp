@@ -6,6 +6,7 @@
 
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "pumice/train/metrics.h"
 
 namespace pumice {
@@ -84,7 +85,7 @@ void TrainingRun::begin(ParameterStore& parameters, const std::string& data, con
 void TrainingRun::restore(const std::function<void(const std::string&)>& load) {
   const std::string& checkpoint = resume_from_;
   TrainState saved = load_state(checkpoint);
-  const std::string changed = differences(nlohmann::json::parse(saved.options), nlohmann::json::parse(state_.options));
+  const std::string changed = differences(parse_json(saved.options), parse_json(state_.options));
   REQUIRE(UsageError, changed.empty(), "[train] --resume: these options differ from those of ", checkpoint, ":", changed,
           "\nResume with the same options, or start a new --out");
   REQUIRE(UsageError, saved.data == state_.data, "[train] --resume: the training data changed since ", checkpoint, " was saved (", saved.data,

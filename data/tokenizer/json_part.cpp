@@ -1,7 +1,7 @@
 #include "pumice/data/tokenizer/json_part.h"
 
 #include "pumice/tensor/error.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 

@@ -5,15 +5,16 @@
 #include "pumice/data/text.h"
 #include "pumice/data/tokenizer/added_tokens.h"
 #include "pumice/data/tokenizer/bpe.h"
-#include "pumice/data/tokenizer/decoder.h"
 #include "pumice/data/tokenizer/document.h"
 #include "pumice/data/tokenizer/impl.h"
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/normalizer.h"
+#include "pumice/data/tokenizer/piece_decoder.h"
 #include "pumice/data/tokenizer/post_processor.h"
 #include "pumice/data/tokenizer/pretokenizer.h"
 #include "pumice/data/tokenizer/unicode.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -23,7 +24,7 @@ struct JsonTokenizer final : Tokenizer::Impl {
   AddedTokens added;
   Pretokenizer pretokenizer;
   Bpe bpe;
-  Decoder decoder;
+  PieceDecoder decoder;
   std::string file_text;             // the file; "" where there is none, and it is written from what follows when it is asked for
   uint64_t hash = 0;                 // of that file
   tokenizer_document::Steps steps;
@@ -42,7 +43,7 @@ struct JsonTokenizer final : Tokenizer::Impl {
   }
   std::string kind() const override { return pretokenizer.byte_level() ? "byte-level BPE" : bpe.byte_fallback() ? "BPE with byte fallback" : "BPE"; }
   std::string file() const override { return file_text.empty() ? text_of(bpe, added.all(), steps) : file_text; }
-  uint64_t fingerprint() const override { return file_text.empty() ? hash_of(nlohmann::json::parse(file()).dump()) : hash; }
+  uint64_t fingerprint() const override { return file_text.empty() ? hash_of(parse_json(file()).dump()) : hash; }
   void set_steps(const JsonPart& decoder_part, const JsonPart& post_processor);
   std::string file_name() const override { return "tokenizer.json"; }
 };
@@ -75,7 +76,7 @@ void JsonTokenizer::encode_words(std::string_view part, bool first, std::vector<
 }
 
 std::string JsonTokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
-  std::vector<Decoder::Piece> pieces;
+  std::vector<PieceDecoder::Piece> pieces;
   for (int32_t id : ids) {
     if (const AddedToken* token = added.find(id)) {
       if (!skip_special || !token->special) { pieces.push_back({token->content, true}); }
@@ -103,7 +104,7 @@ int32_t JsonTokenizer::vocab_size() const {
 }
 
 void JsonTokenizer::set_steps(const JsonPart& decoder_part, const JsonPart& post_processor) {
-  decoder = Decoder::parse(decoder_part);
+  decoder = PieceDecoder::parse(decoder_part);
   // CLIP's files end words with </w> and leave it to their users to take it away again.
   if (!bpe.suffix().empty() && decoder_part.has("type") && decoder_part.type() == "ByteLevel") { decoder.end_words_with(bpe.suffix()); }
   PostProcessor post = PostProcessor::parse(post_processor);

@@ -9,6 +9,7 @@
 #include "pumice/data/tokenizer/json_part.h"
 #include "pumice/data/tokenizer/vocabularies.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -59,7 +60,7 @@ std::vector<AddedToken> added_tokens(const VocabularySettings& settings, const B
   std::vector<AddedToken> added;
   std::set<std::string> seen;
   for (const auto& [id, token] : settings.added) {
-    const Json entry = Json::parse(token);
+    const Json entry = parse_json(token);
     added.push_back(added_token_in({entry, source, "the added token " + std::to_string(id)}));
     seen.insert(added.back().content);
   }

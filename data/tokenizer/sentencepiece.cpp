@@ -15,6 +15,7 @@
 #include "pumice/data/tokenizer/sentencepiece_abi.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/flags.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/suggest.h"
 
 #ifndef PUMICE_LIBRARY_FOLDER
@@ -156,7 +157,7 @@ class SentencePieceTokenizer final : public Tokenizer::Impl {
   void add(const std::map<int64_t, std::string>& added_tokens, const std::string& source) {
     nlohmann::json list = nlohmann::json::array(), by_id;
     for (const auto& [id, text] : added_tokens) {
-      nlohmann::json token = nlohmann::json::parse(text);
+      nlohmann::json token = parse_json(text);
       const std::string content = token["content"], own = id < size_ ? own_piece(int32_t(id)) : content;
       REQUIRE(FormatError, own == content, "[tokenizer] ", source, ": the files beside it give the id ", id, " to '", content,
               "', the model to '", own, "'. Tokenizers that number a model's pieces anew (as XLM-R's does) are not supported");

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "pumice/tensor/error.h"
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/suggest.h"
 
 namespace pumice {

@@ -7,6 +7,7 @@
 #include "pumice/models/hf/vision.h"
 #include "pumice/models/hf/weights.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -47,7 +48,7 @@ std::string tower_inside(const std::string& directory) {
   namespace fs = std::filesystem;
   const std::string path = directory + "/config.json";
   if (!fs::is_regular_file(path)) { return ""; }
-  const nlohmann::json value = nlohmann::json::parse(read_file(path), nullptr, false);
+  const nlohmann::json value = parse_json_or_discard(read_file(path));
   for (const char* field : {"mm_image_tower", "mm_vision_tower"}) {
     if (!value.is_object() || !value.contains(field) || !value[field].is_string()) { continue; }
     const fs::path tower = fs::path(value[field].get<std::string>()).lexically_normal();

@@ -5,6 +5,7 @@
 #include "pumice/models/hf/config.h"
 #include "pumice/models/hf/fields.h"
 #include "pumice/models/hf/vision.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -40,7 +41,7 @@ std::string projector_type(int64_t layers) { return layers == 1 ? "linear" : "ml
 // The decoder's own config.json with LLaVA's or MoE-LLaVA's fields in it.
 Json named_config(const LlavaConfig& c, const LlavaParts& parts) {
   const bool moe_llava = c.layout == "moe_llava", sparse = !c.text.moe_layers.empty();
-  Json config = Json::parse(parts.decoder);
+  Json config = parse_json(parts.decoder);
   for (const char* field : {"mm_image_tower", "mm_vision_tower", "image_projector_type", "mm_projector_type"}) { config.erase(field); }
   if (!sparse) { config["model_type"] = "llava_" + (moe_llava && c.text.family == "qwen2" ? std::string("qwen1_5") : c.text.family); }
   if (c.text.family == "phi" && c.text.head_bias) { config["lm_head_bias"] = true; }  // as in upcycled_config()
@@ -58,13 +59,13 @@ Json named_config(const LlavaConfig& c, const LlavaParts& parts) {
 }
 
 Json transformers_config(const LlavaConfig& c, const LlavaParts& parts) {
-  Json decoder = Json::parse(parts.decoder);
+  Json decoder = parse_json(parts.decoder);
   for (auto field = decoder.begin(); field != decoder.end();) {
     if (is_llava_field(field.key())) { field = decoder.erase(field); }
     else { ++field; }
   }
   Json config = {{"model_type", "llava"}, {"architectures", {"LlavaForConditionalGeneration"}}, {"text_config", decoder},
-                 {"vision_config", Json::parse(parts.tower)}, {"image_token_index", parts.image_token}, {"image_seq_length", c.image_tokens()},
+                 {"vision_config", parse_json(parts.tower)}, {"image_token_index", parts.image_token}, {"image_seq_length", c.image_tokens()},
                  {"projector_hidden_act", "gelu"}, {"multimodal_projector_bias", true}, {"tie_word_embeddings", c.text.tied},
                  {"vision_feature_layer", c.vision_layer}, {"vision_feature_select_strategy", c.drop_first ? "default" : "full"}};
   for (const char* type : {"torch_dtype", "dtype"}) {

@@ -9,6 +9,7 @@
 #include "pumice/models/hf/projector.h"
 #include "pumice/models/hf/vision.h"
 #include "pumice/tensor/error.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/weight_files.h"
 #include "pumice/tensor/weight_writer.h"
 #include "seeing_models.h"
@@ -45,7 +46,7 @@ class Exported : public testing::SeeingModels {
   Outcome write(const std::string& from, const std::string& to, const std::string& flags = "") const {
     return run("model export " + (d_ / from) + " --out " + (d_ / to) + " " + flags);
   }
-  nlohmann::json config(const std::string& model) const { return nlohmann::json::parse(read_file(d_ / model + "/config.json")); }
+  nlohmann::json config(const std::string& model) const { return parse_json(read_file(d_ / model + "/config.json")); }
   std::string dtype_of(const std::string& model) const {
     const nlohmann::json c = config(model);
     return c.value("dtype", c.value("torch_dtype", ""));

@@ -8,6 +8,7 @@
 #include "../temporary.h"
 #include "pumice/data/image.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "run_program.h"
 
 namespace pumice {
@@ -72,7 +73,7 @@ TEST_F(LanguageProgram, GatesOfASparseModel) {
   const std::string capacity = info("--capacity-factor 1.25 --eval-capacity-factor 3 --min-capacity 2", "gated");
   EXPECT_NE(capacity.find("capacity    1.25 in training, 3 in evaluation, at least 2 places\n"), std::string::npos) << capacity;
   // a file without our fields reads as the default; one with a wrong name says which there are
-  auto config = nlohmann::json::parse(read_file(d_ / "gated/config.json"));
+  auto config = parse_json(read_file(d_ / "gated/config.json"));
   config["moe"]["order"] = "randm";
   write_file_atomic(d_ / "gated/config.json", config.dump());
   Outcome o = run("model info " + (d_ / "gated"));
@@ -132,7 +133,7 @@ TEST_F(LanguageProgram, AnswersFilesOfPrompts) {
   EXPECT_EQ(text, read_file(d_ / "one.jsonl"));
   std::vector<nlohmann::json> lines;
   std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) { lines.push_back(nlohmann::json::parse(line)); }
+  for (std::string line; std::getline(in, line);) { lines.push_back(parse_json(line)); }
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[0]["prompt"], "a red cat");
   EXPECT_EQ(run("generate -p 'a red cat'" + flags).text, lines[0]["answer"].get<std::string>() + "\n") << "the first prompt is that of a single answer";
@@ -141,7 +142,7 @@ TEST_F(LanguageProgram, AnswersFilesOfPrompts) {
   write_file_atomic(d_ / "prompts.jsonl", "{\"id\": 7, \"prompt\": \"a red cat\", \"tokens\": \"old\"}\n");
   text = on_stdout("prompts.jsonl");
   EXPECT_EQ(text.substr(0, 42), "{\"id\":7,\"prompt\":\"a red cat\",\"tokens\":8,\"a") << "fields stay where they were";
-  EXPECT_EQ(nlohmann::json::parse(text)["answer"], lines[0]["answer"]);
+  EXPECT_EQ(parse_json(text)["answer"], lines[0]["answer"]);
 
   o = run("generate --prompts " + (d_ / "prompts.txt") + " --out " + (d_ / "one.jsonl") + flags);
   EXPECT_TRUE(o.code == 2 && holds(o, "one.jsonl holds something already; name another --out, or give --overwrite")) << o.text;
@@ -173,7 +174,7 @@ TEST_F(LanguageProgram, PromptsBringPicturesFromBesideTheirFile) {
   EXPECT_EQ(answers("3"), one);
   std::vector<int64_t> tokens;
   std::istringstream in(one);
-  for (std::string line; std::getline(in, line);) { tokens.push_back(nlohmann::json::parse(line)["prompt_tokens"]); }
+  for (std::string line; std::getline(in, line);) { tokens.push_back(parse_json(line)["prompt_tokens"]); }
   ASSERT_EQ(tokens.size(), 4u);
   EXPECT_EQ(tokens[1], tokens[3]);
   EXPECT_GE(tokens[0], tokens[1] + 4) << "a picture has four tokens";
@@ -266,7 +267,7 @@ TEST_F(LanguageProgram, InfoOfWeightsThatFitAndThatDoNot) {
 TEST_F(LanguageProgram, InfoOfConfigJsonAlone) {
   const auto info = [&](const std::string& name) {
     std::filesystem::create_directories(d_ / name);
-    const auto manifest = nlohmann::json::parse(read_file(PUMICE_FIXTURES "/models/manifests/" + name + ".json"));
+    const auto manifest = parse_json(read_file(PUMICE_FIXTURES "/models/manifests/" + name + ".json"));
     write_file_atomic(d_ / name + "/config.json", manifest["config"].dump());
     return run("model info " + (d_ / name));
   };
@@ -373,7 +374,7 @@ TEST_F(LanguageProgram, TrainsOnText) {
   const Outcome score = run("eval lm --model " + (d_ / "lm") + " --data " + (d_ / "text.txt") + " --output " + (d_ / "score.json"));
   ASSERT_EQ(score.code, 0) << score.text;
   EXPECT_TRUE(holds(score, "bits per byte")) << score.text;
-  const auto result = nlohmann::json::parse(read_file(d_ / "score.json"));
+  const auto result = parse_json(read_file(d_ / "score.json"));
   EXPECT_NEAR(std::log(result["perplexity"].get<double>()), result["loss"].get<double>(), 1e-6);
   EXPECT_EQ(run(generate(d_ / "lm")).code, 0);
   EXPECT_EQ(run("train lm --out " + (d_ / "lm") + " --resume").code, 0);  // its own options
@@ -390,7 +391,7 @@ TEST_F(LanguageProgram, TrainsOnText) {
   const auto loss_of = [&](const std::string& flags) {
     const Outcome o = run("eval lm --precision fp32 --data " + (d_ / "text.txt") + " --output " + (d_ / "loss.json") + " --model " + flags);
     EXPECT_EQ(o.code, 0) << o.text;
-    return nlohmann::json::parse(read_file(d_ / "loss.json"))["loss"].get<double>();
+    return parse_json(read_file(d_ / "loss.json"))["loss"].get<double>();
   };
   EXPECT_EQ(loss_of(d_ / "average"), loss_of((d_ / "averaged") + " --ema"));
   EXPECT_NE(loss_of(d_ / "average"), loss_of(d_ / "averaged"));

@@ -8,6 +8,7 @@
 #include "pumice/data/conversation_templates.h"
 #include "pumice/data/tokenizer/sentencepiece.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 
 namespace pumice {
@@ -23,7 +24,7 @@ Tokenizer fixture(const std::string& name) { return Tokenizer::load(std::string(
 
 // A fixture with one more special token.
 Tokenizer fixture_with(const std::string& name, const std::string& token) {
-  auto json = nlohmann::json::parse(fixture(name).file());
+  auto json = parse_json(fixture(name).file());
   auto added = json["added_tokens"].back();
   added["content"] = token;
   added["id"] = 1000;
@@ -263,7 +264,7 @@ TEST(Conversation, APromptHasTheIdsItHadInTraining) {
 
 // "assistant\n" and "\n\nlist" meet in one token, in which no prompt ends: labels by counts would mask a part of the answer with it.
 TEST(Conversation, ATokenAcrossTheBorderOfAnAnswerIsNotTaken) {
-  auto json = nlohmann::json::parse(Tokenizer::train({"a\n\n", "b\n\n", "c\n\n"}, {.vocab_size = 258}).file());
+  auto json = parse_json(Tokenizer::train({"a\n\n", "b\n\n", "c\n\n"}, {.vocab_size = 258}).file());
   for (const char* token : {"<|im_start|>", "<|im_end|>"}) {
     auto added = json["added_tokens"][0];
     added["content"] = token;

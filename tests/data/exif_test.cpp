@@ -5,6 +5,7 @@
 
 #include "pumice/data/text.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -14,7 +15,7 @@ std::string fnv(const Image& image) { return std::to_string(hash_of({reinterpret
 // tests/oracle/make_image_fixtures.py: what PIL.ImageOps.exif_transpose makes of them.
 TEST(Exif, AllEightOrientationsOfEveryFormatAsPillowTurnsThem) {
   const std::string folder = PUMICE_FIXTURES "/data/fixtures/images/";
-  auto expected = nlohmann::json::parse(read_file(folder + "orientations.json"));
+  auto expected = parse_json(read_file(folder + "orientations.json"));
   ASSERT_EQ(expected.size(), 24u);
   for (const auto& e : expected) {
     const std::string file = e["file"], bytes = read_file(folder + file);

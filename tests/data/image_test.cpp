@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 
 namespace pumice {
@@ -24,7 +25,7 @@ std::string fnv(const Image& image) {
 const std::string kFixtures = std::string(PUMICE_FIXTURES) + "/data/fixtures/images/";
 
 TEST(Image, DecodesAndResizesAsPillowDoes) {
-  auto expected = nlohmann::json::parse(read_file(kFixtures + "expected.json"));
+  auto expected = parse_json(read_file(kFixtures + "expected.json"));
   ASSERT_EQ(expected.size(), 11u);
   for (const auto& e : expected) {
     const std::string file = e["file"];
@@ -41,7 +42,7 @@ TEST(Image, DecodesAndResizesAsPillowDoes) {
 TEST(Image, ManyPicturesAreDecodedAsPillowDoes) {
   const char* given = std::getenv("PUMICE_PICTURES");
   const std::string folder = given ? given : PUMICE_FIXTURES "/data/fixtures/pictures";
-  auto expected = nlohmann::json::parse(read_file(folder + "/expected.json"));
+  auto expected = parse_json(read_file(folder + "/expected.json"));
   ASSERT_GE(expected.size(), 32u);
   std::map<std::string, std::pair<int, int>> kinds;  // equal, all
   for (const auto& e : expected) {

@@ -9,6 +9,7 @@
 #include "pumice/data/scenes/scene.h"
 #include "pumice/data/webdataset.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 #include "../temporary.h"
 
@@ -68,7 +69,7 @@ TEST(Scenes, WhatIsWrittenCanBeRead) {
     Image image = decode_image(*train.image(i), train.name(i));
     EXPECT_EQ(image.width, 32);
     EXPECT_EQ(image.height, 32);
-    auto truth = nlohmann::json::parse(*train.find(i, "json"));
+    auto truth = parse_json(*train.find(i, "json"));
     EXPECT_EQ(truth["captions"].size(), 1u);
     EXPECT_EQ(truth["captions"][0].get<std::string>(), std::string(*train.find(i, "txt")));
     ASSERT_GE(truth["objects"].size(), 1u);
@@ -86,7 +87,7 @@ TEST(Scenes, WhatIsWrittenCanBeRead) {
   EXPECT_EQ(objects.size(), 8);
   EXPECT_EQ(objects.classnames.size(), 8u);
   EXPECT_EQ(open_labelled_set(d / "s/eval-objects", "train").size(), 16);
-  EXPECT_EQ(nlohmann::json::parse(read_file(d / "s/dataset.json"))["version"], "shapes-v1");
+  EXPECT_EQ(parse_json(read_file(d / "s/dataset.json"))["version"], "shapes-v1");
 }
 
 // Captions say what is in the picture: the right number, and the right object above or left of the other.

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 
 namespace pumice {
@@ -174,8 +175,8 @@ TEST(TextStream, AnyIdsShowWhatDecodingTheWholeGives) {
 // A step that reads the joined text may change any of it later: there the whole is decoded, and nothing is cut.
 TEST(TextStream, DecodersOfTheWholeTextAreNotCut) {
   const auto with = [](const char* decoder) {
-    nlohmann::json j = nlohmann::json::parse(read_file(kFixtures + "llama.json"));
-    j["decoder"] = nlohmann::json::parse(decoder);
+    nlohmann::json j = parse_json(read_file(kFixtures + "llama.json"));
+    j["decoder"] = parse_json(decoder);
     return Tokenizer::parse(j.dump(), "tokenizer.json");
   };
   const int32_t id = Tokenizer::load(kFixtures + "llama.json").encode("a")[0];

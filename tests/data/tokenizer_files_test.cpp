@@ -10,6 +10,7 @@
 #include "pumice/data/tokenizer.h"
 #include "pumice/data/tokenizer/sentencepiece.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 #include "../temporary.h"
 
@@ -21,7 +22,7 @@ using testing::message_of;
 using testing::Temporary;
 const std::string kFixtures = std::string(PUMICE_FIXTURES) + "/data/fixtures/tokenizer/";
 
-json read_json(const std::string& path) { return json::parse(read_file(path)); }
+json read_json(const std::string& path) { return parse_json(read_file(path)); }
 
 void expect_ids(const Tokenizer& t, const std::string& expected, std::vector<std::string> more = {}) {
   std::vector<std::string> texts = read_json(kFixtures + "strings.json");

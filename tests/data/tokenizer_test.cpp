@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 
 namespace pumice {
@@ -19,12 +20,12 @@ constexpr Family kFamilies[] = {
     {"digits", "byte-level BPE"}, {"odd", "BPE"}, {"words", "BPE"}};
 
 TEST(Tokenizer, IdsAndTextsOfHuggingFaceTokenizers) {
-  const std::vector<std::string> texts = nlohmann::json::parse(read_file(kFixtures + "strings.json"));
+  const std::vector<std::string> texts = parse_json(read_file(kFixtures + "strings.json"));
   ASSERT_GE(texts.size(), 150u);
   for (const Family& family : kFamilies) {
     Tokenizer t = Tokenizer::load(kFixtures + family.name + ".json");
     EXPECT_EQ(t.kind(), family.kind) << family.name;
-    const auto expected = nlohmann::json::parse(read_file(kFixtures + family.name + ".ids.json"));
+    const auto expected = parse_json(read_file(kFixtures + family.name + ".ids.json"));
     EXPECT_EQ(t.prefix(), std::vector<int32_t>(expected["prefix"])) << family.name;
     EXPECT_EQ(t.suffix(), std::vector<int32_t>(expected["suffix"])) << family.name;
     ASSERT_EQ(expected["rows"].size(), texts.size());

@@ -16,6 +16,7 @@
 #include "pumice/models/hf/weights.h"
 #include "pumice/models/hf/write.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/weight_writer.h"
 
 namespace pumice {
@@ -49,7 +50,7 @@ struct Manifest {
   std::map<std::string, Shape> tensors;
 
   explicit Manifest(const std::string& name)
-      : json(Json::parse(read_file(std::string(PUMICE_FIXTURES) + "/models/manifests/" + name + ".json"))), config(json["config"].dump()) {
+      : json(parse_json(read_file(std::string(PUMICE_FIXTURES) + "/models/manifests/" + name + ".json"))), config(json["config"].dump()) {
     for (const auto& [pattern, tensor] : json["tensors"].items()) { expand(pattern, shape_of(tensor[1]), tensors); }
   }
   bool is_tower() const {

@@ -10,6 +10,7 @@
 #include "pumice/models/hf/config.h"
 #include "pumice/tensor/error.h"
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 
 namespace pumice {
 namespace {
@@ -21,10 +22,10 @@ DecoderConfig config_with(nlohmann::json fields) {
   if (!fields.contains("hidden_size")) { fields["hidden_size"] = 16; }
   return decoder_config_from_hf(fields.dump(), "config.json");
 }
-DecoderConfig scaled(const std::string& scaling) { return config_with({{"rope_scaling", nlohmann::json::parse(scaling)}}); }
+DecoderConfig scaled(const std::string& scaling) { return config_with({{"rope_scaling", parse_json(scaling)}}); }
 
 TEST(RotaryScaling, FrequenciesOfTransformers) {
-  const auto all = nlohmann::json::parse(read_file(PUMICE_FIXTURES "/models/fixtures/rotary_scaling.json"));
+  const auto all = parse_json(read_file(PUMICE_FIXTURES "/models/fixtures/rotary_scaling.json"));
   ASSERT_EQ(all.size(), 13u);
   for (const auto& want : all) {
     nlohmann::json fields = want["config"];

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 
 namespace pumice {
@@ -23,7 +24,7 @@ std::vector<int32_t> ids_of(const std::vector<KeptToken>& kept) {
 }
 
 TEST(Sampling, KeepsWhatHuggingFaceKeeps) {  // tests/oracle/make_sampling_fixtures.py
-  const auto all = nlohmann::json::parse(read_file(std::string(PUMICE_FIXTURES) + "/models/fixtures/sampling.json"));
+  const auto all = parse_json(read_file(std::string(PUMICE_FIXTURES) + "/models/fixtures/sampling.json"));
   std::map<std::string, std::vector<float>> logits;
   for (const auto& [name, values] : all["logits"].items()) {
     for (const auto& v : values) { logits[name].push_back(v.is_null() ? -kInfinity : v.get<float>()); }

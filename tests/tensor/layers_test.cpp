@@ -1,14 +1,17 @@
-// Dependencies point one way: every include of "pumice/<folder>/" in a folder is of a folder that it may use.
+// What a compiler does not see: dependencies that point the wrong way, and two classes of one name, of which the linker keeps one's inline
+// functions for both.
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <map>
+#include <regex>
 #include <set>
 
 namespace {
 
 namespace fs = std::filesystem;
 
+// Every include of "pumice/<folder>/" in a folder is of a folder that it may use.
 TEST(Layers, IncludesPointUpwards) {
   const std::map<std::string, std::set<std::string>> allowed = {
       {"tensor", {"tensor"}},
@@ -36,6 +39,33 @@ TEST(Layers, IncludesPointUpwards) {
     }
   }
   EXPECT_GT(includes, 200);
+}
+
+// Classes outside unnamed namespaces. Those of tensor/simt/ are in two headers on purpose: one is for nvcc, one for the emulator.
+TEST(Layers, EveryClassHasItsOwnName) {
+  const fs::path root = fs::path(PUMICE_FIXTURES).parent_path();
+  const std::regex definition(R"(^(?:struct|class|union) (\w+)(?: final)?(?: : [^;{]*)? ?\{.*)");
+  std::map<std::string, fs::path> home;
+  for (const std::string folder : {"tensor", "autograd", "ops", "nn", "moe", "models", "data", "train", "cli"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      const std::string extension = entry.path().extension().string();
+      if (extension != ".h" && extension != ".cpp" && extension != ".cu") { continue; }
+      if (entry.path().filename() == "simt_cuda.h" || entry.path().filename().string().rfind("cuda_device_", 0) == 0) { continue; }
+      std::ifstream in(entry.path());
+      std::string space;
+      bool unnamed = false;
+      for (std::string line; std::getline(in, line);) {
+        if (line == "namespace {") { unnamed = true; }
+        if (line == "}  // namespace") { unnamed = false; }
+        if (line.rfind("namespace pumice", 0) == 0) { space = line.substr(10, line.find(' ', 10) - 10); }
+        std::smatch found;
+        if (unnamed || !std::regex_match(line, found, definition)) { continue; }
+        const auto [at, fresh] = home.emplace(space + "::" + found[1].str(), entry.path());
+        EXPECT_TRUE(fresh) << at->first << " is defined in " << at->second.string() << " and in " << entry.path().string();
+      }
+    }
+  }
+  EXPECT_GT(home.size(), 200u);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "../message_of.h"
 #include "../temporary.h"
 #include "zip_of.h"
@@ -22,7 +23,7 @@ std::string refusal(const std::string& bytes) {
 }
 
 TEST(TorchFile, EveryLayoutAndDtypeInEveryFormat) {
-  const nlohmann::json expected = nlohmann::json::parse(read_file(kFixtures + "expected.json"));
+  const nlohmann::json expected = parse_json(read_file(kFixtures + "expected.json"));
   for (const char* name : {"state_dict.bin", "legacy.bin", "protocol4.bin"}) {
     const TorchFile file = TorchFile::open(kFixtures + name);
     EXPECT_EQ(file.found_under(), "");

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "pumice/tensor/file.h"
+#include "pumice/tensor/json.h"
 #include "pumice/tensor/safetensors.h"
 #include "pumice/tensor/weight_files.h"
 #include "../message_of.h"
@@ -42,7 +43,7 @@ TEST(WeightWriter, OneFileOrShardsInTheOrderGiven) {
   EXPECT_EQ(shards, (Names{"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors",
                            "model.safetensors.index.json"}));
   EXPECT_EQ(names_in(d.path()), std::set<std::string>(shards.begin(), shards.end()));  // model.safetensors is gone
-  const nlohmann::json index = nlohmann::json::parse(read_file(d / "model.safetensors.index.json"));
+  const nlohmann::json index = parse_json(read_file(d / "model.safetensors.index.json"));
   EXPECT_EQ(index["metadata"]["total_size"], 152);
   EXPECT_EQ(index["weight_map"]["d"], "model-00001-of-00003.safetensors");
   EXPECT_EQ(index["weight_map"]["c"], "model-00001-of-00003.safetensors");
@@ -66,7 +67,7 @@ TEST(WeightWriter, FloatsInAnotherType) {
   all.emplace_back("none", zeros({0, 3}));
   const Names shards = write_weights(d.path(), all, {.max_shard_bytes = 200, .dtype = DType::f16});
   EXPECT_EQ(shards.size(), 4u) << "d to a in one, for their bytes are those that are written; many; the rest; the index";
-  EXPECT_EQ(nlohmann::json::parse(read_file(d / shards.back()))["metadata"]["total_size"], 20 + 8 + 50 + 2 + 2 * 5'000'003 + 12);
+  EXPECT_EQ(parse_json(read_file(d / shards.back()))["metadata"]["total_size"], 20 + 8 + 50 + 2 + 2 * 5'000'003 + 12);
   const WeightFiles files = WeightFiles::open(d.path());
   for (const WeightInfo& info : files.all()) { EXPECT_EQ(info.dtype, info.name == "ids" ? "I32" : "F16") << info.name; }
   EXPECT_EQ(to_dtype(files.load("many"), DType::f32).to_vector<float>(), many);

@@ -1,4 +1,5 @@
 // The option table of training: other programs' spellings, and that a flag and a configuration file's key say the same.
+#include "pumice/tensor/json.h"
 #include "pumice/train/image_text_options.h"
 
 #include <gtest/gtest.h>
@@ -22,7 +23,7 @@ struct Table {
     training.model = limoe_preset("tiny");
     declare_training_options(options, training);
   }
-  Json json() const { return Json::parse(options.to_json()); }
+  Json json() const { return parse_json(options.to_json()); }
 };
 
 TEST(TrainingOptions, SpellingsOfOtherPrograms) {

@@ -1,4 +1,4 @@
-#include "pumice/data/tokenizer/decoder.h"
+#include "pumice/data/tokenizer/piece_decoder.h"
 
 #include "pumice/data/tokenizer/byte_alphabet.h"
 #include "pumice/data/tokenizer/json_part.h"
@@ -10,7 +10,7 @@
 namespace pumice {
 namespace {
 
-using Pieces = std::vector<Decoder::Piece>;
+using Pieces = std::vector<PieceDecoder::Piece>;
 
 std::string joined(const Pieces& pieces, const char* between) {
   std::string text;
@@ -22,7 +22,7 @@ void fuse(Pieces& pieces) { pieces = {{joined(pieces, ""), false}}; }
 
 void byte_level(Pieces& pieces) {
   std::string bytes;
-  for (Decoder::Piece& piece : pieces) {
+  for (PieceDecoder::Piece& piece : pieces) {
     if (!piece.added && from_byte_alphabet(piece.text, bytes)) { piece.text = bytes; }
   }
   fuse(pieces);
@@ -32,7 +32,7 @@ int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ?
 
 // <0x41> is the byte 0x41.
 void byte_fallback(Pieces& pieces) {
-  for (Decoder::Piece& piece : pieces) {
+  for (PieceDecoder::Piece& piece : pieces) {
     const std::string& t = piece.text;
     if (t.size() == 6 && t.compare(0, 3, "<0x") == 0 && t[5] == '>' && hex(t[3]) >= 0 && hex(t[4]) >= 0) {
       piece.text = std::string(1, char(hex(t[3]) * 16 + hex(t[4])));
@@ -42,7 +42,7 @@ void byte_fallback(Pieces& pieces) {
 
 // Takes up to `left` and `right` copies of `mark` from the ends of every piece.
 void strip(Pieces& pieces, const std::string& mark, int left, int right) {
-  for (Decoder::Piece& piece : pieces) {
+  for (PieceDecoder::Piece& piece : pieces) {
     size_t begin = 0, end = piece.text.size(), n = mark.size();
     for (int i = 0; i < left && end - begin >= n && piece.text.compare(begin, n, mark) == 0; ++i) { begin += n; }
     for (int i = 0; i < right && end - begin >= n && piece.text.compare(end - n, n, mark) == 0; ++i) { end -= n; }
@@ -52,13 +52,13 @@ void strip(Pieces& pieces, const std::string& mark, int left, int right) {
 
 }  // namespace
 
-Decoder Decoder::parse(const JsonPart& part) {
-  Decoder d;
+PieceDecoder PieceDecoder::parse(const JsonPart& part) {
+  PieceDecoder d;
   d.add(part);
   return d;
 }
 
-void Decoder::add(const JsonPart& part) {
+void PieceDecoder::add(const JsonPart& part) {
   if (part.value().is_null()) { return; }
   const std::string type = part.type();
   if (fused_ && type != "Fuse" && type != "Strip" && type != "Sequence") { by_pieces_ = false; }
@@ -87,7 +87,7 @@ void Decoder::add(const JsonPart& part) {
 }
 
 // The mark is a space; that at the very beginning was put there by the pre-tokenizer.
-void Decoder::add_metaspace(const JsonPart& part) {
+void PieceDecoder::add_metaspace(const JsonPart& part) {
   const bool drops_first = part.text("prepend_scheme", part.flag("add_prefix_space", true) ? "always" : "never") != "never";
   steps_.push_back([space = Regex::literal(part.non_empty("replacement", "\u2581")), drops_first](Pieces& pieces) {
     for (Piece& piece : pieces) { piece.text = space.replace(piece.text, &piece == &pieces.front() && drops_first ? "" : " "); }
@@ -96,14 +96,14 @@ void Decoder::add_metaspace(const JsonPart& part) {
 
 // A word's end that is cut in two pieces becomes a space as well: only behind a whole one is it known that none is open. Where an end may overlap
 // the next, not even there.
-bool Decoder::cuts_after(const std::string& piece) const {
+bool PieceDecoder::cuts_after(const std::string& piece) const {
   for (size_t n = 1; n < word_end_.size(); ++n) {
     if (word_end_.compare(0, n, word_end_, word_end_.size() - n, n) == 0) { return false; }
   }
   return by_pieces_ && piece.ends_with(word_end_);
 }
 
-void Decoder::end_words_with(const std::string& suffix) {
+void PieceDecoder::end_words_with(const std::string& suffix) {
   word_end_ = suffix;
   steps_.push_back([mark = Regex::literal(suffix)](Pieces& pieces) {
     fuse(pieces);
@@ -112,7 +112,7 @@ void Decoder::end_words_with(const std::string& suffix) {
   });
 }
 
-std::string Decoder::decode(std::vector<Piece> pieces) const {
+std::string PieceDecoder::decode(std::vector<Piece> pieces) const {
   if (pieces.empty()) { return ""; }
   size_t bytes = 0;
   for (const Piece& piece : pieces) { bytes += piece.text.size(); }

@@ -8,13 +8,13 @@ namespace pumice {
 
 class JsonPart;
 
-class Decoder {
+class PieceDecoder {
  public:
   struct Piece { std::string text; bool added; };  // as it is spelled in the vocabulary; added tokens stand for themselves
 
   // ByteLevel, BPEDecoder, Metaspace, ByteFallback, Replace, Strip, Fuse and Sequence of them; anything else is a FormatError. null joins
   // the pieces with spaces.
-  static Decoder parse(const JsonPart& part);
+  static PieceDecoder parse(const JsonPart& part);
 
   // The text, byte for byte: bytes that are not UTF-8 are kept, where other implementations put U+FFFD.
   std::string decode(std::vector<Piece> pieces) const;

@@ -1,4 +1,4 @@
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -7,6 +7,14 @@
 #include "pumice/tensor/error.h"
 
 namespace pumice {
+
+nlohmann::json parse_json(std::string_view text) { return nlohmann::json::parse(text); }
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text) { return nlohmann::ordered_json::parse(text); }
+
+nlohmann::json parse_json_with_comments(std::string_view text) { return nlohmann::json::parse(text, nullptr, true, true); }
+
+nlohmann::json parse_json_or_discard(std::string_view text) { return nlohmann::json::parse(text, nullptr, false); }
 
 std::string parse_strict_json(std::string_view text, int max_depth, nlohmann::json& value) {
   using Json = nlohmann::json;

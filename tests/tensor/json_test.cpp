@@ -1,4 +1,4 @@
-#include "pumice/tensor/strict_json.h"
+#include "pumice/tensor/json.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

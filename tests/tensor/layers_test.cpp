@@ -14,9 +14,10 @@ namespace fs = std::filesystem;
 std::string defined_class(const std::string& line) {
   for (const std::string word : {"struct ", "class ", "union "}) {
     if (line.rfind(word, 0) != 0 || line.find('{') == std::string::npos || line.substr(0, line.find('{')).find(';') != std::string::npos) { continue; }
-    const size_t end = line.find_first_of(" :{", word.size());
+    const size_t start = line.compare(word.size(), 8, "alignas(") == 0 ? line.find(") ") + 2 : word.size();
+    const size_t end = line.find_first_of(" :{", start);
     if (line.compare(end, 2, "::") == 0) { continue; }  // a part of another class
-    return line.substr(word.size(), end - word.size());
+    return line.substr(start, end - start);
   }
   return "";
 }

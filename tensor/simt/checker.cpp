@@ -152,12 +152,15 @@ uint32_t segment_of(Processor& p) {
   return t.segment;
 }
 
-void touch(const void* address, size_t bytes, Access access, uint32_t place) {
+void touch(const void* address, size_t bytes, size_t align, Access access, uint32_t place) {
   const size_t offset = size_t(static_cast<const char*>(address) - base);
   if (!base || offset >= kReserve || !processor || !processor->running_thread) { return; }
   Processor& p = *processor;
   const uint32_t me = segment_of(p);
   const bool in_shared = p.in_shared_memory(address);
+  if (reinterpret_cast<uintptr_t>(address) % align) {
+    report(p, {"misaligned access", static_cast<const char*>(address), bytes, access, place, 0, 0, ""});
+  }
   traffic_access(p, address, bytes, access, place, in_shared);
   for (size_t i = 0; i < bytes; ++i) {
     Cell& c = cells[offset + i];
@@ -200,7 +203,7 @@ void check_access(const void* p, size_t bytes, Access access, Loc loc) {
   size_t i = 0;
   while (i < sites.size() && !same(sites[i], loc)) { ++i; }
   if (i == sites.size()) { sites.push_back(loc); }
-  touch(p, bytes, access, kSite | uint32_t(i));
+  touch(p, bytes, 1, access, kSite | uint32_t(i));  // what must be aligned says so itself
 }
 
 void shadow_mark(const void* p, size_t bytes, Shadow state) {
@@ -252,29 +255,30 @@ void release_shadowed_memory(char* p, size_t bytes) {
 }  // namespace pumice::simt::emu
 
 // ---- what -fsanitize=thread calls in the kernels ----
-#define PUMICE_TOUCH(p, n, access) \
-  pumice::simt::emu::touch(p, n, pumice::simt::emu::Access::access, pumice::simt::emu::place_of(__builtin_return_address(0)))
+// The compiler calls an access unaligned whose type asks for no alignment. A card loads and stores the others whole: a float4 only at multiples of 16.
+#define PUMICE_TOUCH(p, n, align, access) \
+  pumice::simt::emu::touch(p, n, align, pumice::simt::emu::Access::access, pumice::simt::emu::place_of(__builtin_return_address(0)))
 #define PUMICE_HOOKS(n)                                                                                          \
-  void __tsan_read##n(void* p) { PUMICE_TOUCH(p, n, read); }                                                     \
-  void __tsan_write##n(void* p) { PUMICE_TOUCH(p, n, write); }                                                   \
-  void __tsan_unaligned_read##n(void* p) { PUMICE_TOUCH(p, n, read); }                                           \
-  void __tsan_unaligned_write##n(void* p) { PUMICE_TOUCH(p, n, write); }                                         \
-  void __tsan_volatile_read##n(void* p) { PUMICE_TOUCH(p, n, read); }                                            \
-  void __tsan_volatile_write##n(void* p) { PUMICE_TOUCH(p, n, write); }
+  void __tsan_read##n(void* p) { PUMICE_TOUCH(p, n, n, read); }                                                  \
+  void __tsan_write##n(void* p) { PUMICE_TOUCH(p, n, n, write); }                                                \
+  void __tsan_unaligned_read##n(void* p) { PUMICE_TOUCH(p, n, 1, read); }                                        \
+  void __tsan_unaligned_write##n(void* p) { PUMICE_TOUCH(p, n, 1, write); }                                      \
+  void __tsan_volatile_read##n(void* p) { PUMICE_TOUCH(p, n, n, read); }                                         \
+  void __tsan_volatile_write##n(void* p) { PUMICE_TOUCH(p, n, n, write); }
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wbuiltin-declaration-mismatch"
 #endif
 extern "C" {
 PUMICE_HOOKS(1) PUMICE_HOOKS(2) PUMICE_HOOKS(4) PUMICE_HOOKS(8) PUMICE_HOOKS(16)
-void __tsan_read_range(void* p, size_t n) { PUMICE_TOUCH(p, n, read); }
-void __tsan_write_range(void* p, size_t n) { PUMICE_TOUCH(p, n, write); }
+void __tsan_read_range(void* p, size_t n) { PUMICE_TOUCH(p, n, 1, read); }
+void __tsan_write_range(void* p, size_t n) { PUMICE_TOUCH(p, n, 1, write); }
 void* __tsan_memcpy(void* d, const void* s, size_t n) {
-  PUMICE_TOUCH(s, n, read);
-  PUMICE_TOUCH(d, n, write);
+  PUMICE_TOUCH(s, n, 1, read);
+  PUMICE_TOUCH(d, n, 1, write);
   return std::memcpy(d, s, n);
 }
 void* __tsan_memset(void* d, int c, size_t n) {
-  PUMICE_TOUCH(d, n, write);
+  PUMICE_TOUCH(d, n, 1, write);
   return std::memset(d, c, n);
 }
 // Host code that stands beside kernels counts references (std::shared_ptr). Kernels have atomicAdd, which is checked.

@@ -87,6 +87,9 @@ __global__ void misaligned_copy(float* y, const float* x) {
   simt::cp_async_wait<0>();
   y[threadIdx.x] = tile[0];
 }
+__global__ void misaligned_vector(float* y, const float* x) {
+  reinterpret_cast<float4*>(y)[threadIdx.x] = *reinterpret_cast<const float4*>(x + 1 + 4 * threadIdx.x);
+}
 // C (16 x 8) = A (16 x 16) B (16 x 8), A row-major and B given as its transpose (8 x 16): what a warp of a tiled product does.
 __global__ void one_mma(float* c, const bf16* a, const bf16* bt) {
   SIMT_SHARED(bf16, sa, [16][16]);
@@ -131,6 +134,7 @@ void launch_fault(const std::string& name, float* y, const float* x, int* scan, 
   else if (name == "sum_without_atomic") { launch<sum_without_atomic>({.grid = 64, .block = 1}, y); }
   else if (name == "wrong_wait") { launch<copy_async<1>>({.block = 32}, y, x); }
   else if (name == "misaligned_copy") { launch<misaligned_copy>({.block = 32}, y, x); }
+  else if (name == "misaligned_vector") { launch<misaligned_vector>({.block = 16}, y, x); }
   else if (name == "too_many_threads") { launch<write_to>({.block = 2048}, y, 0); }
   else if (name == "empty_grid") { launch<write_to>({.grid = 0, .block = 32}, y, 0); }
   else if (name == "too_much_shared_memory") { launch<dynamic_overrun>({.block = 32, .smem = 300000}, y, 0); }

@@ -60,6 +60,7 @@ TEST(Simt, FaultsThatTheCheckedBuildCatches) {
            {"write_out_of_bounds", {"out of bounds: global memory", "write of 4 bytes", "thread (127,0,0)", "faults_cuda.cu:"}},
            {"read_out_of_bounds", {"out of bounds", "read of 4 bytes", "thread (127,0,0)"}},
            {"uninitialised_global", {"read of uninitialised memory: global memory (1024 bytes) at byte 256"}, false},
+           {"misaligned_vector", {"misaligned access: global memory", "at byte 4", "read of 16 bytes by block (0,0,0) thread (0,0,0)", "faults_cuda.cu:"}},
            {"shared_overrun", {"out of bounds: shared tile (128 bytes) at byte 128"}},
            {"dynamic_overrun", {"out of bounds: dynamic shared memory (128 bytes) at byte 128"}},
            {"uninitialised_shared", {"read of uninitialised memory: shared tile (256 bytes)"}},

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::array kFaults = {
     "divergent_barrier", "early_return", "half_shuffle", "partial_warp", "misaligned_copy", "too_many_threads", "empty_grid", "too_much_shared_memory",
-    "host_pointer", "write_out_of_bounds", "read_out_of_bounds", "uninitialised_global", "shared_overrun", "dynamic_overrun", "uninitialised_shared",
+    "host_pointer", "misaligned_vector", "write_out_of_bounds", "read_out_of_bounds", "uninitialised_global", "shared_overrun", "dynamic_overrun", "uninitialised_shared",
     "no_barrier", "no_syncwarp", "no_second_barrier", "sum_without_atomic", "wrong_wait", "host_reads_device"};
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }

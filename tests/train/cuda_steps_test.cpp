@@ -53,7 +53,7 @@ class CudaSteps : public ::testing::Test {
     t.precision = precision;
     t.model.text_length = 3;
     t.model.dropout = 0.1;
-    t.batch_size = 8;
+    t.batch_size = 16;
     t.schedule.steps = 7;
     t.log_every = t.save_every = 1000;
     return t;
@@ -125,7 +125,7 @@ TEST_F(CudaSteps, MostStepsAreReplayedWhateverTheirTextsAreLong) {
     t.model = as_architecture(t.model, architecture);
     t.model.text_length = 16;
     t.model.text_pooling = Pooling::map;
-    t.batch_size = 4;
+    t.batch_size = 8;
     t.schedule.steps = 24;
     const int64_t before = cuda_device::counters().replays;
     const Steps with = train(t);

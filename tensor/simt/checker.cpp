@@ -158,7 +158,7 @@ void touch(const void* address, size_t bytes, size_t align, Access access, uint3
   Processor& p = *processor;
   const uint32_t me = segment_of(p);
   const bool in_shared = p.in_shared_memory(address);
-  if (reinterpret_cast<uintptr_t>(address) % align) {
+  if (reinterpret_cast<uintptr_t>(address) & (align - 1)) {
     report(p, {"misaligned access", static_cast<const char*>(address), bytes, access, place, 0, 0, ""});
   }
   traffic_access(p, address, bytes, access, place, in_shared);

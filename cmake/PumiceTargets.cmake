@@ -67,7 +67,7 @@ function(pumice_compile_options target)
   endif()
   if(PUMICE_SANITIZE)
     # Null and wild pointers are AddressSanitizer's anyway, and nothing here is cast down; bytes are read as something else in tensor/, data/ and
-    # the CPU's kernels only (the emulator of CUDA devices checks alignment itself). Without these checks a file compiles in two thirds of the time.
+    # the CPU's kernels only (the checked build of the emulator names misaligned accesses of CUDA kernels). Without these checks a file compiles in two thirds of the time.
     target_compile_options(${target} PUBLIC -fsanitize=${PUMICE_SANITIZE} -fno-sanitize=null,vptr,object-size,pointer-overflow -fno-omit-frame-pointer
       -fno-sanitize-recover=all -g1)
     if(NOT target MATCHES "^(pumice_(tensor|data)|run_ops)$|_(portable|avx2|avx512)$")

@@ -7,7 +7,7 @@
 
 namespace pumice {
 
-// What `text` holds. Throws nlohmann::json::parse_error. For files and texts of our own; the first of equal keys is lost.
+// What `text` holds. Throws nlohmann::json::parse_error. For files and texts of our own: the last of equal keys counts.
 nlohmann::json parse_json(std::string_view text);
 nlohmann::ordered_json parse_ordered_json(std::string_view text);  // keys stay in their order
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "pumice/autograd/autograd.h"
 #include "pumice/tensor/error.h"
@@ -52,8 +53,12 @@ GradcheckResult gradcheck(const DifferentiableFunction& f, const std::vector<Ten
     // Strided inputs are perturbed in place, element by element in storage order; an expanded input moves all its copies.
     REQUIRE(ShapeError, leaves[k].contiguous(), "[gradcheck] contiguous inputs are required, got strides ", leaves[k].strides());
     double* x = leaves[k].data<double>();
-    int64_t step = std::max<int64_t>(1, leaves[k].size() / options.max_elements);
-    for (int64_t i = 0; i < leaves[k].size(); i += step) {
+    // A stride near the golden section that shares no factor with the size visits other rows and columns at every step, and none twice.
+    const int64_t size = leaves[k].size();
+    int64_t stride = std::max<int64_t>(1, int64_t(0.618 * double(size)));
+    while (std::gcd(stride, size) > 1) { ++stride; }
+    for (int64_t visited = 0; visited < std::min(size, options.max_elements); ++visited) {
+      const int64_t i = visited * stride % size;
       double keep = x[i];
       x[i] = keep + options.eps;
       double up = contract(f(leaves), cotangents);

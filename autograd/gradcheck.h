@@ -11,7 +11,7 @@ namespace pumice {
 struct GradcheckOptions {
   double eps = 1e-5;           // step of the central difference
   double tolerance = 1e-6;     // of |numeric - analytic| / max(1, |numeric|, |analytic|)
-  int64_t max_elements = 200;  // per input; larger inputs are sampled evenly
+  int64_t max_elements = 200;  // per input; of larger inputs so many, spread over all axes
 };
 struct GradcheckResult {
   bool ok = false;

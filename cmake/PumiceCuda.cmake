@@ -81,6 +81,10 @@ function(pumice_cuda_kernels folder)
     elseif(PUMICE_SIMT_CHECK)
       target_compile_definitions(pumice_tensor PUBLIC PUMICE_SIMT_RACE=1)
     endif()
+    if(PUMICE_CUDA STREQUAL "emulate")
+      file(GLOB emulator CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tensor/simt/*.cpp)
+      set_source_files_properties(${emulator} PROPERTIES COMPILE_OPTIONS -O3 SKIP_PRECOMPILE_HEADERS ON)  # every access and warp operation of a kernel passes through it
+    endif()
     if(PUMICE_SIMT_UCONTEXT)
       target_compile_definitions(pumice_tensor PRIVATE PUMICE_SIMT_UCONTEXT=1)  # nothing outside tensor/simt/ knows fibers
     endif()

@@ -29,7 +29,7 @@ std::string text_of(Loc l) {
   const char* slash = std::strrchr(l.file, '/');
   return std::string(slash ? slash + 1 : l.file) + ':' + std::to_string(l.line);
 }
-bool same(Loc a, Loc b) { return a.line == b.line && !std::strcmp(a.file, b.file); }
+bool same(Loc a, Loc b) { return a.line == b.line && (a.file == b.file || !std::strcmp(a.file, b.file)); }
 
 const char* name_of(Kind k) {
   constexpr const char* names[] = {"__syncwarp", "__shfl_sync", "__ballot_sync", "__match_any_sync", "warp_reduce", "mma", "ldmatrix"};

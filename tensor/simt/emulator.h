@@ -38,7 +38,10 @@ struct Thread {
 };
 struct SharedArray { const void* key; char* data; size_t bytes; const char* name; };
 
+enum class Order : uint8_t { ascending, descending, random };  // in which threads that can run do so
+
 struct Processor {
+  Processor();
   ~Processor();
   // Runs block `b` of the launch; a fault leaves its report in `error`.
   void run_block(const Config& launch, Body kernel, void* arguments, uint64_t b);
@@ -76,6 +79,7 @@ struct Processor {
   void forget_fibers();
   [[noreturn]] void stalled();
 
+  const Order order_;
   dim3 shape_{0, 0, 0};
   uint32_t ready_[32]{}, ready_warps_ = 0, random_ = 12345;
   int warp_ = 0;

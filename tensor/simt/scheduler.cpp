@@ -20,15 +20,11 @@ constinit thread_local Processor* processor = nullptr;
 namespace {
 thread_local std::unique_ptr<Processor> own_processor;
 
-enum class Order { ascending, descending, random };
-Order order() {
-  static const Order o = [] {
-    const std::string s = flags::simt_order();
-    REQUIRE(UsageError, s == "ascending" || s == "descending" || s == "random",
-            "[simt] PUMICE_SIMT_ORDER must be ascending, descending or random, got '", s, "'");
-    return s[0] == 'a' ? Order::ascending : s[0] == 'd' ? Order::descending : Order::random;
-  }();
-  return o;
+Order order_asked_for() {
+  const std::string s = flags::simt_order();
+  REQUIRE(UsageError, s == "ascending" || s == "descending" || s == "random",
+          "[simt] PUMICE_SIMT_ORDER must be ascending, descending or random, got '", s, "'");
+  return s[0] == 'a' ? Order::ascending : s[0] == 'd' ? Order::descending : Order::random;
 }
 
 // Its own frame: an abandoned fiber runs no destructors.
@@ -94,6 +90,8 @@ void fiber_main() {
   }
 }
 
+Processor::Processor() : order_(order_asked_for()) {}
+
 Processor::~Processor() {
   for (Meeting* m = free_meetings; m;) {
     Meeting* gone = m;
@@ -121,21 +119,20 @@ void Processor::jump(Fiber* to, bool ends) {
 }
 
 int Processor::pick(uint32_t lanes) {
-  if (order() == Order::descending) { return 31 - std::countl_zero(lanes); }
-  if (order() == Order::random) {
-    random_ ^= random_ << 13;
-    random_ ^= random_ >> 17;
-    random_ ^= random_ << 5;
-    for (int k = int(random_ % unsigned(std::popcount(lanes))); k; --k) { lanes &= lanes - 1; }
-  }
-  return std::countr_zero(lanes);
+  if (order_ == Order::descending) { return 31 - std::countl_zero(lanes); }
+  if (order_ == Order::ascending) { return std::countr_zero(lanes); }
+  random_ ^= random_ << 13;
+  random_ ^= random_ >> 17;
+  random_ ^= random_ << 5;
+  const int from = int(random_ >> 27);  // the first one at or after a random place
+  return (std::countr_zero(std::rotr(lanes, from)) + from) & 31;
 }
 
 Thread* Processor::next() {
   if (!ready_warps_) { return nullptr; }
-  if (!(ready_warps_ >> warp_ & 1) || order() == Order::random) {
+  if (!(ready_warps_ >> warp_ & 1) || order_ == Order::random) {
     const uint32_t later = ready_warps_ & (~0u << warp_);
-    warp_ = pick(order() == Order::ascending && later ? later : ready_warps_);
+    warp_ = pick(order_ == Order::ascending && later ? later : ready_warps_);
   }
   const int lane = pick(ready_[warp_]);
   ready_[warp_] &= ~(1u << lane);

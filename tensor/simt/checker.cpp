@@ -162,8 +162,14 @@ void touch(const void* address, size_t bytes, size_t align, Access access, uint3
     report(p, {"misaligned access", static_cast<const char*>(address), bytes, access, place, 0, 0, ""});
   }
   traffic_access(p, address, bytes, access, place, in_shared);
+  Cell before{}, after{};  // of the last byte: most often those of the next one too
   for (size_t i = 0; i < bytes; ++i) {
     Cell& c = cells[offset + i];
+    if (i && !std::memcmp(&c, &before, sizeof c)) {
+      c = after;
+      continue;
+    }
+    before = after = c;
     const char* at = static_cast<const char*>(address) + i;
     auto fault = [&](const char* what, uint32_t other = 0, uint32_t other_place = 0, const char* other_access = "") {
       report(p, {what, at, bytes, access, place, other, other_place, other_access});
@@ -181,13 +187,14 @@ void touch(const void* address, size_t bytes, size_t align, Access access, uint3
         c.reader = me;
         c.reader_at = place;
       }
+      after = c;
     } else {
       const bool atomic = access == Access::atomic;
       if (atomic && c.writer == uint32_t(Shadow::uninitialised)) { fault("atomic operation on uninitialised memory"); }
       if (!(atomic && c.writer & kAtomic) && unordered(p, c.writer, me, in_shared)) { race_with_writer(); }
       if (unordered(p, c.reader, me, in_shared)) { fault("race", c.reader, c.reader_at, "read"); }
       if (unordered(p, c.reader2, me, in_shared)) { fault("race", c.reader2, c.reader2_at, "read"); }
-      c = {atomic ? me | kAtomic : me, 0, 0, place, 0, 0};
+      c = after = {atomic ? me | kAtomic : me, 0, 0, place, 0, 0};
     }
   }
 }

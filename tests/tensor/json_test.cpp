@@ -6,7 +6,7 @@
 namespace pumice {
 namespace {
 
-TEST(StrictJson, RefusesWhatTheParserWouldLetPass) {
+TEST(Json, StrictRefusesWhatTheParserWouldLetPass) {
   nlohmann::json j;
   EXPECT_EQ(parse_strict_json(R"({"a": {"b": 1}, "c": {"b": 2}})", 4, j), "");  // one key in two objects
   EXPECT_EQ(j["c"]["b"], 2);

@@ -5,7 +5,7 @@
 
 namespace pumice {
 
-nlohmann::json parse_tokenizer_json(std::string_view text, const std::string& source, int depth) {
+nlohmann::json parse_foreign_json(std::string_view text, const std::string& source, int depth) {
   nlohmann::json j;
   const std::string wrong = parse_strict_json(text, depth, j);
   REQUIRE(FormatError, wrong.empty(), "[tokenizer] ", source, ": the file ", wrong);

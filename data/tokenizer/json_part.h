@@ -9,7 +9,7 @@
 namespace pumice {
 
 // Parses the text of a file; throws FormatError naming `source` for text that is not JSON, has a key twice or is nested deeper than `depth`.
-nlohmann::json parse_tokenizer_json(std::string_view text, const std::string& source, int depth = 32);
+nlohmann::json parse_foreign_json(std::string_view text, const std::string& source, int depth = 32);
 
 class JsonPart {
  public:

@@ -115,7 +115,7 @@ void JsonTokenizer::set_steps(const JsonPart& decoder_part, const JsonPart& post
 }  // namespace
 
 std::shared_ptr<Tokenizer::Impl> parse_tokenizer_json(const std::string& json, const std::string& source) {
-  const nlohmann::json j = parse_tokenizer_json(json, source);
+  const nlohmann::json j = parse_foreign_json(json, source);
   const JsonPart whole(j, source, "");
   REQUIRE(FormatError, j.is_object() && j.contains("model"), "[tokenizer] ", source,
           ": the file must be an object with a 'model': is it a tokenizer.json?");

@@ -22,7 +22,7 @@ constexpr uint64_t kMostUnpacked = uint64_t(64) << 20;
 constexpr const char* kWanted =
     "a tokenizer.json, vocab.json with merges.txt, gzip-packed CLIP vocabulary, .tiktoken or SentencePiece .model is wanted";
 
-json read_json_if_there(const std::string& path) { return fs::is_regular_file(path) ? parse_tokenizer_json(read_file(path), path) : json(); }
+json read_json_if_there(const std::string& path) { return fs::is_regular_file(path) ? parse_foreign_json(read_file(path), path) : json(); }
 
 // "</s>" or {"content": "</s>", ...}; "" for null.
 std::string content_of(const JsonPart& part) {

@@ -131,7 +131,7 @@ std::shared_ptr<Tokenizer::Impl> parse_vocab_and_merges(const std::string& vocab
                                                         const std::string& merges_source, const VocabularySettings& settings) {
   Bpe model;
   {
-    const Json vocab = parse_tokenizer_json(vocab_text, vocab_source, 1);
+    const Json vocab = parse_foreign_json(vocab_text, vocab_source, 1);
     REQUIRE(FormatError, vocab.is_object(), "[tokenizer] ", vocab_source, ": the file must be an object {piece: id}");
     model.read_vocabulary({vocab, vocab_source, "vocab"});
   }

@@ -55,7 +55,7 @@ function(pumice_compile_options target)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)  # g++ 12 warns of std::string + in its own headers (GCC bug 105651)
     if(PUMICE_PCH)
-      target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow -Wno-array-bounds>)  # its kin, which a precompiled header lets through
+      target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds>)  # its kin, which a precompiled header lets through
     endif()
   endif()
   foreach(level IN LISTS PUMICE_ISA_LEVELS)

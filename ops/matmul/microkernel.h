@@ -167,8 +167,14 @@ PUMICE_INLINE void small_product(int64_t M, int64_t N, int64_t deep, const typen
                                  int64_t ldb, typename P::Sum* c, int64_t ldc) {
   constexpr int R = kTileRows < 8 ? kTileRows : 8;
   int64_t i = 0;
-  for (; i + R <= M; i += R) { small_product_rows<P, R, kAccumulate>(N, deep, {a + i * a_row, a_row, a_col}, b, ldb, c + i * ldc, ldc); }
-  for (; i < M; ++i) { small_product_rows<P, 1, kAccumulate>(N, deep, {a + i * a_row, a_row, a_col}, b, ldb, c + i * ldc, ldc); }
+  const auto rows = [&]<int kRows>() {
+    small_product_rows<P, kRows, kAccumulate>(N, deep, {a + i * a_row, a_row, a_col}, b, ldb, c + i * ldc, ldc);
+    i += kRows;
+  };
+  while (i + R <= M) { rows.template operator()<R>(); }
+  if (R > 4 && i + 4 <= M) { rows.template operator()<4>(); }
+  while (i + 2 <= M) { rows.template operator()<2>(); }
+  if (i < M) { rows.template operator()<1>(); }
 }
 
 // Four of 32 bits.

@@ -321,16 +321,18 @@ template <class T, class A, class C> void by_columns(const Product* products, in
   }
 }
 
-// A C so small that its tiles would not occupy the threads, and a K long enough to cut.
+// A C so small that its tiles would not occupy the threads, and a K long enough to cut: half as long as A has rows at least, else what is packed of A at
+// once leaves the cache, and an expert's share of rows is one task.
 bool cut_by_depth(const Product* products, int64_t count) {
-  int64_t tiles = 0, depth = 0, largest = 0;
+  int64_t tiles = 0, depth = 0, rows = 0, largest = 0;
   for (int64_t g = 0; g < count; ++g) {
     const Product& p = products[g];
     tiles += ceil_div(p.M, kRows) * ceil_div(p.N, 1024);
     depth += p.K;
+    rows += p.M;
     largest = p.M * p.N > largest ? p.M * p.N : largest;
   }
-  return depth >= 4 * kSplitDepth && depth >= count * kSplitDepth / 2 && largest <= 262144 && tiles < 64 * count;
+  return depth >= 4 * kSplitDepth && 2 * depth >= rows && depth >= count * kSplitDepth / 2 && largest <= 262144 && tiles < 64 * count;
 }
 
 // A weight gradient as its transpose, C^T = B^T A^T, where that is fewer tiles: whole ones waste less, and the operand that is packed for all tasks

@@ -30,9 +30,13 @@ class GradSink {  // one per input of a recorded op
   bool is_leaf() const { return leaf_ != nullptr; }
   // Leaves only: the buffer that kernels ADD into (GEMM beta = 1). Counts as the contribution.
   Tensor& accumulator();
-  // A fresh gradient of the input's shape and dtype. The engine never writes to it and sums a second one out of place; on a leaf
-  // it is added into the accumulator, whatever its dtype. Ignored when not needed.
+  // A gradient of the input's shape and dtype; on a leaf, of any dtype. A second one is added to it in place where nothing else holds its array, else out
+  // of place, so that one tensor may be given to several inputs. Ignored when not needed.
   void put(const Tensor& gradient);
+  // For kernels that can add: a packed array that is to become beta * array + gradient before it is put(). What other ops have given this input so far, and
+  // beta 1, where that may be written to; else a new array, and beta 0.
+  struct Place { Tensor array; int beta; };
+  Place place();
   // States that this input has no gradient in this call (the outputs it reaches were not used).
   void skip() { given_ = true; }
 
@@ -43,6 +47,7 @@ class GradSink {  // one per input of a recorded op
   DType dtype_ = DType::f32;
   Device device_;
   std::shared_ptr<Leaf> leaf_;
+  Tensor* so_far_ = nullptr;  // the sum of what other ops gave
   Tensor fresh_;
 };
 

@@ -1,4 +1,5 @@
 #include <map>
+#include <utility>
 
 #include "pumice/autograd/node.h"
 #include "pumice/tensor/error.h"
@@ -7,8 +8,13 @@
 namespace pumice {
 namespace {
 
+// Whether this pass may write to a gradient: an op may have given one tensor to several inputs, or a view of what others read.
+bool may_change(const Tensor& g) { return g.contiguous() && g.sole_owner(); }
+
+DType accumulator_dtype(DType leaf) { return leaf == DType::f64 ? DType::f64 : DType::f32; }
+
 Tensor& accumulator_of(Leaf& leaf, const Shape& shape, DType dtype, Device device) {
-  if (!leaf.grad.defined()) { leaf.grad = zeros(shape, dtype == DType::f64 ? DType::f64 : DType::f32, device); }
+  if (!leaf.grad.defined()) { leaf.grad = zeros(shape, accumulator_dtype(dtype), device); }
   leaf.reached = true;
   return leaf.grad;
 }
@@ -25,44 +31,52 @@ void GradSink::put(const Tensor& gradient) {
   given_ = true;
   if (!needed_) { return; }
   REQUIRE(ShapeError, gradient.shape() == shape_, "[backward] a gradient must have its input's shape ", shape_, ", got ", gradient.shape());
-  if (leaf_) {
-    add_into(accumulator(), gradient);
-    return;
-  }
-  REQUIRE(DTypeError, gradient.dtype() == dtype_, "[backward] a gradient must have its input's dtype ", name(dtype_), ", got ", name(gradient.dtype()));
+  REQUIRE(DTypeError, leaf_ || gradient.dtype() == dtype_, "[backward] a gradient must have its input's dtype ", name(dtype_), ", got ",
+          name(gradient.dtype()));
   fresh_ = gradient.detach();
+}
+
+GradSink::Place GradSink::place() {
+  if (so_far_ && so_far_->defined() && so_far_->dtype() == dtype_ && may_change(*so_far_)) { return {std::exchange(*so_far_, {}), 1}; }
+  return {empty(shape_, dtype_, device_), 0};
 }
 
 // One backward pass. Descending creation order is a topological order, so an ordered map is both the queue and the place where
 // the gradients of a node's outputs wait for it.
 struct Engine {
-  struct Slot {
-    Tensor value;
-    bool own = false;  // a sum that this pass made and may add to; a gradient that arrived may be shared
-  };
   struct Pending {
     std::shared_ptr<Node> node;
-    std::vector<Slot> dy;
+    std::vector<Tensor> dy;
   };
   std::map<uint64_t, Pending, std::greater<>> queue;
 
-  void deliver(const std::shared_ptr<Node>& node, int output, const Tensor& g) {
+  void deliver(const std::shared_ptr<Node>& node, int output, Tensor g) {
     Pending& p = queue[node->sequence];
     if (!p.node) {
       p.node = node;
       p.dy.resize(node->outputs);
     }
-    Slot& slot = p.dy[output];
-    if (!slot.value.defined()) {
-      slot.value = g;
+    Tensor& sum = p.dy[output];
+    if (!sum.defined()) {
+      sum = std::move(g);
       return;
     }
-    if (!slot.own) {
-      Tensor sum = empty(g.shape(), g.dtype(), g.device());
-      copy_into(sum, slot.value);
-      slot = {sum, true};
+    if (!may_change(sum)) { std::swap(sum, g); }
+    if (!may_change(sum)) {
+      Tensor copy = empty(sum.shape(), sum.dtype(), sum.device());
+      copy_into(copy, sum);
+      sum = std::move(copy);
     }
-    add_into(slot.value, g);
+    add_into(sum, g);
+  }
+
+  static void deliver(Leaf& leaf, DType dtype, Tensor g) {
+    if (!leaf.grad.defined() && g.dtype() == accumulator_dtype(dtype) && may_change(g)) {
+      leaf.grad = std::move(g);
+      leaf.reached = true;
+    } else {
+      add_into(accumulator_of(leaf, g.shape(), dtype, g.device()), g);
+    }
   }
 
   void run_one() {
@@ -72,8 +86,6 @@ struct Engine {
     Node& node = *p.node;
     REQUIRE(AutogradError, node.backward, "[", node.op, "] this graph was already run backward and its saved tensors are freed; "
             "run the forward pass again");
-    std::vector<Tensor> dy;
-    for (Slot& s : p.dy) { dy.push_back(std::move(s.value)); }
     std::vector<GradSink> dx(node.inputs.size());
     for (size_t i = 0; i < dx.size(); ++i) {
       const Edge& e = node.inputs[i];
@@ -82,14 +94,19 @@ struct Engine {
       dx[i].dtype_ = e.dtype;
       dx[i].device_ = e.device;
       dx[i].leaf_ = e.leaf;
+      if (e.leaf) { dx[i].so_far_ = &e.leaf->grad; }
+      else if (e.node) {
+        const auto waiting = queue.find(e.node->sequence);
+        if (waiting != queue.end()) { dx[i].so_far_ = &waiting->second.dy[e.output]; }
+      }
     }
     {
       Backward f = std::move(node.backward);
       node.backward = nullptr;
       MemoryTag tag(node.op);
-      f(dy, dx);
+      f(p.dy, dx);
     }
-    dy.clear();
+    p.dy.clear();
     std::vector<Edge> inputs = std::move(node.inputs);
     node.inputs.clear();
     for (size_t i = 0; i < dx.size(); ++i) {
@@ -98,8 +115,8 @@ struct Engine {
               " no gradient; it must put() one, add into its accumulator, or skip() it");
       if (!dx[i].fresh_.defined()) { continue; }
       if (value_check_enabled()) { require_finite(node.op, "backward", dx[i].fresh_, {}); }
-      deliver(inputs[i].node, inputs[i].output, dx[i].fresh_);
-      dx[i].fresh_ = Tensor();
+      if (inputs[i].leaf) { deliver(*inputs[i].leaf, inputs[i].dtype, std::move(dx[i].fresh_)); }
+      else { deliver(inputs[i].node, inputs[i].output, std::move(dx[i].fresh_)); }
     }
   }
 };
@@ -116,7 +133,7 @@ void backward(std::span<const Tensor> outputs, std::span<const Tensor> gradients
     REQUIRE(ShapeError, gradients[i].shape() == outputs[i].shape(), "[backward] a gradient must have its output's shape ",
             outputs[i].shape(), ", got ", gradients[i].shape());
     const AutogradMeta& meta = *outputs[i].autograd();
-    if (meta.leaf) { add_into(accumulator_of(*meta.leaf, outputs[i].shape(), outputs[i].dtype(), outputs[i].device()), gradients[i]); }
+    if (meta.leaf) { engine.deliver(*meta.leaf, outputs[i].dtype(), gradients[i].detach()); }
     else { engine.deliver(meta.node, meta.output, gradients[i].detach()); }
   }
   while (!engine.queue.empty()) { engine.run_one(); }

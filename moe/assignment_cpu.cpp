@@ -11,17 +11,22 @@ struct Claim {
   int32_t token;
 };
 
-// Stable, from runs of one upwards; `other` is as long as `claims`. Returns whichever of the two holds the result.
-PUMICE_INLINE Claim* merge_sort(Claim* claims, Claim* other, int64_t n) {
-  for (int64_t width = 1; width < n; width *= 2) {
-    for (int64_t begin = 0; begin < n; begin += 2 * width) {
-      int64_t middle = begin + width < n ? begin + width : n, end = begin + 2 * width < n ? begin + 2 * width : n;
-      int64_t left = begin, right = middle;
-      for (int64_t i = begin; i < end; ++i) {
-        bool from_left = left < middle && (right == end || claims[left].key <= claims[right].key);
-        other[i] = from_left ? claims[left++] : claims[right++];
-      }
+// Stable, a byte of the keys after the other; a byte that all keys share is left out. `other` is as long as `claims`. Returns whichever of the two holds
+// the result.
+PUMICE_INLINE Claim* radix_sort(Claim* claims, Claim* other, int64_t n) {
+  int32_t begin[8][256] = {};
+  for (int64_t i = 0; i < n; ++i) {
+    for (int b = 0; b < 8; ++b) { ++begin[b][uint8_t(claims[i].key >> 8 * b)]; }
+  }
+  for (int b = 0; b < 8; ++b) {
+    if (begin[b][uint8_t(claims[0].key >> 8 * b)] == n) { continue; }
+    int32_t sum = 0;
+    for (int32_t& count : begin[b]) {
+      const int32_t here = count;
+      count = sum;
+      sum += here;
     }
+    for (int64_t i = 0; i < n; ++i) { other[begin[b][uint8_t(claims[i].key >> 8 * b)]++] = claims[i]; }
     Claim* sorted = other;
     other = claims;
     claims = sorted;
@@ -30,10 +35,10 @@ PUMICE_INLINE Claim* merge_sort(Claim* claims, Claim* other, int64_t n) {
 }
 
 // Larger gates get smaller keys. Gates are probabilities, and the bits of floats >= 0 are ordered as the numbers are.
-PUMICE_INLINE uint64_t descending_key(double gate) {
-  uint64_t bits;
-  std::memcpy(&bits, &gate, 8);
-  return ~bits;
+template <class Bits, class T> PUMICE_INLINE uint64_t descending_key(T gate) {
+  Bits bits;
+  std::memcpy(&bits, &gate, sizeof(bits));
+  return ~uint64_t(bits);
 }
 
 // The order in which the n tokens of group g claim: out[i].token.
@@ -48,10 +53,10 @@ PUMICE_INLINE const Claim* claim_order(const AssignSlots& a, int64_t g, int64_t 
     const int64_t K = a.per_token;
     for (int64_t s = 0; s < n; ++s) {
       int64_t at = (first_token + s) * K;
-      claims[s].key = descending_key(a.gate.dtype == DType::f64 ? a.gate.as<double>()[at] : double(a.gate.as<float>()[at]));
+      claims[s].key = a.gate.dtype == DType::f64 ? descending_key<uint64_t>(a.gate.as<double>()[at]) : descending_key<uint32_t>(a.gate.as<float>()[at]);
     }
   }
-  return merge_sort(claims, other, n);
+  return n ? radix_sort(claims, other, n) : claims;
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ bool Tensor::contiguous() const {
   return true;
 }
 
-bool Tensor::sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
+bool Tensor::sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1 && !impl_->storage->owner; }
 void* Tensor::raw() const { return static_cast<char*>(impl_->storage->data) + impl_->offset; }
 
 void* Tensor::typed_data(DType wanted) const {

@@ -59,7 +59,7 @@ class Tensor {
   // Whether both handles name the same array elements (start, shape and strides).
   bool same_as(const Tensor& other) const;
   long use_count() const { return impl_.use_count(); }
-  bool sole_owner() const;  // whether no other tensor shares this handle or its storage
+  bool sole_owner() const;  // whether no other tensor shares this handle or its storage, which is not wrap_external's
   const std::shared_ptr<AutogradMeta>& autograd() const;
   void set_autograd(std::shared_ptr<AutogradMeta> meta) const;
 

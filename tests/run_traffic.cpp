@@ -96,11 +96,11 @@ void elementwise_and_rows(Cases& all) {
     const int64_t rows_per_block = 64, blocks = R / rows_per_block;
     const Tensor dw = zeros({C}, DType::f32, kCuda), db = zeros({C}, DType::f32, kCuda), partial = empty({2, blocks, C}, DType::f32, kCuda);
     one("rms_norm backward", "12 N + 4 R + 8 C R / 64 + 8 C + 8 N of w", 20.0 * N + 4 * R + 8.0 * C * double(blocks) + 8 * C, [=] {
-      rms_norm_bwd(kCuda, {z, dw, y, x, w, row, partial, R, C, rows_per_block});
+      rms_norm_bwd(kCuda, {z, dw, y, x, w, row, partial, R, C, rows_per_block, 0});
     });
     // partial sums are written and read, dw and db read and written; w three times per row from the cache
     one("layer_norm backward", "12 N + 8 R + 16 C R / 64 + 16 C + 12 N of w", 24.0 * N + 8 * R + 16.0 * C * double(blocks) + 16 * C, [=] {
-      layer_norm_bwd(kCuda, {z, dw, db, y, x, w, row, row, partial, R, C, rows_per_block});
+      layer_norm_bwd(kCuda, {z, dw, db, y, x, w, row, row, partial, R, C, rows_per_block, 0});
     });
   }
   {

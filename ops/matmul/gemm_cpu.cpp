@@ -5,8 +5,8 @@
 // 12 % longer.
 //
 // Three ways to cut the work, chosen by shape alone:
-//   by tiles of C   B is packed once by all threads, then each task packs its rows of A and runs over the full depth, a strip of a tile's rows at
-//                   a time: finished sums are stored while they are hot
+//   by tiles of C   B is packed once by all threads, or, of many products, by the task that needs it; then each task packs its rows of A and runs over
+//                   the full depth, a strip of a tile's rows at a time: finished sums are stored while they are hot
 //   by depth        for a small C and a long K (weight gradients): each task multiplies a range of K into a partial C of its own,
 //                   and the partials are added in order
 //   by columns      for a few rows of A against rows of B^T, as in generation: B is read once where it lies, and nothing is packed
@@ -24,6 +24,7 @@ namespace {
 
 constexpr int64_t kDepth = 512;           // of a packed block
 constexpr int64_t kRows = 112;            // of a task's block of A, about
+constexpr int64_t kManyRows = 1024;       // the same of a task that packs B for itself
 constexpr int64_t kTasks = 16;            // of a product at least, where it has the rows
 constexpr int64_t kSplitDepth = 512;      // of a task in the cut by depth
 constexpr int64_t kResident = 512 << 10;  // bytes of packed B that stay in the second-level cache
@@ -85,17 +86,19 @@ struct Plan {
   int64_t first_task;           // among all products
   int64_t packed_b;             // offset of this product's packed B
   int64_t splits;               // tasks along K in the cut by depth
+  bool own_b;                   // each task packs its columns of B for itself: they stay in its caches
 };
 
 template <class P> Plan plan_of(const Product& p, int64_t count, bool split) {
   const int64_t least = ceil_div(kTasks, count);
-  constexpr int64_t MR = P::kRows, NR = kTileCols<typename P::Sum>;
+  constexpr int64_t MR = P::kRows, NR = kTileCols<typename P::Sum>, kBlock = kDepth * P::kDeep;
   Plan plan{};
   if (split) {
     plan.splits = p.M && p.N ? maximum(1, minimum(least, ceil_div(p.K, kSplitDepth))) : 0;  // an expert without rows has nothing to do
     return plan;
   }
-  plan.row_tasks = ceil_div(p.M, kRows);
+  plan.own_b = least == 1 && p.K <= kBlock;
+  plan.row_tasks = ceil_div(p.M, plan.own_b ? kManyRows : kRows);
   if (plan.row_tasks < least) { plan.row_tasks = minimum(least, ceil_div(p.M, 2 * MR)); }  // finer, so that threads end together
   plan.rows = plan.row_tasks ? ceil_div(ceil_div(p.M, plan.row_tasks), MR) * MR : MR;
   plan.row_tasks = ceil_div(p.M, plan.rows);
@@ -117,8 +120,9 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     plans[g].first_task = tasks;
     plans[g].packed_b = packed;
     tasks += plans[g].row_tasks * plans[g].col_tasks;
-    packed += plans[g].row_tasks ? ceil_div(p.K, P::kDeep) * ceil_div(p.N, NR) * NR : 0;
-    panels += plans[g].row_tasks ? ceil_div(p.N, NR) : 0;
+    const int64_t shared = plans[g].row_tasks && !plans[g].own_b ? ceil_div(p.N, NR) : 0;
+    packed += ceil_div(p.K, P::kDeep) * shared * NR;
+    panels += shared;
   }
   E* packed_b = scratch<E>(kScratchB, packed + 1);
   // Panels of all products in one sequence; a panel holds the full depth, block after block.
@@ -126,7 +130,7 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     int64_t g = 0, base = 0;
     for (int64_t panel = begin; panel < end; ++panel) {
       for (;; ++g) {
-        int64_t here = plans[g].row_tasks ? ceil_div(products[g].N, NR) : 0;
+        int64_t here = plans[g].row_tasks && !plans[g].own_b ? ceil_div(products[g].N, NR) : 0;
         if (panel < base + here) { break; }
         base += here;
       }
@@ -147,35 +151,43 @@ template <class T, class P, class C> void by_tiles(const Product* products, int6
     const int64_t group = p.a_row == 1 && whole == 0 ? kTogether * MR : MR;  // rows that are packed at once
     const int64_t words = ceil_div(p.K, P::kDeep);  // of the whole depth
     const int64_t resident = maximum(kResident / (minimum(kDepth, words + 1) * NR * int64_t(sizeof(E))), 1) * NR;  // columns of B
+    const bool passes = ld > resident;  // rows of A are needed again for the next columns
     const bool once = p.K <= kBlock;  // else sums wait in `tile` for the next block of depth
     const int64_t block = even_block(p.K, kBlock, P::kDeep);
     A* tile = scratch<A>(kScratchTile, (once ? MR : padded_height) * ld);
+    const E* columns_of_b = packed_b + plan.packed_b + j0 * words;
+    if (plan.own_b) {
+      E* own = scratch<E>(kScratchPartial, words * ld);
+      pack_b<T, P>(p, 0, p.K, j0, width, own);
+      columns_of_b = own;
+    }
     for (int64_t k0 = 0; k0 < p.K || k0 == 0; k0 += block) {  // once for K = 0, whose sums are zero
       const int64_t depth = minimum(block, p.K - k0), deep = ceil_div(depth, P::kDeep);
       const bool last = k0 + depth == p.K;
       const T* rows = static_cast<const T*>(p.a) + i0 * p.a_row + k0 * p.a_col;
-      E* packed_a = scratch<E>(kScratchA, (padded_height - whole) * deep);
+      E* packed_a = scratch<E>(kScratchA, (passes ? padded_height - whole : group) * deep);
       for (int64_t j1 = 0; j1 < ld; j1 += resident) {
         const int64_t j2 = minimum(ld, j1 + resident), panels = (j2 - j1) / NR, columns = minimum(j2, width) - j1;
         Ahead next;
         for (int64_t i = 0; i < padded_height; i += MR) {
           const int64_t strip = minimum(MR, height - i);
           A* sums = tile + (once ? 0 : i * ld);
+          E* strip_of_a = packed_a + (passes ? i - whole : i % group) * deep;
           Ahead out;
           if (j1 == 0 && i % group == 0) {
             const int64_t now = minimum(group, height - i), after = i + now;
-            if (i >= whole) { pack_a<T, P>(rows + i * p.a_row, p.a_row, p.a_col, now, depth, packed_a + (i - whole) * deep); }
+            if (i >= whole) { pack_a<T, P>(rows + i * p.a_row, p.a_row, p.a_col, now, depth, strip_of_a); }
             const bool deeper = after == height && !last;  // what is packed next: the first rows of the next block of depth, or further rows
             next = Ahead(deeper ? rows + depth * p.a_col : rows + after * p.a_row, p.a_row, p.a_col, minimum(group, deeper ? height : p.M - i0 - after),
                          deeper ? minimum(block, p.K - k0 - depth) : depth, panels * ceil_div(now, MR));
           }
           if (last) { out = Ahead(static_cast<const C*>(p.c) + (i0 + i) * p.c_row + (j0 + j1) * p.c_col, p.c_row, p.c_col, strip, columns, panels); }
           for (int64_t j = j1; j < j2; j += NR) {
-            const E* b = packed_b + plan.packed_b + (j0 + j) * words + k0 / P::kDeep * NR;
+            const E* b = columns_of_b + j * words + k0 / P::kDeep * NR;
             next.read();
             out.write();
             if (i < whole) { multiply_panel<P>(k0 > 0, deep, dense_rows<P>(rows + i * p.a_row, p.a_row * int64_t(sizeof(T))), b, sums + j, ld); }
-            else { multiply_panel<P>(k0 > 0, deep, packed_rows<P>(packed_a + (i - whole) * deep, deep), b, sums + j, ld); }
+            else { multiply_panel<P>(k0 > 0, deep, packed_rows<P>(strip_of_a, deep), b, sums + j, ld); }
           }
           if (last) { store<A, C>(p, i0 + i, strip, j0 + j1, columns, sums + j1, ld); }
         }
@@ -197,7 +209,7 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
     plans[g].first_task = tasks;
     plans[g].packed_b = space;  // of its partial sums
     tasks += plans[g].splits;
-    space += plans[g].splits * ceil_div(p.M, MR) * MR * ceil_div(p.N, NR) * NR;
+    space += plans[g].splits > 1 ? plans[g].splits * ceil_div(p.M, MR) * MR * ceil_div(p.N, NR) * NR : 0;
   }
   A* partial = scratch<A>(kScratchPartial, space + 1);
   parallel_blocks(tasks, [&](int64_t task) {
@@ -206,7 +218,8 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
     const Product& p = products[g];
     int64_t s = task - plans[g].first_task, length = ceil_div(p.K, plans[g].splits), k_end = minimum(p.K, (s + 1) * length);
     int64_t height = ceil_div(p.M, MR) * MR, ld = ceil_div(p.N, NR) * NR;
-    A* tile = partial + plans[g].packed_b + s * height * ld;
+    const bool whole = plans[g].splits == 1;  // C is this task's alone, and stored while its sums are hot
+    A* tile = whole ? scratch<A>(kScratchB, height * ld) : partial + plans[g].packed_b + s * height * ld;
     bool first = true;
     const int64_t block = even_block(k_end - s * length, kBlock, P::kDeep);
     for (int64_t k0 = s * length; k0 < k_end; k0 += block, first = false) {
@@ -228,8 +241,10 @@ template <class T, class P, class C> void by_depth(const Product* products, int6
       }
     }
     if (first) { for (int64_t i = 0; i < height * ld; ++i) { tile[i] = 0; } }
+    if (whole) { store<A, C>(p, 0, p.M, 0, p.N, tile, ld); }
   });
   for (int64_t g = 0; g < count; ++g) {
+    if (plans[g].splits == 1) { continue; }
     const Product& p = products[g];
     int64_t height = ceil_div(p.M, MR) * MR, ld = ceil_div(p.N, NR) * NR;
     A* sum = partial + plans[g].packed_b;

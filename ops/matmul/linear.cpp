@@ -28,14 +28,14 @@ Tensor linear(const Tensor& input, const Tensor& w, const Tensor& b, const Tenso
   // dx = dy w     dw = dy^T x     db = sum over rows of dy
   const int64_t rows = x.dim(0);
   Saved saved = needs_grad(w) ? Saved(input) : Saved();
-  return record("linear", y, {input, w, b, residual}, [saved, w = w.detach(), shape = input.shape(), rows](const Tensor& dy, std::span<GradSink> dx) {
+  return record("linear", y, {input, w, b, residual}, [saved, w = w.detach(), rows](const Tensor& dy, std::span<GradSink> dx) {
     Tensor flat = packed(dy).reshape({rows, w.dim(0)});
     if (dx[1].needed()) {  // before dx, so that what is made again for it is gone by then
       put_weight_gradient(dx[1], w, flat, packed(saved.get()).reshape({rows, w.dim(1)}));
     }
     if (dx[0].needed()) {
-      Tensor dinput = empty(shape, w.dtype(), w.device());
-      gemm_batch(w.device(), {dinput.reshape({rows, w.dim(1)}), flat, w, {}, 0});
+      const auto [dinput, beta] = dx[0].place();
+      gemm_batch(w.device(), {dinput.reshape({rows, w.dim(1)}), flat, w, {}, beta});
       dx[0].put(dinput);
     }
     if (dx[2].needed()) { put_bias_gradient(dx[2], flat); }

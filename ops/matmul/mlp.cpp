@@ -56,7 +56,7 @@ Tensor mlp(const Tensor& input, const Tensor& up, const Tensor& up_bias, const T
   // with g = gelu(h):   dh = dy down gelu'(h)     ddown = dy^T g     dx = dh up     dup = dh^T x
   Saved saved = needs_grad(up) ? Saved(input) : Saved();
   return record("mlp", y, {input, up, up_bias, down, down_bias, residual},
-                [saved, h, up = up.detach(), down = down.detach(), rows, f, shape = input.shape()](const Tensor& grad, std::span<GradSink> dx) {
+                [saved, h, up = up.detach(), down = down.detach(), rows, f](const Tensor& grad, std::span<GradSink> dx) {
     Tensor dy = packed(grad).reshape({rows, down.dim(0)});
     Tensor dh = h;  // a graph is run backward once, and nobody else has h
     {
@@ -68,8 +68,8 @@ Tensor mlp(const Tensor& input, const Tensor& up, const Tensor& up_bias, const T
     if (dx[1].needed()) { put_weight_gradient(dx[1], up, dh, packed(saved.get()).reshape({rows, up.dim(1)})); }
     if (dx[2].needed()) { put_bias_gradient(dx[2], dh); }
     if (dx[0].needed()) {
-      Tensor dinput = empty(shape, up.dtype(), up.device());
-      gemm_batch(up.device(), {dinput.reshape({rows, up.dim(1)}), dh, up, {}, 0});
+      const auto [dinput, beta] = dx[0].place();
+      gemm_batch(up.device(), {dinput.reshape({rows, up.dim(1)}), dh, up, {}, beta});
       dx[0].put(dinput);
     }
     if (dx[5].needed()) { dx[5].put(grad); }
@@ -98,7 +98,7 @@ Tensor swiglu_mlp(const Tensor& input, const Tensor& gate, const Tensor& up, con
   // dx = da gate + db up     dgate = da^T x     dup = db^T x
   Saved saved = needs_grad(gate) || needs_grad(up) ? Saved(input) : Saved();
   return record("swiglu_mlp", y, {input, gate, up, down, residual},
-                [saved, a, b, gate = gate.detach(), up = up.detach(), down = down.detach(), rows, shape = input.shape()](const Tensor& grad, std::span<GradSink> dx) {
+                [saved, a, b, gate = gate.detach(), up = up.detach(), down = down.detach(), rows](const Tensor& grad, std::span<GradSink> dx) {
     Tensor dy = packed(grad).reshape({rows, down.dim(0)});
     Tensor da = a, db = b;  // as of mlp()
     {
@@ -112,9 +112,10 @@ Tensor swiglu_mlp(const Tensor& input, const Tensor& gate, const Tensor& up, con
       if (dx[2].needed()) { put_weight_gradient(dx[2], up, db, x); }
     }
     if (dx[0].needed()) {
-      Tensor dinput = empty(shape, up.dtype(), up.device()), flat = dinput.reshape({rows, up.dim(1)}), of_gate = empty_like(flat);
-      gemm_batch(up.device(), {of_gate, da, gate, {}, 0});
-      gemm_batch(up.device(), {flat, db, up, {}, 0, adding(of_gate)});
+      const auto [dinput, beta] = dx[0].place();
+      const Tensor flat = dinput.reshape({rows, up.dim(1)});
+      gemm_batch(up.device(), {flat, db, up, {}, beta});
+      gemm_batch(up.device(), {flat, da, gate, {}, 1});
       dx[0].put(dinput);
     }
     if (dx[4].needed()) { dx[4].put(grad); }

@@ -31,10 +31,10 @@ Tensor layer_norm(const Tensor& input, const Tensor& w, const Tensor& b, double 
   // dx = rstd * (dnorm - mean_C(dnorm) - norm * mean_C(dnorm * norm))    dw = sum_R(dy * norm)    db = sum_R(dy)
   Tensor y = record("layer_norm", value(), {input, w, b}, [x, w = packed(w.detach()), mean, rstd, R, C](const Tensor& dy, std::span<GradSink> dx) {
     const int64_t rows_per_block = 64, blocks = (R + rows_per_block - 1) / rows_per_block;
-    Tensor dinput = dx[0].needed() ? empty_like(x) : Tensor();
+    const auto [dinput, beta] = dx[0].needed() ? dx[0].place() : GradSink::Place{};
     Tensor dw = zeros(w.shape(), w.dtype(), w.device()), db = zeros(w.shape(), w.dtype(), w.device());
     Tensor scratch = empty({2, blocks, C}, w.dtype(), w.device());
-    layer_norm_bwd(x.device(), {dinput, dw, db, packed(dy), x, w, mean, rstd, scratch, R, C, rows_per_block});
+    layer_norm_bwd(x.device(), {dinput, dw, db, packed(dy), x, w, mean, rstd, scratch, R, C, rows_per_block, beta});
     if (dx[0].needed()) { dx[0].put(dinput); }
     dx[1].put(dw);
     dx[2].put(db);

@@ -47,10 +47,9 @@ void layer_norm_bwd(const LayerNormBwd& a) {
         A dnorm_mean = lane_sum<A>(C, [&](int64_t c) { return A(dy[c]) * w[c]; }) / A(C);
         A dnorm_norm_mean = lane_sum<A>(C, [&](int64_t c) { return A(dy[c]) * w[c] * ((A(x[c]) - mean) * rstd); }) / A(C);
         T* dx = a.dx.as<T>() + r * C;
-        for (int64_t c = 0; c < C; ++c) {
-          A norm = (A(x[c]) - mean) * rstd;
-          dx[c] = T(rstd * (A(dy[c]) * w[c] - dnorm_mean - norm * dnorm_norm_mean));
-        }
+        const auto gradient = [&](int64_t c) { return rstd * (A(dy[c]) * w[c] - dnorm_mean - (A(x[c]) - mean) * rstd * dnorm_norm_mean); };
+        if (a.beta) { for (int64_t c = 0; c < C; ++c) { dx[c] = T(A(dx[c]) + gradient(c)); } }
+        else { for (int64_t c = 0; c < C; ++c) { dx[c] = T(gradient(c)); } }
       }
     });
     for (int64_t block = 0; block < blocks; ++block) {

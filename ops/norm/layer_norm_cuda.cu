@@ -1,5 +1,5 @@
-// layer_norm on CUDA. Traffic: forward reads x and writes y once (w and b stay in L2); backward reads x and dy and writes dx once, plus
-// 8 C bytes of partial parameter sums per team of rows.
+// layer_norm on CUDA. Traffic: forward reads x and writes y once (w and b stay in L2); backward reads x and dy and writes dx once (with beta, reads it too),
+// plus 8 C bytes of partial parameter sums per team of rows.
 #include "pumice/ops/norm/layer_norm_kernels.h"
 #include "pumice/tensor/simt/rows.h"
 #include "pumice/tensor/simt/sum_columns.h"
@@ -26,22 +26,21 @@ layer_norm_rows(T* y, float* mean_out, float* rstd_out, const T* x, const float*
 
 // dx of one row.
 template <class T, class Team> __device__ __forceinline__ void store_dx(T* dx, const simt::Row<T, Team>& dy_row, const simt::Row<T, Team>& x_row,
-                                                                       const float* w, float mean, float rstd, int64_t cols) {
+                                                                       const float* w, float mean, float rstd, int64_t cols, int beta) {
   const simt::SharedRow<float, Team> w_row{w};
   const float dnorm_mean = simt::row_sum(cols, [](int64_t, float g, float wc) { return g * wc; }, dy_row, w_row) / float(cols);
   const float dnorm_norm_mean = simt::row_sum(cols, [=](int64_t, float g, float v, float wc) {
     return g * wc * ((v - mean) * rstd);
   }, dy_row, x_row, w_row) / float(cols);
-  simt::row_store(dx, cols, [=](int64_t, float g, float v, float wc) {
-    return rstd * (g * wc - dnorm_mean - (v - mean) * rstd * dnorm_norm_mean);
-  }, dy_row, x_row, w_row);
+  const auto gradient = [=](int64_t, float g, float v, float wc) { return rstd * (g * wc - dnorm_mean - (v - mean) * rstd * dnorm_norm_mean); };
+  simt::row_store_sum(dx, cols, beta, gradient, dy_row, x_row, w_row);
 }
 
 // A team takes rows_per_team rows, one after the other. Each thread sums dw and db of its own columns in registers and writes them at the end:
 // partial (2, teams, C).
 template <class T, class Team> __global__ void __launch_bounds__(Team::kBlock, 1)
 layer_norm_rows_bwd(T* dx, float* partial, const T* dy, const T* x, const float* w, const float* mean_in, const float* rstd_in, int64_t rows,
-                    int64_t cols, int64_t rows_per_team) {
+                    int64_t cols, int64_t rows_per_team, int beta) {
   constexpr int V = Team::kVector;
   const int64_t team = Team::number(), teams = (rows + rows_per_team - 1) / rows_per_team;
   if (team >= teams) { return; }
@@ -57,7 +56,7 @@ layer_norm_rows_bwd(T* dx, float* partial, const T* dy, const T* x, const float*
         db[k][j] += float(g.v[j]);
       }
     });
-    if (dx) { store_dx(dx + r * cols, dy_row, x_row, w, mean, rstd, cols); }
+    if (dx) { store_dx(dx + r * cols, dy_row, x_row, w, mean, rstd, cols, beta); }
   }
   Team::each(cols, [&](int k, int64_t c) {
     simt::Vector<float, V> dwv, dbv;
@@ -73,10 +72,11 @@ layer_norm_rows_bwd(T* dx, float* partial, const T* dy, const T* x, const float*
 
 // Rows too long for registers: dx alone, a block per row ...
 template <class T, class Team> __global__ void __launch_bounds__(Team::kBlock)
-layer_norm_long_rows_bwd(T* dx, const T* dy, const T* x, const float* w, const float* mean_in, const float* rstd_in, int64_t cols) {
+layer_norm_long_rows_bwd(T* dx, const T* dy, const T* x, const float* w, const float* mean_in, const float* rstd_in, int64_t cols,
+                         int beta) {
   const int64_t r = Team::number();
   const simt::Row<T, Team> x_row(x + r * cols, cols), dy_row(dy + r * cols, cols);
-  store_dx(dx + r * cols, dy_row, x_row, w, mean_in[r], rstd_in[r], cols);
+  store_dx(dx + r * cols, dy_row, x_row, w, mean_in[r], rstd_in[r], cols, beta);
 }
 // ... and the partial sums, a thread per column and block of rows.
 template <class T> __global__ void __launch_bounds__(256)
@@ -99,7 +99,7 @@ template <class T> void long_rows_bwd(const LayerNormBwd& a, int64_t teams) {
   const float *w = a.w.as<float>(), *mean = a.mean.as<float>(), *rstd = a.rstd.as<float>();
   if (a.dx) {
     using Team = simt::RowTeam<1, 256, 0>;
-    simt::launch<layer_norm_long_rows_bwd<T, Team>>(Team::cover(a.rows), a.dx.as<T>(), dy, x, w, mean, rstd, a.cols);
+    simt::launch<layer_norm_long_rows_bwd<T, Team>>(Team::cover(a.rows), a.dx.as<T>(), dy, x, w, mean, rstd, a.cols, a.beta);
   }
   simt::launch<layer_norm_long_rows_partial<T>>({.grid = dim3(simt::blocks_for(a.cols, 256), unsigned(teams)), .block = 256}, a.scratch.as<float>(), dy,
                                                 x, mean, rstd, a.rows, a.cols, a.rows_per_block);
@@ -126,7 +126,7 @@ void layer_norm_bwd(const LayerNormBwd& a) {
     if (C > simt::kMostSummingColumns) { return long_rows_bwd<T>(a, teams); }
     simt::with_summing_row_team<T>(C, aligned, [&]<class Team>() {
       simt::launch<layer_norm_rows_bwd<T, Team>>(Team::cover(teams), a.dx.as<T>(), partial, a.dy.as<T>(), a.x.as<T>(), a.w.as<float>(),
-                                                 a.mean.as<float>(), a.rstd.as<float>(), a.rows, C, a.rows_per_block);
+                                                 a.mean.as<float>(), a.rstd.as<float>(), a.rows, C, a.rows_per_block, a.beta);
     });
   });
   const simt::Columns<float> dw{partial, 1, teams, C, 0, C, 1}, db{partial + teams * C, 1, teams, C, 0, C, 1};

@@ -29,9 +29,9 @@ Tensor rms_norm(const Tensor& input, const Tensor& w, double eps) {
   // dx = rrms * (dnorm - norm * mean_C(dnorm * norm))     dw = sum_R(dy * norm)
   Tensor y = record("rms_norm", value(), {input, w}, [x, w = packed(w.detach()), rrms, R, C](const Tensor& dy, std::span<GradSink> dx) {
     const int64_t rows_per_block = 64, blocks = (R + rows_per_block - 1) / rows_per_block;
-    Tensor dinput = dx[0].needed() ? empty_like(x) : Tensor();
+    const auto [dinput, beta] = dx[0].needed() ? dx[0].place() : GradSink::Place{};
     Tensor dw = zeros(w.shape(), w.dtype(), w.device()), scratch = empty({blocks, C}, w.dtype(), w.device());
-    rms_norm_bwd(x.device(), {dinput, dw, packed(dy), x, w, rrms, scratch, R, C, rows_per_block});
+    rms_norm_bwd(x.device(), {dinput, dw, packed(dy), x, w, rrms, scratch, R, C, rows_per_block, beta});
     if (dx[0].needed()) { dx[0].put(dinput); }
     dx[1].put(dw);
   });

@@ -37,7 +37,9 @@ void rms_norm_bwd(const RmsNormBwd& a) {
         if (!a.dx) { continue; }
         const A mean = lane_sum<A>(C, [&](int64_t c) { return A(dy[c]) * w[c] * A(x[c]); }) * rrms / A(C);
         T* dx = a.dx.as<T>() + r * C;
-        for (int64_t c = 0; c < C; ++c) { dx[c] = T(rrms * (A(dy[c]) * w[c] - A(x[c]) * rrms * mean)); }
+        const auto gradient = [&](int64_t c) { return rrms * (A(dy[c]) * w[c] - A(x[c]) * rrms * mean); };
+        if (a.beta) { for (int64_t c = 0; c < C; ++c) { dx[c] = T(A(dx[c]) + gradient(c)); } }
+        else { for (int64_t c = 0; c < C; ++c) { dx[c] = T(gradient(c)); } }
       }
     });
     for (int64_t block = 0; block < blocks; ++block) {

@@ -11,11 +11,12 @@ struct RmsNormFwd {
   double eps;
 };
 struct RmsNormBwd {
-  View dx;             // (R, C) dtype of x; absent when nobody wants it
+  View dx;             // (R, C) dtype of x, becomes beta dx + the gradient; absent when nobody wants it
   View dw;             // (C) f32 or f64, added into
   View dy, x, w, rrms;
   View scratch;        // (blocks, C) of the accumulator type: partial sums of dw per block of rows
   int64_t rows, cols, rows_per_block;
+  int beta;            // 0 or 1
 };
 
 PUMICE_DECLARE_KERNEL(rms_norm_fwd, RmsNormFwd);

@@ -118,6 +118,17 @@ __device__ __forceinline__ void row_store(Y* y, int64_t cols, const F& f, const 
   });
 }
 
+// y[c] = beta y[c] + f(c, values at c...)
+template <class Y, class F, class First, class... Rest>
+__device__ __forceinline__ void row_store_sum(Y* y, int64_t cols, int beta, const F& f, const First& first, const Rest&... rest) {
+  if (beta) {
+    const SharedRow<Y, typename First::Team> before{y};
+    row_store(y, cols, [&](int64_t c, float sum, auto... x) { return sum + f(c, x...); }, before, first, rest...);
+  } else {
+    row_store(y, cols, f, first, rest...);
+  }
+}
+
 // Host: calls f.template operator()<Team>() for rows of `cols` elements of T. aligned: every row begins at a multiple of 16 bytes.
 //   up to 1024 columns   a warp per row, four rows per block
 //   up to 8192           a block of 256 threads per row

@@ -172,6 +172,52 @@ TEST(Graph, SkippedInputsReceiveNothing) {
   EXPECT_FALSE(grad(y).defined());
 }
 
+// 3 x, whose backward pass adds 3 dy to what others have given x, if it may.
+Tensor tripled(const Tensor& x, std::vector<int>& betas) {
+  auto times3 = [](const Tensor& t) { return mul(t, full(t.shape(), 3, DType::f64)); };
+  return record("tripled", times3(x.detach()), {x}, [&betas, times3](const Tensor& dy, std::span<GradSink> dx) {
+    auto [array, beta] = dx[0].place();
+    betas.push_back(beta);
+    if (beta) { add_into(array, times3(dy)); }
+    else { copy_into(array, times3(dy)); }
+    dx[0].put(array);
+  });
+}
+
+TEST(Graph, AnOpAddsToWhatOthersGave) {
+  std::vector<int> betas;
+  Tensor x = requires_grad(values({2}, {1, 2})), one = full({2}, 1, DType::f64);
+  Tensor h = mul(x, one), early = tripled(h, betas), square = mul(h, h), late = tripled(h, betas);  // backward runs from late to early
+  backward(sum(add(add(early, square), late)));
+  EXPECT_EQ(grad_values(x), Values({8, 10}));
+  EXPECT_EQ(betas, std::vector<int>({0, 1}));
+
+  betas.clear();  // one tensor is the gradient of both factors of a sum, until the other one has been run
+  Tensor y = requires_grad(values({2}, {1, 2}));
+  Tensor a = mul(y, one), b = mul(y, one);
+  Tensor of_a = tripled(a, betas), of_b = tripled(b, betas), both = mul(add(a, b), one);
+  backward(sum(add(add(of_a, of_b), both)));
+  EXPECT_EQ(grad_values(y), Values({8, 8}));
+  EXPECT_EQ(betas, std::vector<int>({0, 1}));
+}
+
+TEST(Graph, AGradientThatTheCallerHoldsIsNotWrittenTo) {
+  std::vector<int> betas;
+  Tensor x = requires_grad(values({2}, {1, 2}));
+  Tensor h = mul(x, full({2}, 1, DType::f64)), early = tripled(h, betas), square = mul(h, h);
+  Tensor outputs[] = {h, early, square}, gradients[] = {values({2}, {5, 6}), values({2}, {1, 1}), values({2}, {1, 1})};
+  backward(outputs, gradients);
+  EXPECT_EQ(grad_values(x), Values({10, 13}));
+  EXPECT_EQ(gradients[0].to_vector<double>(), Values({5, 6}));
+  EXPECT_EQ(gradients[1].to_vector<double>(), Values({1, 1}));
+
+  Tensor y = requires_grad(values({2}, {1, 2})), leaf_outputs[] = {y}, given[] = {values({2}, {5, 6})};
+  backward(leaf_outputs, given);
+  backward(sum(mul(y, y)));
+  EXPECT_EQ(grad_values(y), Values({7, 10}));
+  EXPECT_EQ(given[0].to_vector<double>(), Values({5, 6}));
+}
+
 // A bf16 leaf sums in f32: 512 contributions of 1/256 would be lost in bf16 as soon as the sum passes 1.
 TEST(Graph, LowPrecisionLeavesSumInF32) {
   Tensor x = requires_grad(full({1}, 1, DType::bf16));

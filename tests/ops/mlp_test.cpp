@@ -37,8 +37,11 @@ std::vector<std::vector<float>> gated_results(int64_t rows, int64_t in, int64_t 
   Tensor input = leaf({rows, in}, 1), x = scale(input, 1);  // of its own type, as in a model: a leaf's two gradients are added in f32
   Tensor gate = leaf({hidden, in}, 2), up = leaf({hidden, in}, 3), down = leaf({in + 3, hidden}, 4), residual = leaf({rows, in + 3}, 5);
   Tensor dy = to_device(random({rows, in + 3}, 6, dtype), device);
-  Tensor y = fused ? swiglu_mlp(x, gate, up, down, residual)
-                   : add(residual, linear(swiglu(linear(x, gate, Tensor()), linear(x, up, Tensor())), down, Tensor()));
+  const auto parts = [&] {
+    Tensor a = linear(x, gate, Tensor()), b = linear(x, up, Tensor());  // in this order: backward adds the one's gradient to the other's
+    return add(residual, linear(swiglu(a, b), down, Tensor()));
+  };
+  Tensor y = fused ? swiglu_mlp(x, gate, up, down, residual) : parts();
   backward({&y, 1}, {&dy, 1});
   std::vector<std::vector<float>> all;
   for (const Tensor& t : {y, grad(input), grad(gate), grad(up), grad(down), grad(residual)}) { all.push_back(t.to_vector<float>()); }

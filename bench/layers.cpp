@@ -1,12 +1,16 @@
 // Google Benchmark of a transformer's layers, forward and backward, at the sizes of the presets: the matrix products, attention, and a
 // sparse MLP beside the dense one of equal FLOPs. FLOP/s count the products that are needed (a backward pass has two per forward one).
-//   bench_layers --benchmark_filter=Moe      all flags are Google Benchmark's
+//   bench_layers --benchmark_filter=Moe      all flags are Google Benchmark's; with PUMICE_PROFILE=1 the time of each kernel at the end
 #include <benchmark/benchmark.h>
+
+#include <cstdio>
 
 #include "pumice/moe/moe_mlp.h"
 #include "pumice/nn/layers.h"
 #include "pumice/ops/index/view.h"
 #include "pumice/ops/matmul/matmul.h"
+#include "pumice/tensor/flags.h"
+#include "pumice/tensor/profile.h"
 #include "pumice/tensor/rng.h"
 
 namespace pumice {
@@ -110,4 +114,9 @@ BENCHMARK(SparseMlp)->ArgNames({"T", "C", "E", "bf16"})->ArgsProduct({{kManyToke
 }  // namespace
 }  // namespace pumice
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) { return 1; }
+  benchmark::RunSpecifiedBenchmarks();
+  if (pumice::flags::profile()) { std::fputs(pumice::profile_table().c_str(), stderr); }
+}

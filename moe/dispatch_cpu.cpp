@@ -6,8 +6,21 @@
 namespace pumice::PUMICE_ISA {
 
 namespace {
+
 constexpr int64_t kPiece = 256;  // columns whose sums stay in registers and the first-level cache
+constexpr int64_t kAhead = 4;    // tokens: rows lie in the order of experts, where no prefetcher finds them
+
+template <class T> PUMICE_INLINE void ask_for(const T* row, int64_t cols) {
+  for (int64_t c = 0; c < cols; c += 64 / int64_t(sizeof(T))) { __builtin_prefetch(row + c); }
 }
+// The rows of the token after the next ones, of y (R, C).
+template <class T> PUMICE_INLINE void ask_for_rows(const T* y, const int32_t* row, int64_t choice, int64_t choices, int64_t per_token, int64_t cols) {
+  for (int64_t k = choice + kAhead * per_token; k < choice + (kAhead + 1) * per_token && k < choices; ++k) {
+    if (row[k] >= 0) { ask_for(y + row[k] * cols, cols); }
+  }
+}
+
+}  // namespace
 
 void dispatch_rows(const DispatchRows& a) {
   dispatch_float(a.x.dtype, [&]<class T>() {
@@ -24,20 +37,26 @@ void combine_rows(const CombineRows& a) {
   dispatch_float(a.y.dtype, [&]<class T>() {
     using A = Acc<T>;
     const int64_t C = a.cols, K = a.per_token;
+    const T* y = a.y.as<T>();
+    const int32_t* row = a.row.as<int32_t>();
     parallel_for(a.tokens, grain_for((1 + K) * C), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
+        ask_for_rows(y, row, t * K, a.tokens * K, K, C);
         for (int64_t c0 = 0; c0 < C; c0 += kPiece) {
           const int64_t n = C - c0 < kPiece ? C - c0 : kPiece;
-          A sum[kPiece] = {};
-          for (int64_t k = 0; k < K; ++k) {
-            const int32_t row = a.row.as<int32_t>()[t * K + k];
-            if (row < 0) { continue; }
-            const A gate = a.gate ? a.gate.as<A>()[t * K + k] : A(1);
-            const T* y = a.y.as<T>() + row * C + c0;
-            for (int64_t c = 0; c < n; ++c) { sum[c] += gate * A(y[c]); }
+          A sum[kPiece];
+          bool any = false;
+          for (int64_t k = t * K; k < (t + 1) * K; ++k) {
+            if (row[k] < 0) { continue; }
+            const A gate = a.gate ? a.gate.as<A>()[k] : A(1);
+            const T* from = y + row[k] * C + c0;
+            if (any) { for (int64_t c = 0; c < n; ++c) { sum[c] += gate * A(from[c]); } }
+            else { for (int64_t c = 0; c < n; ++c) { sum[c] = gate * A(from[c]); } }
+            any = true;
           }
           T* out = a.out.as<T>() + t * C + c0;
-          for (int64_t c = 0; c < n; ++c) { out[c] = T(sum[c]); }
+          if (any) { for (int64_t c = 0; c < n; ++c) { out[c] = T(sum[c]); } }
+          else { for (int64_t c = 0; c < n; ++c) { out[c] = T(A(0)); } }
         }
       }
     });
@@ -51,6 +70,8 @@ void combine_rows_bwd(const CombineRowsBwd& a) {
     parallel_for(a.tokens, grain_for(2 * K * C), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const T* dout = a.dout.as<T>() + t * C;
+        if (a.dgate) { ask_for_rows(a.y.as<T>(), a.row.as<int32_t>(), t * K, a.tokens * K, K, C); }
+        if (a.dy) { ask_for_rows(a.dy.as<T>(), a.row.as<int32_t>(), t * K, a.tokens * K, K, C); }
         for (int64_t k = 0; k < K; ++k) {
           const int32_t row = a.row.as<int32_t>()[t * K + k];
           if (a.dgate) {

@@ -1,30 +1,73 @@
-// CPU kernels of the router: one token at a time, its row of E numbers stays in the first-level cache.
+// CPU kernels of the router. Forward, sixteen tokens side by side: what they have for one expert are neighbours, (E, kTokens), so that every loop over tokens
+// is one over vectors, however few experts there are.
 #include "pumice/moe/gating_kernels.h"
 #include "pumice/moe/router_dtype.h"
 #include "pumice/tensor/math.h"
 #include "pumice/tensor/parallel.h"
+#include "pumice/tensor/scratch.h"
 
 namespace pumice::PUMICE_ISA {
 namespace {
 
-// p = softmax(z); returns log(sum(exp(z))). Equal logits get equal bits.
-template <class T> PUMICE_INLINE T softmax_row(const T* z, T* p, int64_t E) {
-  T top = lane_max<T>(E, z[0], [&](int64_t e) { return z[e]; });
-  for (int64_t e = 0; e < E; ++e) { p[e] = exp_of(z[e] - top); }
-  T sum = lane_sum<T>(E, [&](int64_t e) { return p[e]; }), inverse = T(1) / sum;
-  for (int64_t e = 0; e < E; ++e) { p[e] *= inverse; }
-  return top + log_of(sum);
+constexpr int64_t kTokens = 16;
+
+// rows (n, E) to columns (E, kTokens), zeros for tokens that are not there, and back.
+template <class T, class U> PUMICE_INLINE void turn(const U* rows, int64_t n, int64_t E, T* columns) {
+  if (n < kTokens) { for (int64_t i = 0; i < E * kTokens; ++i) { columns[i] = 0; } }
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t e = 0; e < E; ++e) { columns[e * kTokens + j] = T(rows[j * E + e]); }
+  }
+}
+template <class T> PUMICE_INLINE void turn_back(const T* columns, int64_t n, int64_t E, T* rows) {
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t e = 0; e < E; ++e) { rows[j * E + e] = columns[e * kTokens + j]; }
+  }
 }
 
-// The first index of the largest score(e) among the experts that are not in taken[0 .. count). Always an expert, NaN or not.
-template <class F> PUMICE_INLINE int32_t best_expert(int64_t E, const int32_t* taken, int64_t count, const F& score) {
-  int64_t best = -1;
-  for (int64_t e = 0; e < E; ++e) {
-    bool free = true;
-    for (int64_t k = 0; k < count; ++k) { free &= taken[k] != e; }
-    if (free && (best < 0 || score(e) > score(best))) { best = e; }
+template <class F> PUMICE_INLINE void for_tokens(const F& f) {
+  PUMICE_NO_UNROLL
+  for (int64_t j = 0; j < kTokens; ++j) { f(j); }
+}
+
+// p = softmax(z) of each token, lse = log(sum(exp(z))). Equal logits get equal bits.
+template <class T> PUMICE_INLINE void softmax(const T* __restrict z, T* __restrict p, T* __restrict lse, int64_t E) {
+  T top[kTokens], sum[kTokens] = {}, inverse[kTokens];
+  for_tokens([&](int64_t j) { top[j] = z[j]; });
+  for (int64_t e = 1; e < E; ++e) {
+    for_tokens([&](int64_t j) { top[j] = max_of(top[j], z[e * kTokens + j]); });
   }
-  return int32_t(best);
+  for (int64_t e = 0; e < E; ++e) {
+    for_tokens([&](int64_t j) {
+      const T v = exp_of(z[e * kTokens + j] - top[j]);
+      p[e * kTokens + j] = v;
+      sum[j] += v;
+    });
+  }
+  for_tokens([&](int64_t j) {
+    inverse[j] = T(1) / sum[j];
+    lse[j] = top[j] + log_of(sum[j]);
+  });
+  for (int64_t e = 0; e < E; ++e) {
+    for_tokens([&](int64_t j) { p[e * kTokens + j] *= inverse[j]; });
+  }
+}
+
+// best: the first index of each token's largest score among the experts that are not in taken (count, kTokens). Always an expert, NaN or not.
+template <class T> PUMICE_INLINE void best_experts(const T* __restrict score, int64_t E, const int32_t* __restrict taken, int64_t count, int32_t* __restrict best) {
+  T top[kTokens] = {};
+  for_tokens([&](int64_t j) { best[j] = -1; });
+  for (int64_t e = 0; e < E; ++e) {
+    int32_t free[kTokens];
+    for_tokens([&](int64_t j) { free[j] = 1; });
+    for (int64_t k = 0; k < count; ++k) {
+      for_tokens([&](int64_t j) { free[j] &= taken[k * kTokens + j] != e; });
+    }
+    for_tokens([&](int64_t j) {
+      const bool better = free[j] & ((best[j] < 0) | (score[e * kTokens + j] > top[j]));
+      top[j] = better ? score[e * kTokens + j] : top[j];
+      best[j] = better ? int32_t(e) : best[j];
+    });
+  }
 }
 
 template <class T> PUMICE_INLINE T kept_sum(const T* gate, const int32_t* row, int64_t K) {
@@ -38,29 +81,41 @@ template <class T> PUMICE_INLINE T kept_sum(const T* gate, const int32_t* row, i
 void gating_fwd(const GatingFwd& a) {
   dispatch_router(a.logits.dtype, [&]<class T>() {
     const int64_t E = a.experts, K = a.per_token;
-    parallel_for(a.tokens, grain_for((16 + 2 * K) * E), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const T* z = a.logits.as<T>() + t * E;
-        T* p = a.probs.as<T>() + t * E;
+    const int64_t grain = (grain_for((16 + 2 * K) * E) + kTokens - 1) / kTokens * kTokens;
+    parallel_for(a.tokens, grain, [&](int64_t begin, int64_t end) {
+      T *z = scratch<T>(0, 3 * E * kTokens), *p = z + E * kTokens, *more = p + E * kTokens;
+      int32_t* expert = scratch<int32_t>(1, K * kTokens);
+      T lse[kTokens];
+      for (int64_t t = begin; t < end; t += kTokens) {
+        const int64_t n = end - t < kTokens ? end - t : kTokens, at = t * E;
+        const auto put_lse = [&](const View& to) {
+          for (int64_t j = 0; j < n; ++j) { to.as<T>()[t + j] = lse[j]; }
+        };
+        turn(a.logits.as<T>() + at, n, E, z);
+        softmax(z, p, lse, E);
+        put_lse(a.lse);
         if (a.noise) {
-          const float* noise = a.noise.as<float>() + t * E;
-          T* noisy = a.noisy.as<T>() + t * E;
-          for (int64_t e = 0; e < E; ++e) { noisy[e] = z[e] + T(noise[e]); }
-          a.lse.as<T>()[t] = softmax_row(z, a.clean.as<T>() + t * E, E);
-          a.noisy_lse.as<T>()[t] = softmax_row<T>(noisy, p, E);
-          z = noisy;
-        } else {
-          a.lse.as<T>()[t] = softmax_row(z, p, E);
+          turn_back(p, n, E, a.clean.as<T>() + at);
+          turn(a.noise.as<float>() + at, n, E, more);
+          for (int64_t i = 0; i < E * kTokens; ++i) { z[i] += more[i]; }
+          turn_back(z, n, E, a.noisy.as<T>() + at);
+          softmax(z, p, lse, E);
+          put_lse(a.noisy_lse);
         }
-        int32_t* expert = a.expert.as<int32_t>() + t * K;
+        turn_back(p, n, E, a.probs.as<T>() + at);
         for (int64_t k = 0; k < K; ++k) {
+          const T* score = p;
           if (k == 1 && a.gumbel) {
-            const float* gumbel = a.gumbel.as<float>() + t * E;
-            expert[k] = best_expert(E, expert, k, [&](int64_t e) { return z[e] + T(gumbel[e]); });
-          } else {
-            expert[k] = best_expert(E, expert, k, [&](int64_t e) { return p[e]; });
+            turn(a.gumbel.as<float>() + at, n, E, more);
+            for (int64_t i = 0; i < E * kTokens; ++i) { more[i] += z[i]; }
+            score = more;
           }
-          a.gate.as<T>()[t * K + k] = p[expert[k]];
+          best_experts(score, E, expert, k, expert + k * kTokens);
+          for (int64_t j = 0; j < n; ++j) {
+            const int32_t e = expert[k * kTokens + j];
+            a.expert.as<int32_t>()[(t + j) * K + k] = e;
+            a.gate.as<T>()[(t + j) * K + k] = p[e * kTokens + j];
+          }
         }
       }
     });

@@ -22,6 +22,11 @@ template <class F> PUMICE_INLINE void for_each_words(const RouterNoise& a, const
       for (int64_t block = begin * blocks; block < end * blocks; block += kPhiloxLanes) {
         random_words(a.key, stream + uint64_t(block), words);
         f(words, numbers);
+        if (E % 4 == 0) {  // no block holds more than it gives
+          const int64_t left = end * blocks - block;
+          std::memcpy(noise + 4 * block, numbers, size_t(4 * (left < kPhiloxLanes ? left : kPhiloxLanes)) * sizeof(float));
+          continue;
+        }
         for (int64_t b = block; b < end * blocks && b < block + kPhiloxLanes; ++b) {
           const int64_t token = b / blocks, first = b % blocks * 4;
           for (int64_t e = first; e < E && e < first + 4; ++e) { noise[token * E + e] = numbers[4 * (b - block) + e - first]; }

@@ -347,7 +347,7 @@ bool cut_by_depth(const Product* products, int64_t count) {
     rows += p.M;
     largest = p.M * p.N > largest ? p.M * p.N : largest;
   }
-  return depth >= 4 * kSplitDepth && 2 * depth >= rows && depth >= count * kSplitDepth / 2 && largest <= 262144 && tiles < 64 * count;
+  return depth >= 4 * kSplitDepth && 2 * depth >= rows && depth > count * kDepth && largest <= 262144 && tiles < 64 * count;
 }
 
 // A weight gradient as its transpose, C^T = B^T A^T, where that is fewer tiles: whole ones waste less, and the operand that is packed for all tasks

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A sparse MLP, forward and backward, beside PyTorch's index-select loop over the experts and beside the dense MLP of equal FLOPs.
 
-Usage: bench/vs_pytorch/moe_layer.py build/bench/bench_layers [--rounds 3]
+Usage: bench/vs_pytorch/moe_layer.py build/bench/bench_layers [--rounds 3] [--precision f32]
 One expert per token, none dropped, GELU, router in f32; PyTorch eager with two threads, bf16 as its autocast. Interleaved rounds, medians. Prints two
 Markdown tables: the layer at the tokens of a training step, and its growth with the experts where each of them has at least 512 rows."""
 import argparse
@@ -52,7 +52,7 @@ class Rival:
 
 
 def ours(program, name):
-    out = subprocess.run([program, f"--benchmark_filter=^{name}/real_time$", "--benchmark_min_time=0.3", "--benchmark_format=json"], capture_output=True,
+    out = subprocess.run([program, f"--benchmark_filter=^{name}/real_time$", "--benchmark_min_time=1", "--benchmark_format=json"], capture_output=True,
                          text=True, check=True).stdout
     return json.loads(out[out.index("{"):])["benchmarks"][0]["real_time"]
 
@@ -63,6 +63,7 @@ def measure(program, rounds, tokens, width, experts, bf16):
     for _ in range(rounds):
         sparse.append(ours(program, f"SparseMlp/T:{tokens}/C:{width}/E:{experts}/bf16:{int(bf16)}"))
         dense.append(ours(program, f"DenseMlp/T:{tokens}/C:{width}/bf16:{int(bf16)}"))
+        rival.step()
         loop += [rival.step() for _ in range(3)]
     return statistics.median(sparse), statistics.median(dense), statistics.median(loop)
 
@@ -71,6 +72,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=["f32", "bf16"], help="one of them alone")
     a = parser.parse_args()
     torch.set_num_threads(2)
     print(f"PyTorch {torch.__version__} eager, 2 threads\n")
@@ -78,7 +80,7 @@ def main():
         print(f"{tokens} tokens:\n\n| width | experts | precision | Pumice ms | dense twin ms | sparse / dense | PyTorch loop ms | PyTorch / Pumice |\n" + "|---" * 8 + "|",
               flush=True)
         for width in widths:
-            for bf16 in (False, True):
+            for bf16 in {None: (False, True), "f32": (False,), "bf16": (True,)}[a.precision]:
                 for experts in (8, 16, 32, 64):
                     s, d, l = measure(a.program, a.rounds, tokens, width, experts, bf16)
                     print(f"| {width} | {experts} | {'bf16' if bf16 else 'f32'} | {s:.1f} | {d:.1f} | {s / d:.2f} | {l:.1f} | {l / s:.2f} |", flush=True)

@@ -62,6 +62,19 @@ TEST(Math, LogSweep) {
   EXPECT_TRUE(std::isnan(log_of(kNan)));
 }
 
+TEST(Math, ErfSweep) {
+  auto exact = [](double x) { return std::erf(x); };
+  auto f = [](float x) { return erf_of(x); };
+  EXPECT_LT(worst_relative_error(-6, 6, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(-1.001f, 1.001f, f, exact), 2e-7);
+  EXPECT_LT(worst_relative_error(1e-30f, 1e-6f, f, exact), 2e-7);
+  EXPECT_EQ(erf_of(0.0f), 0.0f);
+  EXPECT_TRUE(std::signbit(erf_of(-0.0f)));
+  EXPECT_EQ(erf_of(kInf), 1.0f);
+  EXPECT_EQ(erf_of(-kInf), -1.0f);
+  EXPECT_TRUE(std::isnan(erf_of(kNan)));
+}
+
 TEST(Math, SinAndCosOfTurns) {
   double worst = 0;
   for (int i = 0; i < (1 << 24); i += 7) {

@@ -53,7 +53,8 @@ template <class T> PUMICE_INLINE void softmax(const T* __restrict z, T* __restri
 }
 
 // best: the first index of each token's largest score among the experts that are not in taken (count, kTokens). Always an expert, NaN or not.
-template <class T> PUMICE_INLINE void best_experts(const T* __restrict score, int64_t E, const int32_t* __restrict taken, int64_t count, int32_t* __restrict best) {
+template <class T>
+PUMICE_INLINE void best_experts(const T* __restrict score, int64_t E, const int32_t* __restrict taken, int64_t count, int32_t* __restrict best) {
   T top[kTokens] = {};
   for_tokens([&](int64_t j) { best[j] = -1; });
   for (int64_t e = 0; e < E; ++e) {

@@ -33,8 +33,8 @@ class GradSink {  // one per input of a recorded op
   // A gradient of the input's shape and dtype; on a leaf, of any dtype. A second one is added to it in place where nothing else holds its array, else out
   // of place, so that one tensor may be given to several inputs. Ignored when not needed.
   void put(const Tensor& gradient);
-  // For kernels that can add: a packed array that is to become beta * array + gradient before it is put(). What other ops have given this input so far, and
-  // beta 1, where that may be written to; else a new array, and beta 0.
+  // For kernels that can add: a packed array that is to become beta * array + gradient before it is put(). Where other ops have given this input something,
+  // their sum and beta 1, whoever holds it, so that the order of ops alone decides what is rounded; else a new array and beta 0.
   struct Place { Tensor array; int beta; };
   Place place();
   // States that this input has no gradient in this call (the outputs it reaches were not used).

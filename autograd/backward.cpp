@@ -11,6 +11,12 @@ namespace {
 // Whether this pass may write to a gradient: an op may have given one tensor to several inputs, or a view of what others read.
 bool may_change(const Tensor& g) { return g.contiguous() && g.sole_owner(); }
 
+Tensor copy_of(const Tensor& t) {
+  Tensor copy = empty(t.shape(), t.dtype(), t.device());
+  copy_into(copy, t);
+  return copy;
+}
+
 DType accumulator_dtype(DType leaf) { return leaf == DType::f64 ? DType::f64 : DType::f32; }
 
 Tensor& accumulator_of(Leaf& leaf, const Shape& shape, DType dtype, Device device) {
@@ -37,8 +43,10 @@ void GradSink::put(const Tensor& gradient) {
 }
 
 GradSink::Place GradSink::place() {
-  if (so_far_ && so_far_->defined() && so_far_->dtype() == dtype_ && may_change(*so_far_)) { return {std::exchange(*so_far_, {}), 1}; }
-  return {empty(shape_, dtype_, device_), 0};
+  const bool usable = so_far_ && so_far_->defined() && so_far_->dtype() == dtype_ && (!leaf_ || may_change(*so_far_));  // a leaf keeps what others see
+  if (!usable) { return {empty(shape_, dtype_, device_), 0}; }
+  Tensor sum = std::exchange(*so_far_, {});
+  return {may_change(sum) ? sum : copy_of(sum), 1};
 }
 
 // One backward pass. Descending creation order is a topological order, so an ordered map is both the queue and the place where
@@ -62,11 +70,7 @@ struct Engine {
       return;
     }
     if (!may_change(sum)) { std::swap(sum, g); }
-    if (!may_change(sum)) {
-      Tensor copy = empty(sum.shape(), sum.dtype(), sum.device());
-      copy_into(copy, sum);
-      sum = std::move(copy);
-    }
+    if (!may_change(sum)) { sum = copy_of(sum); }
     add_into(sum, g);
   }
 

@@ -192,12 +192,18 @@ TEST(Graph, AnOpAddsToWhatOthersGave) {
   EXPECT_EQ(grad_values(x), Values({8, 10}));
   EXPECT_EQ(betas, std::vector<int>({0, 1}));
 
-  betas.clear();  // one tensor is the gradient of both factors of a sum, until the other one has been run
+  betas.clear();  // one tensor is the gradient of both terms of a sum: the first op adds to a copy
   Tensor y = requires_grad(values({2}, {1, 2}));
   Tensor a = mul(y, one), b = mul(y, one);
   Tensor of_a = tripled(a, betas), of_b = tripled(b, betas), both = mul(add(a, b), one);
   backward(sum(add(add(of_a, of_b), both)));
   EXPECT_EQ(grad_values(y), Values({8, 8}));
+  EXPECT_EQ(betas, std::vector<int>({1, 1}));
+
+  betas.clear();  // a leaf keeps what the pass before gave it
+  Tensor z = requires_grad(values({2}, {1, 2}));
+  for (int pass = 0; pass < 2; ++pass) { backward(sum(tripled(z, betas))); }
+  EXPECT_EQ(grad_values(z), Values({6, 6}));
   EXPECT_EQ(betas, std::vector<int>({0, 1}));
 }
 

@@ -34,7 +34,8 @@ class GradSink {  // one per input of a recorded op
   // of place, so that one tensor may be given to several inputs. Ignored when not needed.
   void put(const Tensor& gradient);
   // For kernels that can add: a packed array that is to become beta * array + gradient before it is put(). Where other ops have given this input something,
-  // their sum and beta 1, whoever holds it, so that the order of ops alone decides what is rounded; else a new array and beta 0.
+  // their sum and beta 1, whoever holds it, so that the order of ops alone decides what is rounded; else, and for a leaf whose sum others hold, a new array and
+  // beta 0.
   struct Place { Tensor array; int beta; };
   Place place();
   // States that this input has no gradient in this call (the outputs it reaches were not used).

@@ -13,7 +13,7 @@ constexpr int64_t kAhead = 4;    // tokens: rows lie in the order of experts, wh
 template <class T> PUMICE_INLINE void ask_for(const T* row, int64_t cols) {
   for (int64_t c = 0; c < cols; c += 64 / int64_t(sizeof(T))) { __builtin_prefetch(row + c); }
 }
-// The rows of the token after the next ones, of y (R, C).
+// Asks memory for the rows of y (R, C) that belong to the token kAhead later.
 template <class T> PUMICE_INLINE void ask_for_rows(const T* y, const int32_t* row, int64_t choice, int64_t choices, int64_t per_token, int64_t cols) {
   for (int64_t k = choice + kAhead * per_token; k < choice + (kAhead + 1) * per_token && k < choices; ++k) {
     if (row[k] >= 0) { ask_for(y + row[k] * cols, cols); }
